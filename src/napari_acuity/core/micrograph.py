@@ -1,0 +1,245 @@
+"""Micrograph: pixels with a pixel size, and the checks every image passes on its way in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from .errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["ImageLike", "Micrograph", "as_micrograph", "check_content", "from_unit", "grey", "to_unit"]
+
+ImageLike: TypeAlias = Any
+"""A `Micrograph`, a plain array, or a napari Image layer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Micrograph:
+    """An image and what is known of it.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (..., Y, X), or (..., Y, X, 3) when `rgb`; 8 or 16 bit integers, bool or float.
+    pixel_size : (float, float), optional
+        Size of a pixel along (y, x) in micrometres; None when unknown.
+    rgb : bool
+        Whether the last axis holds red, green and blue.
+    name : str
+        What the image is called in tables, layers and file names.
+    value_range : (float, float), optional
+        The values that mean black and white. None: what the dtype says (0..255 for 8 bit, 0..65535 for
+        16 bit, 0..1 for floats); state it for 12-bit data in 16-bit files and for floats beyond 0..1.
+    """
+
+    pixels: NDArray[Any]
+    pixel_size: tuple[float, float] | None = None
+    rgb: bool = False
+    name: str = ""
+    value_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _check_shape(self)
+        if self.pixel_size is not None:
+            y, x = (float(v) for v in self.pixel_size)
+            if not (np.isfinite([y, x]).all() and y > 0 and x > 0):
+                raise ImageError(
+                    f"The pixel size of {self._title} is {self.pixel_size}.",
+                    "Give two positive lengths in micrometres, or None when it is unknown.",
+                )
+            object.__setattr__(self, "pixel_size", (y, x))
+        if self.value_range is not None:
+            low, high = (float(v) for v in self.value_range)
+            if not low < high:
+                raise ImageError(
+                    f"The value range of {self._title} is {self.value_range}.",
+                    "Give the values of black and white, black first, such as (0, 4095).",
+                )
+            object.__setattr__(self, "value_range", (low, high))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        y, x = self.pixels.shape[-3:-1] if self.rgb else self.pixels.shape[-2:]
+        return y, x
+
+    @property
+    def channels(self) -> int:
+        """3 for RGB, else 1."""
+        return 3 if self.rgb else 1
+
+    @property
+    def _title(self) -> str:
+        return f"'{self.name}'" if self.name else "the image"
+
+    def with_pixels(self, pixels: NDArray[Any], **changes: Any) -> Micrograph:
+        """Return a copy with other pixels, and any further changes."""
+        return replace(self, pixels=pixels, **changes)
+
+    def range(self) -> tuple[float, float]:
+        """Return the values that mean black and white.
+
+        Raises
+        ------
+        ImageError
+            When they cannot be known: floats beyond 0..1, or 16-bit pixels that only use 12 bits
+            or fewer and do not say so.
+        """
+        if self.value_range is not None:
+            return self.value_range
+        dtype, pixels = self.pixels.dtype, self.pixels
+        if dtype == bool:
+            return 0.0, 1.0
+        low, high = float(np.min(pixels)), float(np.max(pixels))
+        state_it = "State it: value_range=(black, white), or --range BLACK WHITE, or Options > Value range."
+        if np.issubdtype(dtype, np.floating):
+            if low < 0 or high > 1:
+                raise ImageError(
+                    f"{self._title} holds floats from {low:g} to {high:g}, so black and white are unknown.",
+                    state_it,
+                )
+            return 0.0, 1.0
+        if dtype.itemsize > 1 and 255 < high < 4096 and low >= 0:
+            raise ImageError(
+                f"{self._title} has {8 * dtype.itemsize}-bit pixels but ends at {high:g}: it looks like "
+                f"{int(high).bit_length()}-bit data.",
+                state_it.replace("(black, white)", f"(0, {2 ** int(high).bit_length() - 1})"),
+            )
+        info = np.iinfo(dtype)
+        return float(info.min), float(info.max)
+
+
+def as_micrograph(image: ImageLike, *, name: str | None = None) -> Micrograph:
+    """Turn any accepted image into a Micrograph.
+
+    Parameters
+    ----------
+    image : Micrograph, array or napari Image layer
+        A layer is recognised by its attributes (`data`, `scale`, `units`, `rgb`). A plain array with
+        three or more axes whose last has length 3 or 4 is taken as RGB(A). An opaque alpha channel
+        is dropped.
+    name : str, optional
+        A name for an image that has none.
+
+    Returns
+    -------
+    Micrograph
+
+    Raises
+    ------
+    ImageError
+        For what is not an image, is empty, holds complex numbers or objects, or is transparent.
+    """
+    if isinstance(image, Micrograph):
+        return replace(image, name=name) if name and not image.name else image
+    if all(hasattr(image, attribute) for attribute in ("data", "scale", "units", "rgb")):
+        return _from_layer(image)
+    pixels = np.asarray(image)
+    rgb = pixels.ndim >= 3 and pixels.shape[-1] in (3, 4)
+    return Micrograph(_opaque(pixels, name or "") if rgb else pixels, rgb=rgb, name=name or "")
+
+
+def check_content(image: Micrograph) -> Micrograph:
+    """Raise ImageError where there is nothing to work on: NaN, infinite or all-constant pixels."""
+    pixels = image.pixels
+    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
+        bad = int(np.size(pixels) - np.isfinite(pixels).sum())
+        raise ImageError(
+            f"{image._title} holds {bad} pixels that are NaN or infinite.",
+            "Replace them, for example with numpy.nan_to_num, or crop them away.",
+        )
+    if np.min(pixels) == np.max(pixels):
+        raise ImageError(
+            f"Every pixel of {image._title} has the value {np.min(pixels)}: there is nothing to see.",
+            "Choose an image with content.",
+        )
+    return image
+
+
+def grey(image: Micrograph) -> NDArray[np.float32]:
+    """Return the luma of an image as float32 (Rec. 601 weights for RGB), in the image's own units."""
+    pixels = np.asarray(image.pixels, dtype=np.float32)
+    if not image.rgb:
+        return pixels
+    return pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def to_unit(image: Micrograph) -> NDArray[np.float32]:
+    """Scale pixels so that black is 0 and white is 1, as float32."""
+    low, high = image.range()
+    return (np.asarray(image.pixels, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
+
+
+def from_unit(unit: NDArray[np.float32], like: Micrograph) -> NDArray[Any]:
+    """Undo `to_unit`: back to the range and dtype of `like`; integers are rounded and clipped."""
+    low, high = like.range()
+    values = unit * np.float32(high - low) + np.float32(low)
+    dtype = like.pixels.dtype
+    if np.issubdtype(dtype, np.floating):
+        return values.astype(dtype, copy=False)
+    if dtype == bool:
+        return values >= 0.5
+    return np.clip(np.rint(values), low, high).astype(dtype)
+
+
+def _check_shape(image: Micrograph) -> None:
+    pixels, title = image.pixels, image._title
+    if not isinstance(getattr(pixels, "dtype", None), np.dtype) or pixels.dtype.kind not in "buif":
+        raise ImageError(
+            f"The pixels of {title} are of type {getattr(pixels, 'dtype', type(pixels).__name__)}.",
+            "Give a numeric array: 8 or 16 bit integers, or floats.",
+        )
+    if pixels.ndim < (3 if image.rgb else 2) or 0 in pixels.shape:
+        raise ImageError(
+            f"{title} has the shape {tuple(pixels.shape)}: it is no picture.",
+            "Give an array (..., rows, columns), or (..., rows, columns, 3) for RGB, with pixels in it.",
+        )
+    if image.rgb and pixels.shape[-1] != 3:
+        raise ImageError(
+            f"{title} is said to be RGB, but its last axis has length {pixels.shape[-1]}.",
+            "Bring red, green and blue to the last axis, or set rgb=False.",
+        )
+
+
+def _opaque(pixels: NDArray[Any], name: str) -> NDArray[Any]:
+    """Drop an alpha channel that hides nothing; refuse one that does."""
+    if pixels.shape[-1] != 4:
+        return pixels
+    alpha = pixels[..., 3]
+    opaque = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
+    if alpha.size and np.min(alpha) < opaque:
+        raise ImageError(
+            f"{f'{name!r}' if name else 'The image'} is partly transparent: "
+            f"{np.mean(alpha < opaque):.0%} of its pixels.",
+            "Flatten it onto a background first, then save it without an alpha channel.",
+        )
+    return pixels[..., :3]
+
+
+def _from_layer(layer: Any) -> Micrograph:
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    recipe = getattr(layer, "metadata", {}).get("acuity", {})
+    return Micrograph(
+        _opaque(np.asarray(data), layer.name) if layer.rgb else np.asarray(data),
+        pixel_size=_micrometres(layer.scale, layer.units),
+        rgb=bool(layer.rgb),
+        name=layer.name,
+        value_range=recipe.get("value_range"),
+    )
+
+
+def _micrometres(scale: Sequence[float], units: Sequence[Any]) -> tuple[float, float] | None:
+    """Return the layer's pixel size in um, or None where its units are no lengths (pixels, say)."""
+    sizes = []
+    for step, unit in zip(scale[-2:], units[-2:], strict=True):
+        if dict(getattr(unit, "dimensionality", {})) != {"[length]": 1}:
+            return None
+        sizes.append(float((abs(float(step)) * unit).to("micrometer").magnitude))
+    return sizes[0], sizes[1]

@@ -1,0 +1,1 @@
+"""Registered image pairs, and the patches cut from them."""

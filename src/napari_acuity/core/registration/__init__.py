@@ -1,0 +1,1 @@
+"""Bring two images of one field onto each other."""
