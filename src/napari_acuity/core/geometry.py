@@ -1,0 +1,169 @@
+"""Maps between two images, their composition, and the one resampling.
+
+A map takes a pixel of the fixed image to a pixel of the moving one: first the shift map (elastic part),
+then the homography. Points are (row, col); homographies act on (x, y, 1) columns, as OpenCV's do.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "apply_homography",
+    "dense_map",
+    "map_points",
+    "ratio",
+    "resample",
+    "resize_homography",
+    "scale_at_centre",
+]
+
+
+def apply_homography(homography: NDArray[np.float64], points_rc: NDArray[Any]) -> NDArray[np.float64]:
+    """Map (n, 2) points (row, col) through a 3x3 matrix that acts on (x, y, 1)."""
+    xy1 = np.column_stack([points_rc[:, 1], points_rc[:, 0], np.ones(len(points_rc))])
+    x, y, w = homography @ xy1.T
+    # A point on or beyond the horizon of a wild homography has no image.
+    w = np.where(w > 1e-9, w, np.nan)
+    return np.column_stack([y / w, x / w])
+
+
+def ratio(scale: float) -> Fraction:
+    """Return a magnification as the fraction p/q of small numbers that it stands for (2.5 -> 5/2)."""
+    return Fraction(scale).limit_denominator(16)
+
+
+def resize_homography(fixed_shape: tuple[int, int], moving_shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the map that stretches one image over the other, edges on edges."""
+    y, x = moving_shape[0] / fixed_shape[0], moving_shape[1] / fixed_shape[1]
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+
+
+def scale_at_centre(homography: NDArray[np.float64], fixed_shape: tuple[int, int]) -> float:
+    """Return how many moving pixels one fixed pixel spans at the centre of the fixed image."""
+    centre = (np.array(fixed_shape) - 1) / 2
+    corners = apply_homography(homography, centre + np.array([[0, 0], [0, 1], [1, 0]]))
+    return float(np.sqrt(abs(np.linalg.det(corners[1:] - corners[0]))))
+
+
+def map_points(
+    points_rc: NDArray[Any], homography: NDArray[np.float64] | None, shift_map: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Map (n, 2) fixed points (row, col) to moving ones; shifts are interpolated bilinearly.
+
+    Outside the fixed image the shift of the nearest border pixel holds.
+    """
+    from scipy import ndimage
+
+    points = np.asarray(points_rc, dtype=np.float64).reshape(-1, 2)
+    shift = [ndimage.map_coordinates(part, points.T, order=1, mode="nearest") for part in shift_map]
+    moved = points + np.stack(shift, axis=-1)
+    return moved if homography is None else apply_homography(homography, moved)
+
+
+def dense_map(
+    homography: NDArray[np.float64] | None, shift_map: torch.Tensor, *, scale: float = 1.0
+) -> torch.Tensor:
+    """Compose homography and shift map.
+
+    Parameters
+    ----------
+    homography : (3, 3) array or None
+    shift_map : (2, H, W) tensor
+        (dy, dx) in px of the fixed image.
+    scale : float
+        The result's pixels are `scale` fixed pixels wide, their edges aligned at the top left.
+
+    Returns
+    -------
+    tensor (2, floor(H / scale), floor(W / scale)), float64
+        (row, col) of the moving image at each pixel of the result.
+    """
+    _, height, width = shift_map.shape
+    rows = (torch.arange(int(height / scale + 1e-6), dtype=torch.float64) + 0.5) * scale - 0.5
+    cols = (torch.arange(int(width / scale + 1e-6), dtype=torch.float64) + 0.5) * scale - 0.5
+    grid = torch.stack(torch.meshgrid(rows, cols, indexing="ij")).to(shift_map.device)
+    shift = shift_map.double()
+    y, x = grid + (shift if scale == 1 else _sample(shift, grid, mode="bilinear"))
+    if homography is None:
+        return torch.stack([y, x])
+    h = torch.as_tensor(homography)
+    w = (h[2, 0] * x + h[2, 1] * y + h[2, 2]).clamp_min(1e-9)
+    return torch.stack(
+        [(h[1, 0] * x + h[1, 1] * y + h[1, 2]) / w, (h[0, 0] * x + h[0, 1] * y + h[0, 2]) / w]
+    )
+
+
+def resample(pixels: NDArray[Any], mapping: torch.Tensor) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Resample an image once at the positions of a dense map, by bicubic interpolation.
+
+    Where the map shrinks the image, it is low-passed first, so that nothing aliases.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (H, W) or (H, W, C), any real dtype.
+    mapping : tensor (2, h, w)
+        (row, col) of `pixels` at each pixel of the result.
+
+    Returns
+    -------
+    ndarray, (h, w) or (h, w, C)
+        Of the dtype of `pixels`; integers are rounded and clipped. Border pixels are repeated outside.
+    ndarray of bool, (h, w)
+        Where the result lies inside `pixels`.
+    """
+    planes = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
+    planes = planes.movedim(-1, 0) if planes.ndim == 3 else planes[None]
+    planes = _low_pass(planes.to(mapping.device), _shrinkage(mapping))
+    sampled = _sample(planes, mapping, mode="bicubic").cpu()
+    result = (sampled.movedim(0, -1) if pixels.ndim == 3 else sampled[0]).numpy()
+    if pixels.dtype.kind in "ui":
+        limits = np.iinfo(pixels.dtype)
+        result = np.clip(np.rint(result), limits.min, limits.max)
+    y, x = mapping
+    height, width = pixels.shape[:2]
+    inside = (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
+    return result.astype(pixels.dtype), inside.cpu().numpy()
+
+
+def _sample(planes: torch.Tensor, mapping: torch.Tensor, *, mode: str) -> torch.Tensor:
+    """Sample (C, H, W) at (2, h, w) positions (row, col), borders repeated -> (C, h, w)."""
+    size = torch.tensor(planes.shape[-2:], dtype=mapping.dtype, device=mapping.device)
+    relative = mapping * (2 / size)[:, None, None] + (1 / size - 1)[:, None, None]
+    grid = relative.flip(0).movedim(0, -1)[None].to(planes.dtype)
+    return functional.grid_sample(
+        planes[None], grid, mode=mode, padding_mode="border", align_corners=False
+    )[0]
+
+
+def _shrinkage(mapping: torch.Tensor) -> float:
+    """Return how many input pixels one result pixel spans, on average."""
+    if min(mapping.shape[1:]) < 2:
+        return 1.0
+    dy, dx = torch.diff(mapping, dim=1)[:, :, :-1], torch.diff(mapping, dim=2)[:, :-1]
+    area = (dy[0] * dx[1] - dy[1] * dx[0]).abs()
+    return float(area.median().sqrt())
+
+
+def _low_pass(planes: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    """Blur (C, H, W) as the area of a pixel `shrinkage` times wider would, less its own."""
+    if shrinkage <= 1.05:
+        return planes
+    # A box of width s has the variance s^2 / 12; three times that ends what the new grid cannot hold.
+    sigma = 0.5 * (shrinkage**2 - 1) ** 0.5
+    radius = int(np.ceil(3 * sigma))
+    taps = torch.arange(-radius, radius + 1, dtype=planes.dtype, device=planes.device)
+    kernel = torch.exp(-0.5 * (taps / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = functional.pad(planes[:, None], [radius] * 4, mode="replicate")
+    blurred = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return functional.conv2d(blurred, kernel.view(1, 1, -1, 1))[:, 0]
