@@ -1,0 +1,50 @@
+# Every target does its own set-up, once: a virtual environment in .venv, the packages in it, and for
+# what opens a window also the system libraries (Debian and Ubuntu). `make help` lists the targets.
+
+VENV := .venv
+BASE := $(VENV)/.base-installed
+ALL := $(VENV)/.all-installed
+SCREEN := scripts/with-screen.sh
+
+.PHONY: help demo app test test-all check docs screenshots clean system-libraries
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(BASE) ## Register, train, enhance and measure on real images; the report goes to acuity-demo/
+	@$(VENV)/bin/acuity demo --out acuity-demo
+
+app: system-libraries $(ALL) ## Open napari with the sample pair and the four panels
+	@$(SCREEN) $(VENV)/bin/python scripts/app.py
+
+test: system-libraries $(ALL) ## Run the tests, widgets included
+	@$(SCREEN) $(VENV)/bin/python -m pytest -m "not slow"
+
+test-all: system-libraries $(ALL) ## Run the tests, also those that take minutes
+	@$(SCREEN) $(VENV)/bin/python -m pytest
+
+check: $(ALL) ## Lint, formatting, types, the napari manifest, and who may import whom
+	@scripts/check.sh
+
+docs: $(ALL) ## Build the documentation into site/
+	@$(VENV)/bin/mkdocs build --quiet --strict
+
+screenshots: system-libraries $(ALL) ## Take the pictures of the panels for README and docs
+	@$(SCREEN) $(VENV)/bin/python scripts/screenshots.py
+
+clean: ## Remove the virtual environment, caches and built documentation; results stay
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests scripts bench -name __pycache__ -type d -exec rm -rf {} +
+
+system-libraries:
+	@scripts/system-libraries.sh
+
+$(BASE): pyproject.toml constraints.txt
+	@scripts/install.sh base
+	@touch $@
+
+$(ALL): pyproject.toml constraints.txt
+	@scripts/install.sh all
+	@touch $(BASE) $@
