@@ -1,0 +1,51 @@
+"""What several tests share: real images, and settings that hold for the whole run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# Before the first import of numpy or torch, which read it once. More threads gain nothing on images
+# as small as ours.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+
+# A busy machine is no bug.
+hypothesis.settings.register_profile("acuity", deadline=None)
+hypothesis.settings.load_profile("acuity")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real images that are not ours to ship, or skip."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the images of {SHARED_DATA}, which are not part of the repository")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tissue() -> NDArray[np.uint8]:
+    """Return a real bright-field RGB image: immunohistochemistry of colon, 512 x 512, read-only."""
+    from skimage import data
+
+    image: NDArray[np.uint8] = data.immunohistochemistry()
+    image.flags.writeable = False
+    return image
