@@ -1,0 +1,9 @@
+from .bars import usaf_frequency as usaf_frequency
+from .baselines import ColourFit as ColourFit
+from .baselines import bicubic as bicubic
+from .baselines import fit_colour as fit_colour
+from .colour import cie94 as cie94
+from .similarity import ScoreMap as ScoreMap
+from .similarity import difference as difference
+from .similarity import psnr as psnr
+from .similarity import ssim as ssim

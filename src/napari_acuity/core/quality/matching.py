@@ -1,0 +1,111 @@
+"""Two images made comparable: same shape, no NaN, and known black and white."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ..errors import ImageError
+from ..micrograph import ImageLike, Micrograph, as_micrograph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DataRange", "matched", "unit"]
+
+DataRange: TypeAlias = float | tuple[float, float] | None
+"""(black, white) of both images; one number is (0, number), as scikit-image's `data_range`."""
+
+
+def matched(
+    reference: ImageLike, image: ImageLike, data_range: DataRange = None
+) -> tuple[Micrograph, Micrograph]:
+    """Check that two images can be compared, and state the value range of both.
+
+    Without `data_range`, an image that states no range of its own and has the same type of number
+    as the reference is taken to be in the reference's units. Otherwise each is scaled by its own
+    range, so 8 and 16 bit, or integers and floats, can be compared.
+
+    Parameters
+    ----------
+    reference, image : Micrograph, array or napari Image layer
+        (Y, X) or (Y, X, 3), of the same shape.
+    data_range : (float, float) or float, optional
+        The values that mean black and white in both images. One number stands for (0, number).
+
+    Returns
+    -------
+    (Micrograph, Micrograph)
+        Both with `value_range` set.
+
+    Raises
+    ------
+    ImageError
+        When shapes differ, pixels are NaN or infinite, either is a stack, or a range is unknown.
+    """
+    reference = as_micrograph(reference, name="reference")
+    image = as_micrograph(image, name="image")
+    _check_same_grid(reference, image)
+    for each in (reference, image):
+        _check_finite(each)
+    if data_range is not None:
+        low, high = data_range if isinstance(data_range, tuple | list) else (0.0, data_range)
+        return replace(reference, value_range=(low, high)), replace(image, value_range=(low, high))
+    low, high = reference.range()
+    return (
+        replace(reference, value_range=(low, high)),
+        replace(image, value_range=(low, high) if _shares(image, reference) else image.range()),
+    )
+
+
+def unit(image: Micrograph) -> NDArray[np.float64]:
+    """Scale pixels so that black is 0 and white is 1, in double precision."""
+    low, high = image.range()
+    return (np.asarray(image.pixels, dtype=np.float64) - low) / (high - low)
+
+
+def _shares(image: Micrograph, reference: Micrograph) -> bool:
+    """Tell whether the image is in the units of the reference."""
+    if image.value_range is not None:
+        return False
+    kinds = image.pixels.dtype.kind, reference.pixels.dtype.kind
+    if "f" in kinds:
+        # Floats that state nothing must each be within 0..1, which Micrograph.range checks.
+        return kinds == ("f", "f") and reference.value_range is not None
+    return image.pixels.dtype == reference.pixels.dtype
+
+
+def _check_same_grid(reference: Micrograph, image: Micrograph) -> None:
+    for each in (reference, image):
+        if each.pixels.ndim != (3 if each.rgb else 2):
+            raise ImageError(
+                f"'{each.name}' is a stack of shape {each.pixels.shape}.",
+                "Measure one plane at a time: take it out by its index.",
+            )
+    if reference.shape != image.shape:
+        raise ImageError(
+            f"The reference is {_said(reference)}, but '{image.name}' is {_said(image)}.",
+            "Bring both onto one grid first: register them, or enlarge the smaller with bicubic.",
+        )
+    if reference.rgb != image.rgb:
+        raise ImageError(
+            f"The reference is {_said(reference)}, but '{image.name}' is {_said(image)}.",
+            "Compare like with like: convert the RGB image to grey first.",
+        )
+
+
+def _said(image: Micrograph) -> str:
+    rows, columns = image.shape
+    return f"{rows} x {columns} px, {'RGB' if image.rgb else 'grey'}"
+
+
+def _check_finite(image: Micrograph) -> None:
+    pixels: NDArray[Any] = image.pixels
+    bad = pixels.size - int(np.count_nonzero(np.isfinite(pixels)))
+    if bad:
+        raise ImageError(
+            f"'{image.name}' holds {bad} values that are NaN or infinite.",
+            "Replace them, for example with numpy.nan_to_num, or crop them away.",
+        )

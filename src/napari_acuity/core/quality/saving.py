@@ -1,0 +1,105 @@
+"""Write a Report as an HTML page or a CSV table."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING
+
+from ..io import replacing
+from .definitions import DEFINITIONS
+from .pictures import beside_each_other, map_picture
+from .report import Section, Table, versions, write_html
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .measure import Report
+
+__all__ = ["definitions_section", "save_csv", "save_html", "scores_table"]
+
+
+def save_html(report: Report, path: Path) -> None:
+    """Write the report as one self-contained page."""
+    columns = {f"Reference: {report.reference.name}": report.reference, **report.images}
+    sections = [
+        Section("", _about(report)),
+        Section("Scores", _advice(report), scores_table(report)),
+        *beside_each_other(columns),
+        Section(
+            f"Where {report.name} differs from the reference",
+            "Dark is close to the reference, bright is far from it. "
+            "A colour bar with a pointed end stops at the 99.5th percentile.",
+            pictures=[map_picture(score, values) for score, values in report.maps.items()],
+        ),
+        definitions_section(report.measured),
+        _provenance(report),
+    ]
+    write_html(path, f"{report.name}, measured against {report.reference.name}", sections)
+
+
+def save_csv(report: Report, path: Path) -> None:
+    """Write the numbers, a row an image; units in the header, empty where there is no score."""
+    units = {"psnr": "psnr_db", "difference": "difference_percent"}
+    units["difference_std"] = "difference_percent_std"
+    names = [field.name for field in fields(next(iter(report.scores.values())))]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *(units.get(name, name) for name in names)])
+        for name, scores in report.scores.items():
+            writer.writerow([name, *asdict(scores).values()])
+
+
+def scores_table(report: Report) -> Table:
+    """Return the scores of a report as a table, the best of each column marked."""
+    header, *rows = report.rows()
+    emphasis = set()
+    for column, score in enumerate(report.measured, start=1):
+        values = [getattr(scores, score) for scores in report.scores.values()]
+        best = max(values) if DEFINITIONS[score].better == "higher" else min(values)
+        emphasis |= {(row, column) for row, value in enumerate(values) if value == best}
+    if len(rows) == 1:
+        emphasis.clear()
+    return Table(header, rows, emphasis=frozenset(emphasis))
+
+
+def definitions_section(scores: Iterable[str] = tuple(DEFINITIONS)) -> Section:
+    """Return the definitions of the scores as a table."""
+    chosen = [DEFINITIONS[score] for score in scores]
+    rows = [(d.name, d.meaning, d.better, d.source) for d in chosen]
+    header = ("Score", "Definition", "Better", "Source")
+    return Section("Definitions", table=Table(header, rows, numeric=False))
+
+
+def _about(report: Report) -> str:
+    rows, columns = report.reference.shape
+    size = report.reference.pixel_size
+    pixel = f", pixels of {size[0]:.4g} × {size[1]:.4g} µm" if size else ", pixel size unknown"
+    border = f" A border of {report.border_px} px was cut." if report.border_px else ""
+    kind = "RGB" if report.reference.rgb else "grey"
+    return f"{rows} × {columns} px, {kind}{pixel}.{border} Black to white: {_ranges(report)}."
+
+
+def _ranges(report: Report) -> str:
+    images = {"the reference": report.reference, **report.images}
+    found = {name: "{:g} to {:g}".format(*image.range()) for name, image in images.items()}
+    if len(set(found.values())) == 1:
+        return f"{found['the reference']} in all images"
+    return "; ".join(f"{text} in {name}" for name, text in found.items())
+
+
+def _advice(report: Report) -> str:
+    if len(report.scores) > 1:
+        return "Mean and standard deviation over the image; the best of each column in bold."
+    return (
+        "Mean and standard deviation over the image. No baseline was given: without one, such as "
+        "bicubic enlargement of the input, these scores do not tell what was gained."
+    )
+
+
+def _provenance(report: Report) -> Section:
+    rows = [(f"Fingerprint of {name}", text) for name, text in report.fingerprints.items()]
+    rows += [(package, number) for package, number in versions().items()]
+    text = "A fingerprint is the beginning of a SHA-256 of the pixels, as they were given."
+    return Section("Data and versions", text, Table(("Item", "Value"), rows, numeric=False))
