@@ -25,6 +25,6 @@ from .core.quality.measure import measure_steps as measure_steps
 from .core.registration.register import Registration as Registration
 from .core.registration.register import register as register
 from .core.registration.register import register_steps as register_steps
-from .core.training.recipe import Recipe as Recipe
+from .core.recipe import Recipe as Recipe
 from .core.training.train import train as train
 from .core.training.train import train_steps as train_steps

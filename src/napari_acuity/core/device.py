@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import AcuityError
 
-__all__ = ["Device", "available_devices", "choose_device", "free_memory", "info"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "Device",
+    "available_devices",
+    "choose_device",
+    "free_memory",
+    "half_precision",
+    "info",
+]
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,19 @@ def free_memory(device: Device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def half_precision(device: Device) -> torch.dtype | None:
+    """Return the 16-bit type to train in where the device computes in it faster, else None."""
+    import torch
+
+    if device.name.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+    if device.name == "cpu" and hasattr(torch.cpu, "_is_avx512_bf16_supported"):
+        # Without these instructions a processor emulates bfloat16, slower than float32.
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if native else None
+    return None
+
+
 def info() -> dict[str, str]:
     """Return versions and devices, for people and for bug reports."""
     from importlib.metadata import PackageNotFoundError, version
@@ -97,7 +120,14 @@ def info() -> dict[str, str]:
             return "not installed"
 
     chosen = choose_device()
-    packages = ("napari-acuity", "torch", "numpy", "scikit-image", "opencv-python-headless", "napari")
+    packages = (
+        "napari-acuity",
+        "torch",
+        "numpy",
+        "scikit-image",
+        "opencv-python-headless",
+        "napari",
+    )
     return {
         "python": f"{platform.python_version()} on {platform.platform()}",
         **{package: installed(package) for package in packages},

@@ -27,7 +27,9 @@ __all__ = [
 ]
 
 
-def apply_homography(homography: NDArray[np.float64], points_rc: NDArray[Any]) -> NDArray[np.float64]:
+def apply_homography(
+    homography: NDArray[np.float64], points_rc: NDArray[Any]
+) -> NDArray[np.float64]:
     """Map (n, 2) points (row, col) through a 3x3 matrix that acts on (x, y, 1)."""
     xy1 = np.column_stack([points_rc[:, 1], points_rc[:, 0], np.ones(len(points_rc))])
     x, y, w = homography @ xy1.T
@@ -41,7 +43,9 @@ def ratio(scale: float) -> Fraction:
     return Fraction(scale).limit_denominator(16)
 
 
-def resize_homography(fixed_shape: tuple[int, int], moving_shape: tuple[int, int]) -> NDArray[np.float64]:
+def resize_homography(
+    fixed_shape: tuple[int, int], moving_shape: tuple[int, int]
+) -> NDArray[np.float64]:
     """Return the map that stretches one image over the other, edges on edges."""
     y, x = moving_shape[0] / fixed_shape[0], moving_shape[1] / fixed_shape[1]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])

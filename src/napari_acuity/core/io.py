@@ -25,7 +25,16 @@ __all__ = ["read", "replacing", "write"]
 
 _TIFF = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk")
 _RAW = (".dng",)
-_MICROMETRES = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_MICROMETRES = {
+    "nm": 1e-3,
+    "µm": 1.0,
+    "μm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+}
 # Resolution tags are often a printer's dots per inch (72 dpi = 353 um); no light microscope has such pixels.
 _LARGEST_PIXEL_UM = 50.0
 
@@ -54,9 +63,15 @@ def read(path: str | os.PathLike[str]) -> Micrograph:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileError(f"There is no file {path}.", "Check the path; folders are read file by file.")
+        raise FileError(
+            f"There is no file {path}.", "Check the path; folders are read file by file."
+        )
     suffix = path.suffix.lower()
-    reader = {**dict.fromkeys(_TIFF, _read_tiff), ".png": _read_png, **dict.fromkeys(_RAW, _read_raw)}
+    reader = {
+        **dict.fromkeys(_TIFF, _read_tiff),
+        ".png": _read_png,
+        **dict.fromkeys(_RAW, _read_raw),
+    }
     reader |= dict.fromkeys((".jpg", ".jpeg"), _read_jpeg)
     if suffix not in reader:
         raise FileError(
@@ -71,7 +86,7 @@ def read(path: str | os.PathLike[str]) -> Micrograph:
         raise FileError(f"{path.name} does not fit into memory.", "Crop it first.") from error
     except (FileError, ImportError):
         raise
-    except Exception as error:  # noqa: BLE001 - a decoder may raise anything on a broken file
+    except Exception as error:
         if type(error).__module__.startswith("napari_acuity"):
             raise
         raise FileError(
@@ -148,10 +163,13 @@ def _umask() -> int:
 
 def _storage_error(path: Path, error: OSError) -> FileError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FileError(f"There is no space left to write {path}.", "Free some, or choose another disk.")
+        return FileError(
+            f"There is no space left to write {path}.", "Free some, or choose another disk."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return FileError(
-            f"The folder {path.parent} may not be written.", "Choose another, or ask for the permission."
+            f"The folder {path.parent} may not be written.",
+            "Choose another, or ask for the permission.",
         )
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return FileError(f"There is no folder {path.parent}.", "Make it first, or choose another.")
@@ -227,8 +245,12 @@ def _slide_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
 
 def _tag_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
     tags = file.pages.first.tags
-    ratios = [tags[name].value if name in tags else (0, 1) for name in ("YResolution", "XResolution")]
-    unit = {2: 25400.0, 3: 10000.0}.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1)
+    ratios = [
+        tags[name].value if name in tags else (0, 1) for name in ("YResolution", "XResolution")
+    ]
+    unit = {2: 25400.0, 3: 10000.0}.get(
+        int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1
+    )
     if file.imagej_metadata:
         unit = _MICROMETRES.get(str(file.imagej_metadata.get("unit", "")).replace("\\u00B5", "µ"))
     return _from_resolution([n / d if d else 0 for n, d in ratios], unit)
@@ -249,7 +271,9 @@ def _read_png(path: Path) -> Micrograph:
     with Image.open(path) as header:
         dpi = header.info.get("dpi")
     per_inch = [float(dpi[1]), float(dpi[0])] if dpi else [0.0, 0.0]
-    return _finished(pixels, path, rgb=pixels.ndim == 3, pixel_size=_from_resolution(per_inch, 25400.0))
+    return _finished(
+        pixels, path, rgb=pixels.ndim == 3, pixel_size=_from_resolution(per_inch, 25400.0)
+    )
 
 
 def _read_jpeg(path: Path) -> Micrograph:
@@ -260,7 +284,9 @@ def _read_jpeg(path: Path) -> Micrograph:
         upright = ImageOps.exif_transpose(picture)
         pixels = np.asarray(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))
     per_inch = [float(dpi[1]), float(dpi[0])] if dpi else [0.0, 0.0]
-    return _finished(pixels, path, rgb=pixels.ndim == 3, pixel_size=_from_resolution(per_inch, 25400.0))
+    return _finished(
+        pixels, path, rgb=pixels.ndim == 3, pixel_size=_from_resolution(per_inch, 25400.0)
+    )
 
 
 def _read_raw(path: Path) -> Micrograph:

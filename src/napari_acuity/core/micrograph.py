@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ImageLike", "Micrograph", "as_micrograph", "check_content", "from_unit", "grey", "to_unit"]
+__all__ = [
+    "ImageLike",
+    "Micrograph",
+    "as_micrograph",
+    "check_content",
+    "from_unit",
+    "grey",
+    "to_unit",
+]
 
 ImageLike: TypeAlias = Any
 """A `Micrograph`, a plain array, or a napari Image layer."""

@@ -58,7 +58,12 @@ class Pair:
     def __post_init__(self) -> None:
         low, high = check_content(as_micrograph(self.low)), check_content(as_micrograph(self.high))
         name = self.name or low.name or high.name or "pair"
-        for field, value in (("low", low), ("high", high), ("name", name), ("group", self.group or name)):
+        for field, value in (
+            ("low", low),
+            ("high", high),
+            ("name", name),
+            ("group", self.group or name),
+        ):
             object.__setattr__(self, field, value)
         self._check()
 
@@ -161,7 +166,9 @@ class PairSet:
             for part in ("low", "high"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"{self.folder} cannot be made: {error}.", "Choose another folder.") from error
+            raise FileError(
+                f"{self.folder} cannot be made: {error}.", "Choose another folder."
+            ) from error
         write(pair.low, self.folder / "low" / f"{name}.tif")
         write(pair.high, self.folder / "high" / f"{name}.tif")
         facts = {
@@ -175,7 +182,9 @@ class PairSet:
             temporary.write_text(json.dumps(facts, indent=2))
         return name
 
-    def split(self, validation: float = 0.2, test: float = 0.0, *, seed: int = 0) -> dict[str, list[str]]:
+    def split(
+        self, validation: float = 0.2, test: float = 0.0, *, seed: int = 0
+    ) -> dict[str, list[str]]:
         """Split the pairs' names by group; see `split`."""
         groups = {name: str(self._facts(name).get("group", "") or name) for name in self.names}
         return split(groups, validation, test, seed=seed)
@@ -203,7 +212,9 @@ class PairSet:
             )
 
     def _free_name(self, name: str) -> str:
-        plain = "".join(c if c.isalnum() or c in "-_. " else "-" for c in name).strip(". ") or "pair"
+        plain = (
+            "".join(c if c.isalnum() or c in "-_. " else "-" for c in name).strip(". ") or "pair"
+        )
         taken, number, free = set(self.names), 2, plain
         while free in taken:
             free, number = f"{plain}-{number}", number + 1
@@ -241,7 +252,9 @@ def split(
             "Give shares of at least 0 that add up to less than 1.",
         )
     order = np.random.default_rng(seed).permutation(sorted(set(groups.values()))).tolist()
-    counts = {part: max(1, round(share * len(order))) if share else 0 for part, share in shares.items()}
+    counts = {
+        part: max(1, round(share * len(order))) if share else 0 for part, share in shares.items()
+    }
     if len(order) <= sum(counts.values()):
         raise PairError(
             f"{len(order)} group of pairs cannot be split into parts that share nothing."
@@ -260,5 +273,6 @@ def split(
 
 def _damaged(path: Path, reason: object) -> PairError:
     return PairError(
-        f"{path} does not describe a pair: {reason}.", "Remove it, or add the pair to the set once more."
+        f"{path} does not describe a pair: {reason}.",
+        "Remove it, or add the pair to the set once more.",
     )

@@ -76,7 +76,9 @@ def block_shifts(
     similarity = torch.cat([value for _, value in found]).double().cpu().numpy()
     grid = (len(rows), len(cols))
     centre = (block - 1) / 2
-    return BlockShifts(rows + centre, cols + centre, shift.reshape(*grid, 2), similarity.reshape(grid))
+    return BlockShifts(
+        rows + centre, cols + centre, shift.reshape(*grid, 2), similarity.reshape(grid)
+    )
 
 
 def _correlate(
@@ -110,7 +112,9 @@ def _peaks(surface: torch.Tensor, search: int) -> tuple[torch.Tensor, torch.Tens
     best = surface[:, 1:-1, 1:-1].reshape(n, -1).argmax(1)
     y, x = best // side + 1, best % side + 1
     index, near = torch.arange(n, device=surface.device), torch.arange(-1, 2, device=surface.device)
-    around = surface[index[:, None, None], (y[:, None] + near)[:, :, None], (x[:, None] + near)[:, None]]
+    around = surface[
+        index[:, None, None], (y[:, None] + near)[:, :, None], (x[:, None] + near)[:, None]
+    ]
     height = around[:, 1, 1].clone()
     on_border = (y == 1) | (y == side) | (x == 1) | (x == side)
     height[on_border] = 0.0

@@ -92,7 +92,11 @@ class Registration:
     @property
     def scale(self) -> float:
         """How many fixed pixels one moving pixel spans at the centre of the fixed image."""
-        return 1.0 if self.homography is None else 1 / scale_at_centre(self.homography, self.fixed_shape)
+        return (
+            1.0
+            if self.homography is None
+            else 1 / scale_at_centre(self.homography, self.fixed_shape)
+        )
 
     def map_points(self, points_rc: NDArray) -> NDArray[np.float64]:
         """Map points of the fixed image into the moving one.
@@ -235,7 +239,8 @@ class Registration:
     def _warped(self, moving: Micrograph, scale: float) -> tuple[Micrograph, NDArray[np.bool_]]:
         if moving.pixels.ndim != 2 + moving.rgb:
             raise RegistrationError(
-                f"'{moving.name}' is a stack of shape {moving.pixels.shape}.", "Give it plane by plane."
+                f"'{moving.name}' is a stack of shape {moving.pixels.shape}.",
+                "Give it plane by plane.",
             )
         if moving.shape != self.moving_shape:
             raise RegistrationError(
@@ -246,7 +251,10 @@ class Registration:
         pixels, inside = resample(moving.pixels, mapping)
         size = None
         if moving.pixel_size is not None:
-            size = (moving.pixel_size[0] * scale / self.scale, moving.pixel_size[1] * scale / self.scale)
+            size = (
+                moving.pixel_size[0] * scale / self.scale,
+                moving.pixel_size[1] * scale / self.scale,
+            )
         return moving.with_pixels(pixels, pixel_size=size), inside
 
 
@@ -300,7 +308,9 @@ def register_steps(
     before = after = local_correlation(target, source, inside)
     shift_map = np.zeros((2, *fixed.shape), np.float32)
     level: Level | None = None
-    for count, level in enumerate(elastic_levels(target, source, inside) if elastic else (), start=1):
+    for count, level in enumerate(
+        elastic_levels(target, source, inside) if elastic else (), start=1
+    ):
         yield Event(f"elastic, level {level.number} of {level.count}", 0.4 + 0.14 * count, level)
     if level is not None:
         mapping = dense_map(None, torch.from_numpy(level.shift_map))
@@ -400,7 +410,9 @@ def _covered_rectangle(inside: NDArray[np.bool_], step: int) -> tuple[int, int, 
         view = inside[top:bottom, left:right]
         outside = [1 - float(side.mean()) for side in (view[0], view[-1], view[:, 0], view[:, -1])]
         # A notch inside the frame touches no side yet: then the longer side gives way.
-        worst = int(np.argmax(outside)) if max(outside) > 0 else 2 * int(view.shape[1] > view.shape[0])
+        worst = (
+            int(np.argmax(outside)) if max(outside) > 0 else 2 * int(view.shape[1] > view.shape[0])
+        )
         top, bottom = top + step * (worst == 0), bottom - step * (worst == 1)
         left, right = left + step * (worst == 2), right - step * (worst == 3)
     return top, left, bottom, right

@@ -58,7 +58,9 @@ def fit_field(
     coefficients = _solve(by, bx, values, best_weight)
     fine_y = basis(np.arange(shape[0]), shape[0], best_k).astype(np.float32)
     fine_x = basis(np.arange(shape[1]), shape[1], best_k).astype(np.float32)
-    return np.stack([fine_y @ c.astype(np.float32) @ fine_x.T for c in np.moveaxis(coefficients, -1, 0)])
+    return np.stack(
+        [fine_y @ c.astype(np.float32) @ fine_x.T for c in np.moveaxis(coefficients, -1, 0)]
+    )
 
 
 def basis(positions: NDArray, length: int, k: int) -> Array:
@@ -76,7 +78,9 @@ def basis(positions: NDArray, length: int, k: int) -> Array:
 def _solve(by: Array, bx: Array, values: Array, weight: Array) -> Array:
     """Solve for (k, k, 2) coefficients: weighted least squares with a little bending energy."""
     k = by.shape[1]
-    normal = np.einsum("yi,yj,yx,xk,xl->ikjl", by, by, weight, bx, bx, optimize=True).reshape(k * k, k * k)
+    normal = np.einsum("yi,yj,yx,xk,xl->ikjl", by, by, weight, bx, bx, optimize=True).reshape(
+        k * k, k * k
+    )
     right = np.einsum("yi,yx,xk,yxc->ikc", by, weight, bx, values, optimize=True).reshape(k * k, 2)
     second = np.diff(np.eye(k), 2, axis=0)
     bend = second.T @ second
@@ -94,7 +98,9 @@ def _robust_weight(by: Array, bx: Array, values: Array, trust: Array) -> Array:
     """Lower the weight of vectors far from the fit (Geman-McClure), in two rounds."""
     weight = trust
     for _ in range(2):
-        residual = np.linalg.norm(_evaluate(by, bx, _solve(by, bx, values, weight)) - values, axis=-1)
+        residual = np.linalg.norm(
+            _evaluate(by, bx, _solve(by, bx, values, weight)) - values, axis=-1
+        )
         core = np.minimum(residual, np.quantile(residual, 0.8))
         spread = np.sqrt((core**2 * trust).sum() / trust.sum()) + 0.02
         weight = trust / (1 + (residual / (2.5 * spread)) ** 2) ** 2

@@ -103,7 +103,9 @@ def implausible(
         return "the map tilts the image more than a microscope can"
     stretch = (lengths[0] + lengths[2]) / width / ((lengths[1] + lengths[3]) / height)
     if not 0.5 < stretch < 2:
-        return f"the map stretches one axis {max(stretch, 1 / stretch):.1f} times more than the other"
+        return (
+            f"the map stretches one axis {max(stretch, 1 / stretch):.1f} times more than the other"
+        )
     scale = scale_at_centre(homography, fixed_shape)
     if not 0.05 < scale < 20:
         return f"the map scales by {scale:.3g}"

@@ -1,0 +1,222 @@
+"""A model: a network, what it was trained for, and where it came from, in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import ModelError
+from .io import replacing
+from .networks import NETWORKS
+from .recipe import recipe_by_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Header", "Model", "load"]
+
+_FORMAT = 1
+_KEY = "napari-acuity"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a model file says of its model, as plain JSON.
+
+    Parameters
+    ----------
+    network : str
+        A name in `NETWORKS`.
+    arguments : dict
+        What the network is built with.
+    scale : float
+        Magnification: the output has `scale` times as many pixels a side.
+    channels : int
+        3 for RGB, 1 for grey.
+    pixel_size : (float, float), optional
+        (y, x) of the images it was trained on, in um.
+    recipe : dict
+        The training recipe.
+    data : dict
+        Names and fingerprints of the pairs, and their split.
+    scores : dict
+        Scores on held-out fields, beside the baselines'.
+    versions : dict
+        Of the packages it was trained with.
+    """
+
+    network: str
+    arguments: dict[str, Any]
+    scale: float
+    channels: int
+    pixel_size: tuple[float, float] | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its header.
+
+    Images enter the network scaled so that black is 0 and white is 1, by their dtype or stated value
+    range, never by their content; so a tile gives the same result as the whole.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode, on the CPU, float32.
+    header : Header
+    name : str
+        What layers and tables call it.
+    """
+
+    network: nn.Module
+    header: Header
+    name: str = "model"
+
+    @property
+    def scale(self) -> float:
+        """Magnification."""
+        return self.header.scale
+
+    @property
+    def channels(self) -> int:
+        """3 for RGB, 1 for grey."""
+        return self.header.channels
+
+    @classmethod
+    def build(cls, header: Header, *, name: str = "model") -> Model:
+        """Build the network that a header describes, with fresh weights.
+
+        Raises
+        ------
+        ModelError
+            When the network is unknown or its arguments are wrong.
+        """
+        if header.network not in NETWORKS:
+            raise ModelError(
+                f"The network '{header.network}' is unknown here.",
+                "Update napari-acuity, or use one of: " + ", ".join(NETWORKS) + ".",
+            )
+        try:
+            network = NETWORKS[header.network](**header.arguments)
+        except TypeError as error:
+            raise ModelError(
+                f"The network '{header.network}' cannot be built: {error}.",
+                "The file may come from another version of napari-acuity.",
+            ) from error
+        return cls(network.eval(), header, name)
+
+    @classmethod
+    def new(cls, recipe: str = "brightfield", *, seed: int = 0, **changes: Any) -> Model:
+        """Return the untrained model of a built-in recipe.
+
+        Parameters
+        ----------
+        recipe : str
+            "brightfield" or "brightfield-2017".
+        seed : int
+            Of the random weights.
+        **changes
+            Other values for the network's arguments: `scale`, `channels`, `width`, `growth`, `blocks`.
+        """
+        chosen = recipe_by_name(recipe)
+        arguments = {**chosen.network_arguments, "scale": 2.5, "channels": 3, **changes}
+        header = Header(
+            chosen.network, arguments, scale=arguments["scale"], channels=arguments["channels"]
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls.build(header, name=f"{recipe} (untrained)")
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write weights and header as one ``.safetensors`` file.
+
+        Raises
+        ------
+        FileError
+            When the folder is missing or may not be written, or the disk is full; a file that was there
+            before stays.
+        """
+        from safetensors.torch import save
+
+        path = Path(path).with_suffix(".safetensors")
+        weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
+        header = json.dumps({"format": _FORMAT, **asdict(self.header)})
+        content = save(weights, metadata={_KEY: header})
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+        return path
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Load a model; nothing from the file is executed.
+
+    Parameters
+    ----------
+    path : path
+        A ``.safetensors`` file that `Model.save` wrote.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, damaged, no model of ours, or of a newer version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(
+            f"There is no model file {path}.", "Choose a .safetensors file, or train one."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if _KEY not in metadata:
+                raise ModelError(
+                    f"{path.name} holds weights, but not of a napari-acuity model.",
+                    "Choose a file that Train model or Model.save wrote.",
+                )
+            header = _header(metadata[_KEY], path)
+            weights = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path.name} is damaged or no model: {error}.", "Copy it again from its source."
+        ) from error
+    model = Model.build(header, name=path.stem)
+    try:
+        model.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(
+            f"The weights in {path.name} do not fit its network '{header.network}'.",
+            "Copy the file again from its source.",
+        ) from error
+    return model
+
+
+def _header(text: str, path: Path) -> Header:
+    try:
+        facts = json.loads(text)
+        version = facts.pop("format")
+        if version > _FORMAT:
+            raise ModelError(
+                f"{path.name} was written by a newer version (format {version}, here {_FORMAT}).",
+                "Update napari-acuity.",
+            )
+        size = facts.get("pixel_size")
+        return Header(**{**facts, "pixel_size": tuple(size) if size else None})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"The header of {path.name} cannot be read: {error}.", "Copy it again from its source."
+        ) from error

@@ -1,0 +1,152 @@
+"""The bright-field network: a residual network whose width grows like a pyramid.
+
+Rivenson et al. 2017, Optica 4:1437 (doi:10.1364/OPTICA.4.001437) and its supplement; the same network in
+Rivenson et al. 2018, ACS Photonics 5:2354 (doi:10.1021/acsphotonics.8b00146).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..errors import ModelError
+from ..geometry import ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["PyramidResNet"]
+
+Init = Literal["published", "interpolation"]
+
+
+class PyramidResNet(nn.Module):
+    """3x3 convolutions at the input's resolution, a pixel shuffle by p, a strided convolution by q.
+
+    Parameters
+    ----------
+    channels : int
+        Of input and output: 3 for RGB, 1 for grey.
+    scale : float
+        Magnification p/q; output sides are ceil(p / q * n).
+    width : int
+        A_0, channels after the first convolution.
+    growth : float
+        alpha: block k of K widens by floor(alpha * k / K + 0.5).
+    blocks : int
+        K.
+    init : {"published", "interpolation"}
+        "published": kernels truncated normal (0, 0.05), biases 0. "interpolation": the same, but the
+        layers are set so that the untrained network interpolates its input bilinearly: training starts
+        from there instead of from noise.
+
+    Attributes
+    ----------
+    stride : int
+        q: tiles must start at multiples of it to see the same output grid.
+    halo : int
+        How many input px around an output px it depends on, rounded up to a multiple of `stride`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 3,
+        scale: float = 2.5,
+        width: int = 32,
+        growth: float = 10,
+        blocks: int = 5,
+        init: Init = "published",
+    ) -> None:
+        super().__init__()
+        if min(channels, width, blocks) < 1 or scale < 1 or growth < 0:
+            raise ModelError(
+                f"A network of {channels} channels, scale {scale}, width {width}, growth {growth} and "
+                f"{blocks} blocks cannot be built.",
+                "Use at least one channel, scale 1, width 1 and one block.",
+            )
+        p, q = ratio(scale).as_integer_ratio()
+        widths = list(_widths(width, growth, blocks))
+        self.head = nn.Conv2d(channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(map(_Block, widths[:-1], widths[1:]))
+        self.up = nn.Conv2d(widths[-1], channels * p * p, 3, padding=1)
+        self.down = nn.Conv2d(channels, channels, 3, stride=q, padding=1)
+        self.shuffle, self.stride = p, q
+        self.halo = q * math.ceil((2 + 2 * blocks + 1 / p) / q)
+        _initialise(self, init)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Map (n, channels, h, w) in 0..1 to (n, channels, ceil(p/q h), ceil(p/q w))."""
+        features = functional.relu(self.head(image))
+        for block in self.blocks:
+            features = block(features)
+        return self.down(functional.pixel_shuffle(self.up(features), self.shuffle))
+
+
+class _Block(nn.Module):
+    """x + ReLU(conv(ReLU(conv(x)))), x zero-padded to the wider output."""
+
+    def __init__(self, narrow: int, wide: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(narrow, narrow, 3, padding=1)
+        self.second = nn.Conv2d(narrow, wide, 3, padding=1)
+        self.widening = wide - narrow
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        residual = functional.relu(self.second(functional.relu(self.first(x))))
+        return functional.pad(x, (0, 0, 0, 0, 0, self.widening)) + residual
+
+
+def _widths(width: int, growth: float, blocks: int) -> Iterator[int]:
+    yield width
+    for k in range(1, blocks + 1):
+        width += math.floor(growth * k / blocks + 0.5)
+        yield width
+
+
+def _initialise(network: PyramidResNet, init: Init) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, 0, 0.05, -0.1, 0.1)
+            nn.init.zeros_(layer.bias)
+    if init == "interpolation":
+        _interpolate(network)
+
+
+@torch.no_grad()
+def _interpolate(network: PyramidResNet) -> None:
+    """Carry the image through the first channels and let the last layers interpolate it bilinearly."""
+    channels, p, q = network.down.in_channels, network.shuffle, network.stride
+    if network.head.out_channels < channels:
+        raise ModelError(
+            f"A network of width {network.head.out_channels} cannot carry {channels} channels.",
+            "Make it wider, or use init='published'.",
+        )
+    for carried in range(channels):
+        network.head.weight[carried] = 0
+        network.head.weight[carried, carried, 1, 1] = 1
+        for block in network.blocks:
+            block.second.weight[carried] = 0  # the residual leaves these channels as they are
+    network.up.weight.zero_()
+    for fine in range(p):
+        # Sub-pixel `fine` of p lies this far from the centre of its coarse pixel, in coarse px.
+        offset = (fine + 0.5) / p - 0.5
+        taps = torch.tensor([max(-offset, 0), 1 - abs(offset), max(offset, 0)])
+        for other in range(p):
+            offset = (other + 0.5) / p - 0.5
+            across = torch.tensor([max(-offset, 0), 1 - abs(offset), max(offset, 0)])
+            for channel in range(channels):
+                network.up.weight[channel * p * p + fine * p + other, channel] = (
+                    taps[:, None] * across
+                )
+    # The q fine pixels that make an output pixel: the kernel's centre sits on the first of them.
+    taps = torch.tensor(
+        [0.0, 1.0, 0.0] if q == 1 else [0.0, 0.5, 0.5] if q == 2 else [0.0, 0.0, 1.0]
+    )
+    network.down.weight.zero_()
+    for channel in range(channels):
+        network.down.weight[channel, channel] = taps[:, None] * taps
