@@ -103,7 +103,7 @@ class Micrograph:
         if self.value_range is not None:
             return self.value_range
         dtype, pixels = self.pixels.dtype, self.pixels
-        if dtype == bool:
+        if dtype.kind == "b":
             return 0.0, 1.0
         low, high = float(np.min(pixels)), float(np.max(pixels))
         state_it = "State it: value_range=(black, white), or --range BLACK WHITE, or Options > Value range."
@@ -192,7 +192,7 @@ def from_unit(unit: NDArray[np.float32], like: Micrograph) -> NDArray[Any]:
     dtype = like.pixels.dtype
     if np.issubdtype(dtype, np.floating):
         return values.astype(dtype, copy=False)
-    if dtype == bool:
+    if dtype.kind == "b":
         return values >= 0.5
     return np.clip(np.rint(values), low, high).astype(dtype)
 

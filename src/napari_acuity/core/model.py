@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from .networks import NETWORKS
 from .recipe import recipe_by_name
 
 if TYPE_CHECKING:
+    import os
+
     from torch import nn
 
 __all__ = ["Header", "Model", "load"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import TrainingError
 from .io import replacing
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["RECIPES", "Recipe", "recipe_by_name"]
 

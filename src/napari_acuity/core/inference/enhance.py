@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from ..device import Device, choose_device, free_memory
+from ..device import Device, choose_device, free_memory, place
 from ..errors import ImageError, ModelError
 from ..jobs import Event, Steps, run
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, from_unit, to_unit
@@ -101,7 +102,7 @@ def enhance_steps(
         )
     like = micrograph.with_pixels(micrograph.pixels, value_range=micrograph.range())
     planes = _planes(to_unit(micrograph), micrograph.rgb)
-    network = model.network.to(where.name, memory_format=torch.channels_last).eval()
+    network = place(copy.deepcopy(model.network), where).eval()
     for generation in range(1, iterations + 1):
         last = generation == iterations
         side = _tile_side(tile, planes.shape[-2:], network, where)

@@ -109,10 +109,11 @@ def _widths(width: int, growth: float, blocks: int) -> Iterator[int]:
 
 
 def _initialise(network: PyramidResNet, init: Init) -> None:
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.trunc_normal_(layer.weight, 0, 0.05, -0.1, 0.1)
-            nn.init.zeros_(layer.bias)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.trunc_normal_(parameter, 0, 0.05, -0.1, 0.1)
     if init == "interpolation":
         _interpolate(network)
 
@@ -130,7 +131,9 @@ def _interpolate(network: PyramidResNet) -> None:
         network.head.weight[carried] = 0
         network.head.weight[carried, carried, 1, 1] = 1
         for block in network.blocks:
-            block.second.weight[carried] = 0  # the residual leaves these channels as they are
+            block.get_parameter("second.weight")[carried] = (
+                0  # the residual leaves these channels as they are
+            )
     network.up.weight.zero_()
     for fine in range(p):
         # Sub-pixel `fine` of p lies this far from the centre of its coarse pixel, in coarse px.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from ..io import read, replacing, write
 from ..micrograph import Micrograph, as_micrograph, check_content
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
 __all__ = ["Pair", "PairSet", "split"]
@@ -29,7 +29,8 @@ class Pair:
     Parameters
     ----------
     low, high : Micrograph, array or napari layer
-        The modest and the better image, registered: (h, w) or (h, w, 3), and ceil(scale * h), ceil(scale * w).
+        The modest and the better image, registered: (h, w[, 3]) and
+        (ceil(scale * h), ceil(scale * w)[, 3]).
     scale : float
         How many high pixels span one low pixel.
     name : str
@@ -204,10 +205,10 @@ class PairSet:
             return
         first = self._facts(self.names[0])
         if (first.get("scale"), first.get("rgb")) != (pair.scale, pair.low.rgb):
+            kinds = {True: "RGB", False: "grey"}
             raise PairError(
-                f"Pair '{pair.name}' (scale {pair.scale:g}, {'RGB' if pair.low.rgb else 'grey'}) does not fit "
-                f"the set in {self.folder} (scale {first.get('scale')}, "
-                f"{'RGB' if first.get('rgb') else 'grey'}).",
+                f"Pair '{pair.name}' (scale {pair.scale:g}, {kinds[pair.low.rgb]}) does not fit the set in "
+                f"{self.folder} (scale {first.get('scale')}, {kinds[bool(first.get('rgb'))]}).",
                 "Keep one folder for each scale and kind of image.",
             )
 

@@ -70,12 +70,12 @@ def block_shifts(
     origins = torch.cartesian_prod(torch.from_numpy(rows), torch.from_numpy(cols)).to(fixed.device)
     found = [
         _peaks(_correlate(fixed, moving, some, block, search), search)
-        for some in origins.split(_BLOCKS_AT_ONCE)
+        for some in torch.split(origins, _BLOCKS_AT_ONCE)
     ]
     shift = torch.cat([shift for shift, _ in found]).double().cpu().numpy()
     similarity = torch.cat([value for _, value in found]).double().cpu().numpy()
     grid = (len(rows), len(cols))
-    centre = (block - 1) / 2
+    centre = np.float64(block - 1) / 2
     return BlockShifts(
         rows + centre, cols + centre, shift.reshape(*grid, 2), similarity.reshape(grid)
     )

@@ -71,7 +71,7 @@ def local_normalise(image: NDArray[np.float32], *, sigma_px: float = 12.0) -> ND
     spread = np.sqrt(np.maximum(square - mean * mean, 0))
     # A floor of a sixtieth of the full range keeps noise in empty background from being blown up.
     floor = float(np.ptp(image)) / 60 + 1e-6
-    return (image - mean) / (spread + floor)
+    return np.asarray((image - mean) / (spread + floor), dtype=np.float32)
 
 
 def elastic_levels(
@@ -121,7 +121,8 @@ def local_correlation(
         return 0.0
 
     def mean(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cv2.GaussianBlur(image, (0, 0), 16.0, borderType=cv2.BORDER_REFLECT)
+        blurred = cv2.GaussianBlur(image, (0, 0), 16.0, borderType=cv2.BORDER_REFLECT)
+        return np.asarray(blurred, dtype=np.float32)
 
     mf, mm = mean(fixed), mean(moving)
     covariance = mean(fixed * moving) - mf * mm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,8 @@ from .elastic import Level, elastic_levels, local_correlation, local_normalise
 from .start import Matches, find_by_features
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
 
 __all__ = ["Registration", "Start", "register", "register_steps"]
@@ -244,7 +245,8 @@ class Registration:
             )
         if moving.shape != self.moving_shape:
             raise RegistrationError(
-                f"'{moving.name}' has {moving.shape} pixels, the registered moving image {self.moving_shape}.",
+                f"'{moving.name}' has {moving.shape} pixels, the registered moving image "
+                f"{self.moving_shape}.",
                 "Give an image on the same grid: another channel, or the moving image itself.",
             )
         mapping = dense_map(self.homography, torch.from_numpy(self.shift_map), scale=scale)
@@ -380,7 +382,8 @@ def _on_one_grid(
     scale = 1.0 if homography is None else scale_at_centre(homography, fixed.shape)
     if scale < 0.95:
         sigma = 0.5 * (1 / scale**2 - 1) ** 0.5
-        fixed = cv2.GaussianBlur(fixed, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        blurred = cv2.GaussianBlur(fixed, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        fixed = np.asarray(blurred, dtype=np.float32)
     still = torch.zeros((2, *fixed.shape))
     warped, inside = resample(moving, dense_map(homography, still))
     target, source = local_normalise(fixed), local_normalise(warped)

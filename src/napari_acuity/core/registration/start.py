@@ -56,7 +56,7 @@ def find_by_features(
     str
         What was found, in words.
     """
-    sift = cv2.SIFT_create(_FEATURES)
+    sift = cv2.SIFT.create(_FEATURES)
     (points_f, features_f), (points_m, features_m) = (
         sift.detectAndCompute(_equalised(image), None) for image in (fixed, moving)
     )
@@ -70,9 +70,10 @@ def find_by_features(
     xy_m = np.array([points_m[match.trainIdx].pt for match in good])
     tolerance_px = 3.0 * max(1.0, moving.shape[0] / 1000)
     cv2.setRNGSeed(0)
-    homography, mask = cv2.findHomography(
+    found, mask = cv2.findHomography(
         xy_f, xy_m, cv2.RANSAC, tolerance_px, maxIters=5000, confidence=0.999
     )
+    homography = None if found is None else np.asarray(found, dtype=np.float64)
     inliers = np.zeros(len(good), bool) if mask is None else mask.ravel().astype(bool)
     words = f"{inliers.sum()} of {len(good)} matching features agree"
     # Two matches of one point count once: repeated features would let chance agree with itself.

@@ -291,8 +291,9 @@ def _light(
 ) -> NDArray[np.float32]:
     """Blur the scene and sample it where each camera pixel looks: (rows, cols[, 3]), white is 1."""
     colours = np.broadcast_to(microscope.wavelength_um, 3) if scene.rgb else [_middle(microscope)]
-    reach = 4 * max(colours) / microscope.na + 4 * microscope.field_blur_um + microscope.pixel_size
-    window, local = _window(scene, seen, border=int(np.ceil(reach / min(pixel_size))))
+    # The Fourier transform wraps round: the window's border keeps that away from what is seen.
+    reach = 8 * max(colours) / microscope.na + 4 * microscope.field_blur_um + microscope.pixel_size
+    window, local = _window(scene, seen, border=int(np.ceil(reach / min(pixel_size))) + 4)
     fy = fft.fftfreq(window.shape[0], pixel_size[0])[:, None]
     fx = fft.rfftfreq(window.shape[1], pixel_size[1])[None, :]
     radial = np.hypot(fy, fx)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from ..device import Device, choose_device, half_precision
+from ..device import Device, choose_device, half_precision, place
 from ..errors import FileError, TrainingError
 from ..geometry import ratio
 from ..io import replacing
@@ -160,7 +160,7 @@ def train_steps(
 
     torch.manual_seed(chosen.seed)
     model = Model.build(_header(chosen, train_pairs, validation_pairs), name=chosen.name)
-    network = model.network.train().to(where.name, memory_format=torch.channels_last)
+    network = place(model.network, where).train()
     average = copy.deepcopy(network).eval()
     optimiser = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
     generator = torch.Generator().manual_seed(chosen.seed)
@@ -287,7 +287,7 @@ def _step(
         output = network(low)
     loss = supervised_loss(output.float(), high, gradient_weight=recipe.gradient_weight)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     optimiser.step()
     return float(loss.detach())
 
