@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import AcuityError
+from .versions import installed
 
 if TYPE_CHECKING:
     import torch
@@ -121,26 +122,12 @@ def place(network: nn.Module, device: Device) -> nn.Module:
 
 def info() -> dict[str, str]:
     """Return versions and devices, for people and for bug reports."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "not installed"
-
     chosen = choose_device()
-    packages = (
-        "napari-acuity",
-        "torch",
-        "numpy",
-        "scikit-image",
-        "opencv-python-headless",
-        "napari",
-    )
     return {
         "python": f"{platform.python_version()} on {platform.platform()}",
-        **{package: installed(package) for package in packages},
+        **installed(
+            "napari-acuity", "torch", "numpy", "scikit-image", "opencv-python-headless", "napari"
+        ),
         "devices": ", ".join(f"{name} ({_label(name)})" for name in available_devices()),
         "chosen": f"{chosen.name}, {chosen.reason}",
     }

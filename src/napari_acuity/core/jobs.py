@@ -7,11 +7,11 @@ generator in a worker. Closing the generator is the cancel.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar, cast
 
-__all__ = ["Event", "Steps", "run"]
+__all__ = ["Event", "Steps", "altered", "run", "within"]
 
 T = TypeVar("T")
 
@@ -63,6 +63,31 @@ def run(steps: Steps[T], *, progress: bool | None = None) -> T:
             try:
                 event = next(steps)
             except StopIteration as end:
-                return end.value
+                return cast("T", end.value)
             bar.set_description_str(event.stage, refresh=False)
             bar.update(max(0.0, event.fraction - bar.n))
+
+
+def altered(steps: Steps[T], change: Callable[[Event], Event]) -> Steps[T]:
+    """Do a job, passing each of its events through a function.
+
+    Parameters
+    ----------
+    steps : generator of Event
+        The job.
+    change : function of Event
+        Returns the event to yield in its place.
+    """
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
+        yield change(event)
+
+
+def within(steps: Steps[T], first: float, last: float) -> Steps[T]:
+    """Do a job as a part of a larger one, its fractions laid between `first` and `last`."""
+    return altered(
+        steps, lambda event: replace(event, fraction=first + (last - first) * event.fraction)
+    )

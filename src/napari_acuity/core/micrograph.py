@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +20,7 @@ __all__ = [
     "Micrograph",
     "as_micrograph",
     "check_content",
+    "fingerprint",
     "from_unit",
     "grey",
     "to_unit",
@@ -195,6 +197,14 @@ def from_unit(unit: NDArray[np.float32], like: Micrograph) -> NDArray[Any]:
     if dtype.kind == "b":
         return values >= 0.5
     return np.clip(np.rint(values), low, high).astype(dtype)
+
+
+def fingerprint(image: Micrograph) -> str:
+    """Return what identifies the pixels: a short SHA-256 of dtype, shape and bytes."""
+    pixels = np.ascontiguousarray(image.pixels)
+    digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
+    digest.update(pixels.data)
+    return digest.hexdigest()[:16]
 
 
 def _check_shape(image: Micrograph) -> None:

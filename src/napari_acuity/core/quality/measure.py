@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .. import jobs
 from ..errors import FileError, ImageError
-from ..micrograph import ImageLike, Micrograph, as_micrograph
+from ..micrograph import ImageLike, Micrograph, as_micrograph, fingerprint
 from .colour import cie94
 from .definitions import DEFINITIONS
 from .matching import DataRange, matched
@@ -20,6 +17,7 @@ from .similarity import ScoreMap, difference, psnr, ssim
 if TYPE_CHECKING:
     import os
 
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Report", "Scores", "measure", "measure_steps"]
@@ -214,7 +212,7 @@ def measure_steps(
         cropped[name] = column
     yield jobs.Event("measured", 1.0)
     hashed = {f"{truth.name} (reference)": truth, **given}
-    fingerprints = {name: _fingerprint(each) for name, each in hashed.items()}
+    fingerprints = {name: fingerprint(each) for name, each in hashed.items()}
     return Report(shown, cropped, scores, maps, fingerprints, border_px)
 
 
@@ -258,11 +256,3 @@ def _score(
         found["difference"].std,
     )
     return scores, {figure: score.map for figure, score in found.items()}
-
-
-def _fingerprint(image: Micrograph) -> str:
-    """Return what identifies the pixels: a short SHA-256 of dtype, shape and bytes."""
-    pixels = np.ascontiguousarray(image.pixels)
-    digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
-    digest.update(pixels.data)
-    return digest.hexdigest()[:16]

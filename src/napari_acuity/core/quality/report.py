@@ -6,7 +6,6 @@ import base64
 import io
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from PIL import Image
 
 from ..io import replacing
 from ..micrograph import Micrograph, to_unit
+from ..versions import installed
 
 if TYPE_CHECKING:
     import os
@@ -201,13 +201,8 @@ def figure_png(figure: Figure, dpi: int = 144) -> bytes:
 
 def versions() -> dict[str, str]:
     """Return the versions of what figures and pages are made with."""
-    found = {"python": platform.python_version()}
-    for package in ("napari-acuity", "numpy", "scipy", "scikit-image", "matplotlib"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    packages = installed("napari-acuity", "numpy", "scipy", "scikit-image", "matplotlib")
+    return {"python": platform.python_version(), **packages}
 
 
 def _recolour(axes: Axes) -> None:

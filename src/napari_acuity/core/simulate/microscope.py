@@ -12,9 +12,8 @@ from scipy import fft
 from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import map_coordinates
 
-from napari_acuity.core.errors import AcuityError, ImageError
-from napari_acuity.core.micrograph import Micrograph, check_content, to_unit
-
+from ..errors import AcuityError, ImageError
+from ..micrograph import Micrograph, check_content, to_unit
 from .distortion import Distortion, random_distortion
 from .optics import gaussian_transfer, lens_transfer, pixel_transfer
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy.special import erf, ndtr
 
-from napari_acuity.core.errors import AcuityError
-from napari_acuity.core.micrograph import Micrograph
+from ..errors import AcuityError
+from ..micrograph import Micrograph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import csv
-import hashlib
 import math
 import os
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +19,12 @@ from ..errors import FileError, TrainingError
 from ..geometry import ratio
 from ..io import replacing
 from ..jobs import Event, Steps, run
+from ..micrograph import fingerprint
 from ..model import Header, Model
 from ..pairs.pair import Pair, PairSet
 from ..pairs.patches import Field, as_unit, divide, draw_batch, load_field
 from ..recipe import Recipe, recipe_by_name
+from ..versions import installed
 from .losses import supervised_loss
 
 if TYPE_CHECKING:
@@ -345,18 +345,11 @@ def _header(recipe: Recipe, training: Sequence[Pair], validation: Sequence[Pair]
         pixel_size=first.low.pixel_size,
         recipe=asdict(recipe),
         data={
-            part: {pair.name: _fingerprint(pair) for pair in pairs}
+            part: {pair.name: [fingerprint(pair.low), fingerprint(pair.high)] for pair in pairs}
             for part, pairs in (("train", training), ("validation", validation))
         },
-        versions={name: version(name) for name in ("napari-acuity", "torch", "numpy")},
+        versions=installed("napari-acuity", "torch", "numpy"),
     )
-
-
-def _fingerprint(pair: Pair) -> str:
-    digest = hashlib.sha256()
-    for image in (pair.low, pair.high):
-        digest.update(image.pixels.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _record(folder: Path, state: Epoch) -> None:
