@@ -29,7 +29,8 @@ check: $(ALL) ## Lint, formatting, types, the napari manifest, and who may impor
 	@scripts/check.sh
 
 docs: $(ALL) ## Build the documentation into site/
-	@$(VENV)/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	@echo "Built site/index.html"
 
 screenshots: system-libraries $(ALL) ## Take the pictures of the panels for README and docs
 	@$(SCREEN) $(VENV)/bin/python scripts/screenshots.py
