@@ -26,7 +26,7 @@ FLOORS = (
     {"training", "inference", "registration", "quality", "simulate"},
     {"pairs", "model", "recipe"},
     {"geometry", "networks", "io"},
-    {"micrograph", "device", "jobs", "errors"},
+    {"micrograph", "device", "jobs", "errors", "versions"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FORBIDDEN_ON_ONE_FLOOR = {("inference", "training"), ("training", "registration")}
