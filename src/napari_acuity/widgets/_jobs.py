@@ -1,0 +1,316 @@
+"""Run a job of the core beside the viewer: progress, cancel, outcome and errors in one small box."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from napari.qt.threading import create_worker
+from napari.utils.notifications import notification_manager, show_error
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QProgressBar,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QElidingLabel
+
+from ..core.errors import AcuityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from ..core.jobs import Event, Steps
+
+__all__ = ["JobBox", "report_error", "time_left"]
+
+T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+_REFRESH_MS = 100
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[T]):
+    result: T | None = None
+    error: Exception | None = None
+
+
+@dataclass
+class _Running:
+    """The job in hand, as the GUI sees it."""
+
+    worker: Any
+    done: Callable[[Any], None]
+    watch: Callable[[list[Event]], None] | None
+    stopped: Callable[[], None] | None
+    began: float = field(default_factory=time.monotonic)
+    events: list[Event] = field(default_factory=list)
+    outcome: _Outcome[Any] | None = None
+
+
+class JobBox(QWidget):
+    """A primary button, the stage in words, a bar, the time left, and one line of outcome.
+
+    Parameters
+    ----------
+    verb : str
+        What the button does: "Register".
+    start : callable
+        Called at a click while nothing runs; it gathers the inputs and calls `run`.
+    stop : str
+        What the button reads while a job runs.
+    """
+
+    def __init__(self, verb: str, start: Callable[[], None], *, stop: str = "Cancel") -> None:
+        super().__init__()
+        self._verb, self._stop, self._start = verb, stop, start
+        self._job: _Running | None = None
+        self._workers: list[Any] = []
+        self._reason: str | None = None
+        self._tip = ""
+        self._timer = QTimer(self)
+        self._timer.setInterval(_REFRESH_MS)
+        self._timer.timeout.connect(self._show_events)
+        # A closed panel takes its job with it; the list outlives the widget.
+        self.destroyed.connect(partial(_quit, self._workers))
+        self._lay_out()
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is under way, or being cancelled."""
+        return self._job is not None
+
+    def run(
+        self,
+        make_steps: Callable[[], Steps[T]],
+        *,
+        done: Callable[[T], None],
+        watch: Callable[[list[Event]], None] | None = None,
+        stopped: Callable[[], None] | None = None,
+    ) -> None:
+        """Run a job in a thread of its own.
+
+        Parameters
+        ----------
+        make_steps : callable
+            Returns the core's generator of events. Called in the thread, so that what it imports does
+            not hold up the window; it must touch no layer.
+        done : callable
+            Called in the GUI thread with the result.
+        watch : callable, optional
+            Called in the GUI thread, ten times a second at most, with the events since the last call.
+        stopped : callable, optional
+            Called in the GUI thread when the job was cancelled or failed.
+        """
+        if self.running:
+            return
+        opened: list[Steps[T]] = []
+        worker = create_worker(_drain, make_steps, opened, _ignore_errors=True)
+        self._job = _Running(worker, done, watch, stopped)
+        self._workers.append(worker)
+        worker.yielded.connect(self._take)
+        worker.returned.connect(self._keep)
+        worker.finished.connect(self._finish)
+        # In the worker's own thread, at once: what the job holds open is closed where it was opened.
+        worker.aborted.connect(partial(_close, opened), Qt.ConnectionType.DirectConnection)
+        self.say("")
+        self._show_state("starting", 0.0, "")
+        self._update_button()
+        self._timer.start()
+        worker.start()
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it does at its next event."""
+        if self._job is not None:
+            self._job.worker.quit()
+            self._show_state("stopping", self.bar.value() / self.bar.maximum(), "")
+            self._update_button()
+
+    def disable(self, reason: str | None) -> None:
+        """Disable the button and say why in its tooltip; None enables it."""
+        self._reason = reason
+        self._update_button()
+
+    def set_tip(self, tip: str) -> None:
+        """Set the tooltip of the button while it can be pressed."""
+        self._tip = tip
+        self._update_button()
+
+    def say(self, text: str, details: str = "") -> None:
+        """Show one line of outcome, or of what is wrong; `details` unfold at a click."""
+        self.outcome.setText(text)
+        self.details_text.setPlainText(details)
+        self.details.setChecked(False)
+        self.details.setVisible(bool(details))
+
+    def _lay_out(self) -> None:
+        self.button = QPushButton(self._verb)
+        self.button.setMinimumHeight(32)
+        self.button.clicked.connect(self._on_click)
+        self.row = QHBoxLayout()
+        self.row.addWidget(self.button, stretch=1)
+        self.stage, self.left = QElidingLabel(), QLabel()
+        words = QHBoxLayout()
+        words.addWidget(self.stage, stretch=1)
+        words.addWidget(self.left)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        policy = self.bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # nothing jumps when it appears
+        self.bar.setSizePolicy(policy)
+        self.bar.hide()
+        self.outcome, self.details, self.details_text = _outcome_line()
+        self.details.toggled.connect(self.details_text.setVisible)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for part in (self.row, words):
+            layout.addLayout(part)
+        for widget in (self.bar, self.outcome, self.details, self.details_text):
+            layout.addWidget(widget)
+        self._update_button()
+
+    def _on_click(self) -> None:
+        if self.running:
+            self.cancel()
+        else:
+            self._start()
+
+    def _update_button(self) -> None:
+        job, reason = self._job, None if self.running else self._reason
+        stopping = job is not None and job.worker.abort_requested
+        self.button.setText(self._stop if job else self._verb)
+        self.button.setEnabled(reason is None and not stopping)
+        self.button.setToolTip(reason or ("" if job else self._tip))
+
+    def _take(self, event: Event) -> None:
+        if self._job is not None:
+            self._job.events.append(event)
+
+    def _keep(self, outcome: _Outcome[Any]) -> None:
+        if self._job is not None:
+            self._job.outcome = outcome
+
+    def _show_events(self) -> None:
+        job = self._job
+        if job is None or not job.events:
+            return
+        events, job.events = job.events, []
+        if not job.worker.abort_requested:
+            last = events[-1]
+            left = time_left(last.fraction, time.monotonic() - job.began)
+            self._show_state(last.stage, last.fraction, left)
+            if job.watch:
+                job.watch(events)
+
+    def _finish(self) -> None:
+        self._timer.stop()
+        self._show_events()
+        job, self._job = self._job, None
+        if job is None:
+            return
+        self._workers.remove(job.worker)
+        self._show_state("", None, "")
+        self._update_button()
+        outcome = job.outcome
+        if outcome is not None and outcome.error is None:
+            job.done(outcome.result)
+            return
+        if outcome is None:
+            self.say("Cancelled; nothing was changed.")
+        else:
+            self._fail(outcome.error)
+        if job.stopped:
+            job.stopped()
+
+    def _fail(self, error: Exception | None) -> None:
+        if error is not None:
+            self.say(*report_error(error))
+
+    def _show_state(self, stage: str, fraction: float | None, left: str) -> None:
+        self.stage.setText(stage)
+        self.left.setText(left)
+        self.bar.setVisible(fraction is not None)
+        self.bar.setValue(round(1000 * (fraction or 0.0)))
+
+
+def report_error(error: Exception) -> tuple[str, str]:
+    """Show an error as a napari notification and log it.
+
+    Parameters
+    ----------
+    error : Exception
+        An `AcuityError` is shown as its cause and cure; anything else with its traceback, as napari does.
+
+    Returns
+    -------
+    (str, str)
+        One line for the panel, and the details.
+    """
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, AcuityError):
+        show_error(str(error))
+        return str(error), details
+    _LOG.error("A job failed.", exc_info=error)
+    notification_manager.receive_error(type(error), error, error.__traceback__)
+    return f"This failed unexpectedly ({type(error).__name__}: {error}).", details
+
+
+def time_left(fraction: float, elapsed_s: float) -> str:
+    """Say how long a job will still take, judged by how long it took so far."""
+    if fraction < 0.02 or elapsed_s < 1:
+        return ""
+    left = elapsed_s * (1 - fraction) / fraction
+    if left < 90:
+        return f"{max(1, round(left))} s left"
+    return f"{round(left / 60)} min left" if left < 5400 else f"{left / 3600:.1f} h left"
+
+
+def _drain(
+    make_steps: Callable[[], Steps[T]], opened: list[Steps[T]]
+) -> Generator[Event, None, _Outcome[T]]:
+    try:
+        steps = make_steps()
+        opened.append(steps)
+        return _Outcome(result=(yield from steps))
+    except Exception as error:  # noqa: BLE001 - the thread's end: every error goes to the GUI thread
+        return _Outcome(error=error)
+
+
+def _close(opened: list[Steps[Any]]) -> None:
+    for steps in opened:
+        steps.close()
+
+
+def _quit(workers: list[Any], _owner: object = None) -> None:
+    for worker in workers:
+        worker.quit()
+
+
+def _outcome_line() -> tuple[QLabel, QToolButton, QPlainTextEdit]:
+    line, button, text = QLabel(), QToolButton(), QPlainTextEdit()
+    line.setWordWrap(True)
+    line.setTextInteractionFlags(
+        Qt.TextInteractionFlag.TextSelectableByMouse
+        | Qt.TextInteractionFlag.TextSelectableByKeyboard
+    )
+    button.setText("Details")
+    button.setCheckable(True)
+    button.setToolTip("Show what the program says of this error, to paste into a bug report")
+    button.hide()
+    text.setReadOnly(True)
+    text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+    text.setMinimumHeight(120)
+    text.hide()
+    return line, button, text

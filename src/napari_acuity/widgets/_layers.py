@@ -1,0 +1,286 @@
+"""Layers in, layers out: a chooser that follows the layer list, and the one maker of result layers."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image
+from napari.utils.transforms import Affine
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QComboBox, QSizePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari.viewer
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+    from qtpy.QtWidgets import QWidget
+
+__all__ = [
+    "LayerChooser",
+    "add_result",
+    "grid_of",
+    "is_image",
+    "is_plane",
+    "is_result",
+    "made_by",
+    "result_layer",
+    "snapshot",
+]
+
+
+def is_image(layer: Layer) -> bool:
+    """Whether a layer is an image of two or more dimensions."""
+    return isinstance(layer, Image) and layer.ndim >= 2
+
+
+def is_plane(layer: Layer) -> bool:
+    """Whether a layer is a single 2-D image, grey or RGB."""
+    return isinstance(layer, Image) and layer.ndim == 2
+
+
+def is_result(layer: Layer) -> bool:
+    """Whether one of the verbs made a layer."""
+    return "verb" in layer.metadata.get("acuity", {})
+
+
+class LayerChooser(QComboBox):
+    """Lists the layers that fit, follows the layer list, and keeps the choice while it can.
+
+    Until the user chooses, the choice is the newest layer that fits and is no result of ours, or the
+    one `rank` below it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    fits : callable
+        Says of a layer whether to list it.
+    rank : int
+        0 for the newest, 1 for the one below it (the second of a pair); -1 for no choice.
+    none_text : str, optional
+        Offers "no layer" under this name.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        *,
+        fits: Callable[[Layer], bool] = is_image,
+        rank: int = 0,
+        none_text: str | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._layers: list[Layer | None] = []
+        self._viewer, self._fits, self._rank, self._none_text = viewer, fits, rank, none_text
+        self._pinned = False
+        # Long names neither widen the panel nor push it out of the window.
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.activated.connect(self._on_activated)
+        self.currentIndexChanged.connect(self._on_index)
+        follow(self, viewer.layers.events, ("inserted", "removed", "reordered"), self._refresh)
+        self._refresh()
+
+    @property
+    def layer(self) -> Layer | None:
+        """The chosen layer."""
+        index = self.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def choose(self, layer: Layer | None) -> None:
+        """Choose a listed layer, as if the user had."""
+        if layer in self._layers:
+            self._pinned = True
+            self.setCurrentIndex(self._layers.index(layer))
+
+    def pin(self) -> None:
+        """Keep the present choice when further layers arrive."""
+        self._pinned = self.layer is not None
+
+    def _refresh(self, _event: object = None) -> None:
+        before = self.layer
+        listed = [x for x in reversed(self._viewer.layers) if self._fits(x)]
+        for layer in listed:
+            layer.events.name.connect(self._rename)
+        self._layers = [None, *listed] if self._none_text else [*listed]
+        kept = before if before in self._layers and self._pinned else self._default()
+        self._pinned = self._pinned and kept == before
+        self.blockSignals(True)
+        self.clear()
+        self.addItems([layer.name if layer else self._none_text or "" for layer in self._layers])
+        self.setCurrentIndex(self._layers.index(kept) if kept in self._layers else -1)
+        self.blockSignals(False)
+        self._on_index()
+
+    def _default(self) -> Layer | None:
+        fresh = [layer for layer in self._layers if layer is not None and not is_result(layer)]
+        if self._rank < 0 or not fresh:
+            return None
+        return fresh[min(self._rank, len(fresh) - 1)]
+
+    def _rename(self, _event: object = None) -> None:
+        for index, layer in enumerate(self._layers):
+            if layer is not None:
+                self.setItemText(index, layer.name)
+        self._on_index()
+
+    def _on_activated(self, _index: int) -> None:
+        self._pinned = True
+
+    def _on_index(self, _index: int = 0) -> None:
+        self.setPlaceholderText("" if self.count() else "no image open")
+        self.changed.emit()
+
+
+def follow(
+    owner: QWidget, events: Any, names: tuple[str, ...], callback: Callable[[object], None]
+) -> None:
+    """Connect napari events to a widget's method until the widget is destroyed."""
+    for name in names:
+        getattr(events, name).connect(callback)
+    owner.destroyed.connect(partial(_unfollow, events, names, callback))
+
+
+def _unfollow(events: Any, names: tuple[str, ...], callback: Any, _owner: object = None) -> None:
+    for name in names:
+        getattr(events, name).disconnect(callback)
+
+
+def snapshot(layer: Image) -> SimpleNamespace:
+    """Return what `as_micrograph` reads of a layer, safe to hand to another thread.
+
+    The layer may be renamed, changed or removed meanwhile. The pixels are not copied, and lazy ones
+    are not computed here.
+    """
+    names = ("data", "scale", "units", "rgb", "name", "multiscale")
+    held = SimpleNamespace(**{name: getattr(layer, name) for name in names})
+    held.metadata = dict(layer.metadata)
+    return held
+
+
+def made_by(verb: str, python: str, **parameters: Any) -> dict[str, Any]:
+    """Return the recipe that a result layer carries in ``metadata["acuity"]``.
+
+    Parameters
+    ----------
+    verb : str
+        "register", "enhance" ...
+    python : str
+        The lines that make the result again.
+    **parameters
+        What the verb was called with.
+    """
+    return {"verb": verb, "parameters": parameters, "python": python}
+
+
+def grid_of(
+    layer: Layer, *, finer: float = 1.0, offset_px: tuple[float, float] = (0.0, 0.0)
+) -> dict[str, Any]:
+    """Return the keyword arguments that lay a new layer over a grid.
+
+    Parameters
+    ----------
+    layer : Layer
+        Whose grid: its scale, translate, rotate, shear, affine, units and axis labels.
+    finer : float
+        How many pixels of the new layer span one of the old along y and x. Pixel centres sit at whole
+        numbers, so the first centre of the finer grid lies (1/finer - 1)/2 old pixels from the old one.
+    offset_px : (float, float)
+        Where the new grid begins, in old pixels along y and x (a map of windows that must lie inside).
+
+    Returns
+    -------
+    dict
+        Of arguments that every napari layer takes.
+    """
+    linear = Affine(scale=layer.scale, rotate=layer.rotate, shear=layer.shear).linear_matrix
+    origin, scale = np.zeros(layer.ndim), np.array(layer.scale, dtype=float)
+    origin[-2:] = (1 / finer - 1) / 2 + np.asarray(offset_px)
+    scale[-2:] /= finer
+    return {
+        "scale": scale,
+        "translate": np.asarray(layer.translate) + linear @ origin,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine.affine_matrix,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
+
+
+def result_layer(
+    source: Image,
+    pixels: NDArray[Any],
+    *,
+    what: str,
+    recipe: dict[str, Any],
+    grid: Layer | None = None,
+    finer: float = 1.0,
+    offset_px: tuple[float, float] = (0.0, 0.0),
+    **look: Any,
+) -> Image:
+    """Make the layer of a result; every verb uses this one.
+
+    Parameters
+    ----------
+    source : Image
+        The layer the result was made of: gives its name, and where the dtype is the same its colours
+        and value range.
+    pixels : ndarray
+        (..., Y, X), or (..., Y, X, 3) for RGB, with the leading axes of the grid.
+    what : str
+        What was done to it: the layer is called ``<source> | <what>``.
+    recipe : dict
+        From `made_by`.
+    grid : Layer, optional
+        The layer on whose grid the pixels lie, where that is not the source.
+    finer, offset_px
+        See `grid_of`.
+    **look
+        Arguments of napari's Image that replace the source's: colormap, contrast_limits ...
+
+    Returns
+    -------
+    Image
+        Not yet in the viewer; napari numbers a name that is taken.
+    """
+    grid = source if grid is None else grid
+    held = dict(recipe)
+    same_kind = pixels.dtype == source.dtype
+    value_range = source.metadata.get("acuity", {}).get("value_range")
+    if same_kind and value_range is not None:
+        held.setdefault("value_range", value_range)
+    return Image(
+        pixels,
+        name=f"{source.name} | {what}",
+        rgb=pixels.ndim == grid.ndim + 1,
+        metadata={"acuity": held},
+        **grid_of(grid, finer=finer, offset_px=offset_px),
+        **{**(_look(source) if same_kind else {}), **look},
+    )
+
+
+def add_result(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
+    """Add a result layer and return it; camera and slice stay where they are."""
+    added: Layer = viewer.add_layer(layer)
+    return added
+
+
+def _look(source: Image) -> dict[str, Any]:
+    shared = {"blending": source.blending, "interpolation2d": source.interpolation2d}
+    if source.rgb:
+        return shared
+    return {
+        "colormap": source.colormap.name,
+        "contrast_limits": tuple(source.contrast_limits),
+        "gamma": source.gamma,
+        **shared,
+    }

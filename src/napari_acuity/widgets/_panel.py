@@ -1,0 +1,271 @@
+"""What the four panels share: a frame that scrolls, rows, options, the device chip, the ... menu."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+from superqt.utils import create_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..core.device import Device
+
+__all__ = [
+    "DeviceChip",
+    "add_option",
+    "add_row",
+    "copy_text",
+    "drop_down",
+    "form",
+    "more_button",
+    "options",
+    "panel_layout",
+    "side_by_side",
+]
+
+_LEAST_WIDTH_PX = 320
+
+
+def panel_layout(panel: QScrollArea) -> QVBoxLayout:
+    """Make a panel scroll where the window is low, and return the layout to fill from the top."""
+    body = QWidget()
+    layout = QVBoxLayout(body)
+    layout.setAlignment(Qt.AlignmentFlag.AlignTop)
+    layout.setContentsMargins(6, 6, 6, 6)
+    layout.setSpacing(8)
+    panel.setWidget(body)
+    panel.setWidgetResizable(True)
+    panel.setFrameShape(QFrame.Shape.NoFrame)
+    panel.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    panel.setMinimumWidth(_LEAST_WIDTH_PX)
+    panel.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+    return layout
+
+
+def form() -> QFormLayout:
+    """Return a layout of labelled rows."""
+    layout = QFormLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+    return layout
+
+
+def add_row(layout: QFormLayout, label: str, widget: QWidget, tip: str) -> None:
+    """Add a labelled row whose label and widget say what it is."""
+    title = QLabel(label)
+    title.setBuddy(widget)
+    widget.setAccessibleName(label)
+    for part in (title, widget):
+        part.setToolTip(tip)
+    layout.addRow(title, widget)
+
+
+def side_by_side(*widgets: QWidget, stretch: QWidget | None = None) -> QHBoxLayout:
+    """Lay widgets in a row; `stretch` is the one that takes the room left."""
+    layout = QHBoxLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget, stretch=int(widget is stretch))
+    return layout
+
+
+def drop_down(choices: dict[str, Any]) -> QComboBox:
+    """Return a drop-down list; `currentData()` is the value that belongs to the shown text."""
+    box = QComboBox()
+    for text, value in choices.items():
+        box.addItem(text, value)
+    return box
+
+
+def options(title: str = "Options") -> tuple[QCollapsible, QFormLayout]:
+    """Return a folded section and the layout of its rows."""
+    section, body = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸"), QWidget()
+    rows = form()
+    rows.setContentsMargins(12, 0, 0, 0)
+    body.setLayout(rows)
+    section.setDuration(0)
+    section.setContent(body)
+    section.collapse(animate=False)
+    section.setContentsMargins(0, 0, 0, 0)
+    return section, rows
+
+
+def add_option(rows: QFormLayout, label: str, widget: QWidget, tip: str) -> None:
+    """Add a row whose label turns bold, with a button to reset, where the value is not the default.
+
+    The default is what the widget holds now; it is a QCheckBox, a QComboBox or a spin box.
+    """
+    default, reset = _value(widget), QToolButton()
+    reset.setText("↺")
+    reset.setToolTip(f"Reset to the default: {_text(widget)}")
+    reset.setAccessibleName(f"Reset {label}")
+    policy = reset.sizePolicy()
+    policy.setRetainSizeWhenHidden(True)
+    reset.setSizePolicy(policy)
+    title = QLabel(label)
+    title.setBuddy(widget)
+    widget.setAccessibleName(label)
+    for part in (title, widget):
+        part.setToolTip(tip)
+    rows.addRow(title, side_by_side(widget, reset, stretch=widget))
+
+    def mark(_value_now: object = None) -> None:
+        changed = _value(widget) != default
+        reset.setVisible(changed)
+        font = title.font()
+        font.setBold(changed)
+        title.setFont(font)
+        title.setText(f"{label} *" if changed else label)
+
+    reset.clicked.connect(lambda: _set_value(widget, default))
+    _changed(widget).connect(mark)
+    mark()
+
+
+class DeviceChip(QToolButton):
+    """Names the device that will compute, and why; a click offers the others.
+
+    `device` is "auto", or torch's name of the chosen one. torch is asked in a thread: importing it
+    takes seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device = "auto"
+        self.setText("device: auto")
+        self.setToolTip("Looking for devices")
+        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self.setMenu(QMenu(self))
+        self._look()
+
+    def _look(self) -> None:
+        worker = create_worker(_devices, self.device)
+        worker.returned.connect(self._show)
+        worker.start()
+
+    def _show(self, found: tuple[Device, list[str]]) -> None:
+        chosen, names = found
+        self.setText(chosen.label.partition(",")[0])
+        self.setToolTip(f"Computes on {chosen}. Click to choose another.")
+        self.menu().clear()
+        for name in ("auto", *names):
+            action = self.menu().addAction("Automatic" if name == "auto" else name)
+            action.setCheckable(True)
+            action.setChecked(name == self.device)
+            action.triggered.connect(partial(self._choose, name))
+
+    def _choose(self, name: str, _checked: bool = True) -> None:
+        self.device = name
+        self._look()
+
+
+def more_button(*, python: Callable[[], str], command: Callable[[], str]) -> QToolButton:
+    """Return the ... menu.
+
+    Parameters
+    ----------
+    python, command : callable
+        Return the text to copy for what the panel is set to now; "" where there is none yet.
+    """
+    button, menu = QToolButton(), QMenu()
+    button.setText("...")
+    button.setToolTip("Copy as Python or as a command; information for a bug report")
+    button.setAccessibleName("More")
+    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+    button.setMenu(menu)
+    menu.setParent(button, menu.windowFlags())
+    menu.setToolTipsVisible(True)
+    texts = {
+        menu.addAction("Copy as Python"): (python, "Choose the inputs first."),
+        menu.addAction("Copy as command"): (command, "Needs images that were opened from files."),
+    }
+    for action, (text, _) in texts.items():
+        action.triggered.connect(partial(_copy_now, text))
+    menu.addAction("Info for a bug report").triggered.connect(copy_info)
+
+    def update() -> None:
+        for action, (text, why_not) in texts.items():
+            action.setEnabled(bool(text()))
+            action.setToolTip("" if text() else why_not)
+
+    menu.aboutToShow.connect(update)
+    return button
+
+
+def copy_text(text: str) -> None:
+    """Put text on the clipboard and say so."""
+    from napari.utils.notifications import show_info
+
+    QApplication.clipboard().setText(text)
+    show_info(f"Copied:\n{text}")
+
+
+def copy_info() -> None:
+    """Put versions and devices on the clipboard, for a bug report."""
+    worker = create_worker(_info)
+    worker.returned.connect(copy_text)
+    worker.start()
+
+
+def _copy_now(text: Callable[[], str], _checked: bool = False) -> None:
+    copy_text(text())
+
+
+def _info() -> str:
+    from ..core.device import info
+
+    return "\n".join(f"{name}: {value}" for name, value in info().items())
+
+
+def _devices(name: str) -> tuple[Device, list[str]]:
+    from ..core.device import available_devices, choose_device
+
+    return choose_device(name), available_devices()
+
+
+def _value(widget: Any) -> Any:
+    if isinstance(widget, QCheckBox):
+        return widget.isChecked()
+    return widget.currentIndex() if isinstance(widget, QComboBox) else widget.value()
+
+
+def _set_value(widget: Any, value: Any) -> None:
+    if isinstance(widget, QCheckBox):
+        widget.setChecked(value)
+    elif isinstance(widget, QComboBox):
+        widget.setCurrentIndex(value)
+    else:
+        widget.setValue(value)
+
+
+def _text(widget: Any) -> str:
+    if isinstance(widget, QCheckBox):
+        return "on" if widget.isChecked() else "off"
+    return str(widget.currentText() if isinstance(widget, QComboBox) else widget.text())
+
+
+def _changed(widget: Any) -> Any:
+    if isinstance(widget, QCheckBox):
+        return widget.toggled
+    return widget.currentIndexChanged if isinstance(widget, QComboBox) else widget.valueChanged
