@@ -97,7 +97,7 @@ def test_the_result_lies_exactly_over_its_input(
 
     np.testing.assert_allclose(
         corners(result, (2, 3)[:leading] + plane),
-        corners(source, (2, 3)[:leading] + (12, 20)),
+        corners(source, (*(2, 3)[:leading], 12, 20)),
         atol=1e-9,
     )
     assert result.units == source.units
