@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Demo", "Field", "demo_steps"]
 
 _SCALE = 2.5
-_SIDE = 640
+_SIDE = 512
 # Fields lie this far apart, so that no pixel of the unseen one is in a training field.
-_PITCH = 720
+_PITCH = 576
 _MARGIN = 30
+_LEAST_TISSUE = 0.2
 _BORDER_PX = 8
 
 
@@ -206,7 +207,7 @@ def _origins(slide: Micrograph) -> list[tuple[int, int]]:
         (row, col)
         for row in range(0, height - _SIDE + 1, _PITCH)
         for col in range(0, width - _SIDE + 1, _PITCH)
-        if _tissue(slide.pixels[row : row + _SIDE, col : col + _SIDE]) > 0.5
+        if _tissue(slide.pixels[row : row + _SIDE, col : col + _SIDE]) > _LEAST_TISSUE
     ]
     # The middle one, so that the training fields surround it in all directions.
     return [*found[: len(found) // 2], *found[len(found) // 2 + 1 :], found[len(found) // 2]]

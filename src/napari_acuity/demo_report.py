@@ -51,7 +51,10 @@ def write_report(demo: Demo, images: dict[str, Micrograph], path: Path) -> None:
             "Training",
             f"{demo.epochs[-1].number} epochs, {demo.epochs[-1].step} steps. The best validation loss was "
             f"kept; the unseen field is not among the validation fields.",
-            pictures=[Picture(_curves(demo.epochs), "Loss and PSNR after each epoch")],
+            pictures=[
+                Picture(_loss_curve(demo.epochs), "Loss after each epoch"),
+                Picture(_psnr_curve(demo.epochs), "PSNR on the validation fields after each epoch"),
+            ],
         ),
         definitions_section(demo.report.measured),
         _provenance(demo),
@@ -148,24 +151,28 @@ def _shift_map(field: Field) -> bytes:
     return figure_png(figure)
 
 
-def _curves(epochs: Sequence[Epoch]) -> bytes:
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
-    loss, psnr = figure.subplots(1, 2)
+def _loss_curve(epochs: Sequence[Epoch]) -> bytes:
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss (mean squared error)", yscale="log")
     steps = [epoch.step for epoch in epochs]
-    loss.semilogy(steps, [epoch.train_loss for epoch in epochs], "--", label="training")
-    loss.semilogy(steps, [epoch.validation_loss for epoch in epochs], label="validation")
-    loss.set(xlabel="step", ylabel="loss (mean squared error)")
-    psnr.plot(steps, [epoch.psnr for epoch in epochs], label="network, validation")
-    psnr.axhline(epochs[0].bicubic_psnr, linestyle=":", label="bicubic, validation")
-    psnr.set(xlabel="step", ylabel="PSNR, dB")
-    for axes in (loss, psnr):
-        axes.legend()
+    axes.plot(steps, [epoch.train_loss for epoch in epochs], "--", label="training")
+    axes.plot(steps, [epoch.validation_loss for epoch in epochs], label="validation")
+    axes.legend()
+    return figure_png(figure)
+
+
+def _psnr_curve(epochs: Sequence[Epoch]) -> bytes:
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="PSNR, dB")
+    axes.plot([epoch.step for epoch in epochs], [epoch.psnr for epoch in epochs], label="network")
+    axes.axhline(epochs[0].bicubic_psnr, linestyle=":", label="bicubic")
+    axes.legend()
     return figure_png(figure)
 
 
 def _provenance(demo: Demo) -> Section:
     rows = [(name, f"{seconds:.1f} s") for name, seconds in demo.seconds.items()]
-    rows += list(demo.model.header.versions.items()) + list(versions().items())
+    rows += list({**demo.model.header.versions, **versions()}.items())
     rows += [("slide", "CMU-1 small region, OpenSlide test data, CC0-1.0")]
     rows += list(demo.report.fingerprints.items())
     return Section("Times, data and versions", table=Table(("Item", "Value"), rows, numeric=False))

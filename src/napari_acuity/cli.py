@@ -1,0 +1,206 @@
+"""The command `acuity`: one short function a verb, over the same functions as everywhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+import napari_acuity as acuity
+from napari_acuity.core.errors import AcuityError, FileError, PairError
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="acuity",
+    help="Teach a modest microscope to see like a better one: register, train, enhance, measure.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Image: TypeAlias = Annotated[Path, typer.Argument(help="TIFF, PNG, JPEG or DNG.")]
+Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Scale: TypeAlias = Annotated[
+    float | None, typer.Option(help="Magnification of the pair; by default from the two images.")
+]
+Range: TypeAlias = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--range", help="Values of black and white, where the file does not tell them."),
+]
+
+
+@app.command()
+def register(
+    moving: Image,
+    fixed: Image,
+    out: Annotated[Path, typer.Option(help="Folder for registered.tif and registration.npz.")],
+    start: Annotated[str, typer.Option(help="auto, features or none.")] = "auto",
+    elastic: Annotated[bool, typer.Option(help="Follow the start with the elastic part.")] = True,
+    force: Force = False,
+) -> None:
+    """Bring MOVING onto FIXED."""
+    image = acuity.read(moving)
+    targets = [_fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
+    found = acuity.register(image, acuity.read(fixed), start=start, elastic=elastic)  # type: ignore[arg-type]
+    _make(out)
+    acuity.write(found.warp(image), targets[0])
+    found.save(targets[1])
+    print(found.start)
+    print(f"correlation {found.correlation[0]:.2f} -> {found.correlation[1]:.2f}", end="")
+    print(f", largest shift {found.largest_shift_px:.1f} px", end="")
+    print(", the map folds" if found.folds else ", no folding")
+    print(*targets, sep="\n")
+
+
+@app.command()
+def pairs(
+    folder: Annotated[Path, typer.Argument(help="A folder of pairs; made if it is missing.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="LOW HIGH [LOW HIGH ...]: images to pair and add.")
+    ] = None,
+    scale: Scale = None,
+    group: Annotated[str, typer.Option(help="Slide or patient they come from.")] = "",
+) -> None:
+    """Register each LOW image to its HIGH one and add the pair to FOLDER; without images, list it."""
+    from dataclasses import replace
+
+    found, failed = acuity.PairSet.open(folder), 0
+    if len(images or []) % 2:
+        raise PairError(f"{len(images or [])} images are no pairs.", "Give LOW and HIGH in turn.")
+    for low, high in zip((images or [])[::2], (images or [])[1::2], strict=True):
+        try:
+            moving, fixed = acuity.read(low), acuity.read(high)
+            pair = acuity.register(moving, fixed).pair(moving, fixed, scale=scale)
+            name = found.add(replace(pair, group=group or pair.name))
+            print(f"added {name}")
+        except AcuityError as error:  # the other pairs go on
+            failed += 1
+            print(f"left out {low.name}, {high.name}: {error}", file=sys.stderr)
+    for pair in found:
+        similarity = "" if pair.similarity is None else f", similarity {pair.similarity:.2f}"
+        rows, cols = pair.low.shape
+        print(f"{pair.name}: {rows} x {cols}, x{pair.scale:g}, group {pair.group}{similarity}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    pairs: Annotated[Path, typer.Argument(help="A folder of pairs.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the run.")],
+    recipe: Annotated[str, typer.Option(help="A recipe by name, or a .toml file.")] = "brightfield",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the pairs.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a model on PAIRS."""
+    acuity.train(pairs, recipe, out, epochs=epochs, minutes=minutes, device=device)
+    print((out / "log.csv").read_text().splitlines()[-1])
+    print(out / "best.safetensors")
+
+
+@app.command()
+def enhance(
+    image: Image,
+    model: Annotated[Path, typer.Option(help="A .safetensors file.")],
+    out: Annotated[Path, typer.Option(help="The .tif, .png or .jpg file to write.")],
+    iterations: Annotated[int, typer.Option(help="How often the model is applied.")] = 1,
+    tile: Annotated[int, typer.Option(help="Side of a tile in px; 0 fits the memory.")] = 0,
+    value_range: Range = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Apply a model to IMAGE."""
+    _fresh(out, force)
+    result = acuity.enhance(
+        _read(image, value_range), model, iterations=iterations, tile=tile or "auto", device=device
+    )
+    print(acuity.write(result, out))
+
+
+@app.command()
+def measure(
+    reference: Image,
+    image: Image,
+    out: Annotated[Path | None, typer.Option(help="Report to write, .html or .csv.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="NAME=PATH of an image to score beside; repeatable.")
+    ] = None,
+    border: Annotated[int, typer.Option(help="Border to leave out, px.")] = 0,
+    value_range: Range = None,
+    force: Force = False,
+) -> None:
+    """Score IMAGE, and baselines beside it, against REFERENCE."""
+    named = [entry.partition("=") for entry in baseline or []]
+    for entry, (_, sign, _) in zip(baseline or [], named, strict=True):
+        if not sign:
+            raise FileError(f"The baseline '{entry}' has no name.", "Give it as NAME=PATH.")
+    report = acuity.measure(
+        _read(reference, value_range),
+        _read(image, value_range),
+        baselines={name: _read(Path(path), value_range) for name, _, path in named},
+        border_px=border,
+    )
+    print(report.table())
+    if out:
+        report.save(_fresh(out, force))
+        print(out)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("acuity-demo"),
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = 3.0,
+    device: Device = "auto",
+) -> None:
+    """Do the main job on the sample slide: capture, register, pair, train, enhance, measure."""
+    from napari_acuity.demo import demo_steps
+
+    result = acuity.run(demo_steps(out, minutes=minutes, device=device))
+    print(result.report.table(), end="\n\n")
+    print(*result.bars, sep="\n")
+    print(", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items()))
+    print(f"\nReport: {(result.folder / 'report.html').resolve()}")
+    if not all(bar.met for bar in result.bars):
+        raise typer.Exit(1)
+
+
+@app.command()
+def info() -> None:
+    """Print versions and devices, and which device is chosen and why."""
+    for name, value in acuity.info().items():
+        print(f"{name}: {value}")
+
+
+def main() -> None:
+    """Run the command; 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except AcuityError as error:
+        print(f"acuity: {error.cause}\n{error.cure}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _read(path: Path, value_range: tuple[float, float] | None) -> acuity.Micrograph:
+    from dataclasses import replace
+
+    image = acuity.read(path)
+    return replace(image, value_range=value_range) if value_range else image
+
+
+def _fresh(path: Path, force: bool) -> Path:
+    """Return the path, unless something is there that would be lost."""
+    if path.exists() and not force:
+        raise FileError(f"{path} exists already.", "Choose another name, or add --force.")
+    return path
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder} cannot be made: {error}.", "Choose another folder.") from error
