@@ -51,8 +51,8 @@ def is_result(layer: Layer) -> bool:
 class LayerChooser(QComboBox):
     """Lists the layers that fit, follows the layer list, and keeps the choice while it can.
 
-    Until the user chooses, the choice is the newest layer that fits and is no result of ours, or the
-    one `rank` below it.
+    Until the user chooses, the choice is the newest layer that `prefers` favours, or else that is no
+    result of ours; or the one `rank` below it.
 
     Parameters
     ----------
@@ -63,6 +63,8 @@ class LayerChooser(QComboBox):
         0 for the newest, 1 for the one below it (the second of a pair); -1 for no choice.
     none_text : str, optional
         Offers "no layer" under this name.
+    prefers : callable, optional
+        Says of a layer that fits whether to choose it before all others.
     """
 
     changed = Signal()
@@ -74,11 +76,13 @@ class LayerChooser(QComboBox):
         fits: Callable[[Layer], bool] = is_image,
         rank: int = 0,
         none_text: str | None = None,
+        prefers: Callable[[Layer], bool] | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._layers: list[Layer | None] = []
         self._viewer, self._fits, self._rank, self._none_text = viewer, fits, rank, none_text
+        self._prefers = prefers
         self._pinned = False
         # Long names neither widen the panel nor push it out of the window.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -121,7 +125,9 @@ class LayerChooser(QComboBox):
         self._on_index()
 
     def _default(self) -> Layer | None:
-        fresh = [layer for layer in self._layers if layer is not None and not is_result(layer)]
+        there = [layer for layer in self._layers if layer is not None]
+        fresh = [layer for layer in there if self._prefers and self._prefers(layer)]
+        fresh = fresh or [layer for layer in there if not is_result(layer)]
         if self._rank < 0 or not fresh:
             return None
         return fresh[min(self._rank, len(fresh) - 1)]
