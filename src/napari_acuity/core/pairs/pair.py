@@ -126,6 +126,17 @@ class PairSet:
         """The pairs' names, sorted."""
         return sorted(path.stem for path in self.folder.glob("*.json"))
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """Name of each pair -> its group."""
+        return {name: str(self._facts(name).get("group", "") or name) for name in self.names}
+
+    @property
+    def kind(self) -> tuple[float, bool]:
+        """Scale, and whether RGB, of the first pair; `add` lets no other in."""
+        facts = self._facts(self.names[0])
+        return float(facts.get("scale", 1)), bool(facts.get("rgb"))
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -187,8 +198,7 @@ class PairSet:
         self, validation: float = 0.2, test: float = 0.0, *, seed: int = 0
     ) -> dict[str, list[str]]:
         """Split the pairs' names by group; see `split`."""
-        groups = {name: str(self._facts(name).get("group", "") or name) for name in self.names}
-        return split(groups, validation, test, seed=seed)
+        return split(self.groups, validation, test, seed=seed)
 
     def _facts(self, name: str) -> dict[str, Any]:
         path = self.folder / f"{name}.json"

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-import csv
 import math
 import os
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from ..device import Device, choose_device, half_precision, place
-from ..errors import FileError, TrainingError
+from ..errors import TrainingError
 from ..geometry import ratio
-from ..io import replacing
 from ..jobs import Event, Steps, run
 from ..micrograph import fingerprint
 from ..model import Header, Model
@@ -26,9 +23,11 @@ from ..pairs.patches import Field, as_unit, divide, draw_batch, load_field
 from ..recipe import Recipe, recipe_by_name
 from ..versions import installed
 from .losses import supervised_loss
+from .run_folder import check_free, open_run, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from torch import nn
 
@@ -145,7 +144,8 @@ def train_steps(
     """
     chosen, where = recipe_by_name(recipe), choose_device(device)
     bound = _Bound(epochs if epochs or minutes else chosen.epochs, minutes)
-    folder = _open_run(out, chosen)
+    if out is not None:
+        check_free(out)
     if isinstance(pairs, str | os.PathLike):
         pairs = PairSet.open(pairs)
     yield Event("reading pairs", 0.0)
@@ -157,6 +157,8 @@ def train_steps(
     training = [load_field(pair).to(where.name) for pair in train_pairs]
     validation = [_middle(load_field(pair), scale).to(where.name) for pair in validation_pairs]
     bicubic = _validate(lambda low: _bicubic(low, scale), validation)
+    # Only now: pairs that cannot be used leave no folder behind.
+    folder = open_run(out, chosen) if out is not None else None
 
     torch.manual_seed(chosen.seed)
     model = Model.build(_header(chosen, train_pairs, validation_pairs), name=chosen.name)
@@ -191,7 +193,7 @@ def train_steps(
             epoch, step, total / count, loss, psnr, bicubic[1], best if improved else None, preview
         )
         if folder:
-            _record(folder, state)
+            record(folder, state.row(), state.best)
         yield Event(
             f"epoch {epoch}, {psnr:.2f} dB (bicubic {bicubic[1]:.2f})", min(done, 1.0), state
         )
@@ -218,20 +220,6 @@ class _Bound:
     def fraction(self, epochs: float, seconds: float) -> float:
         by_epochs = epochs / self.epochs if self.epochs else 0.0
         return max(by_epochs, seconds / (60 * self.minutes) if self.minutes else 0.0)
-
-
-def _open_run(out: str | os.PathLike[str] | None, recipe: Recipe) -> Path | None:
-    if out is None:
-        return None
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TrainingError(f"{folder} holds something already.", "Give each run a new folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder} cannot be made: {error}.", "Choose another folder.") from error
-    recipe.save(folder / "recipe.toml")
-    return folder
 
 
 def _patch_side(pairs: Sequence[Pair], recipe: Recipe) -> int:
@@ -350,17 +338,6 @@ def _header(recipe: Recipe, training: Sequence[Pair], validation: Sequence[Pair]
         },
         versions=installed("napari-acuity", "torch", "numpy"),
     )
-
-
-def _record(folder: Path, state: Epoch) -> None:
-    """Append a row to the log, and keep the best model beside it."""
-    log = folder / "log.csv"
-    rows = log.read_text() if log.exists() else ",".join(state.row()) + "\n"
-    with replacing(log) as temporary, temporary.open("w", newline="") as file:
-        file.write(rows)
-        csv.writer(file, lineterminator="\n").writerow(state.row().values())
-    if state.best:
-        state.best.save(folder / "best.safetensors")
 
 
 def _diverged(best: Model | None, folder: Path | None) -> TrainingError:
