@@ -12,9 +12,10 @@ from napari.layers import Image
 from napari_acuity.core.micrograph import as_micrograph
 from napari_acuity.widgets._layers import (
     LayerChooser,
-    add_result,
     is_plane,
+    keep_selection,
     made_by,
+    pixel_size_of,
     result_layer,
     snapshot,
 )
@@ -153,7 +154,7 @@ def test_a_name_that_is_taken_is_numbered(make_napari_viewer_proxy: Callable[...
     source = viewer.add_image(np.zeros((12, 20)), name="phone", colormap="green")
 
     for _ in range(2):
-        add_result(viewer, result_layer(source, np.zeros((12, 20)), what="x", recipe=RECIPE))
+        viewer.add_layer(result_layer(source, np.zeros((12, 20)), what="x", recipe=RECIPE))
 
     assert [layer.name for layer in viewer.layers] == ["phone", "phone | x", "phone | x [1]"]
     assert viewer.layers[-1].colormap.name == "green"
@@ -167,6 +168,24 @@ def test_a_snapshot_reads_as_the_layer_does() -> None:
     assert held.pixels is source.data
     assert (held.pixel_size, held.rgb, held.name) == (live.pixel_size, live.rgb, live.name)
     assert held.value_range == live.value_range == (0, 200)
+
+
+def test_a_pixel_size_is_read_without_the_pixels() -> None:
+    source = Image(np.zeros((3, 8, 8)), scale=(1, 250, 500), units=("um", "nm", "nm"))
+
+    assert pixel_size_of(source) == (0.25, 0.5)
+    assert pixel_size_of(Image(np.zeros((8, 8, 3), np.uint8), rgb=True)) is None
+
+
+def test_previews_leave_the_selection_alone(viewer: Any) -> None:
+    first, second = (viewer.add_image(np.zeros((8, 8)), name=name) for name in ("a", "b"))
+    viewer.layers.selection.active = first
+
+    with keep_selection(viewer):
+        viewer.add_image(np.zeros((8, 8)), name="preview")
+
+    assert viewer.layers.selection.active == first
+    assert second not in viewer.layers.selection
 
 
 @pytest.fixture

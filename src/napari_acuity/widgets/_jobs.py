@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import notification_manager, show_error
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -25,13 +25,14 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from ..core.errors import AcuityError
+from ..core.jobs import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from ..core.jobs import Event, Steps
+    from ..core.jobs import Steps
 
-__all__ = ["JobBox", "report_error", "time_left"]
+__all__ = ["JobBox", "one_step", "report_error", "time_left"]
 
 T = TypeVar("T")
 
@@ -70,6 +71,9 @@ class JobBox(QWidget):
     stop : str
         What the button reads while a job runs.
     """
+
+    busy = Signal(bool)
+    """Emitted when a job begins (True) and when it has ended (False)."""
 
     def __init__(self, verb: str, start: Callable[[], None], *, stop: str = "Cancel") -> None:
         super().__init__()
@@ -127,6 +131,7 @@ class JobBox(QWidget):
         self._show_state("starting", 0.0, "")
         self._update_button()
         self._timer.start()
+        self.busy.emit(True)
         worker.start()
 
     def cancel(self) -> None:
@@ -223,26 +228,32 @@ class JobBox(QWidget):
         self._workers.remove(job.worker)
         self._show_state("", None, "")
         self._update_button()
+        self._hand_over(job)
+        self.busy.emit(False)
+
+    def _hand_over(self, job: _Running) -> None:
         outcome = job.outcome
         if outcome is not None and outcome.error is None:
             job.done(outcome.result)
             return
         if outcome is None:
             self.say("Cancelled; nothing was changed.")
-        else:
-            self._fail(outcome.error)
+        elif outcome.error is not None:
+            self.say(*report_error(outcome.error))
         if job.stopped:
             job.stopped()
-
-    def _fail(self, error: Exception | None) -> None:
-        if error is not None:
-            self.say(*report_error(error))
 
     def _show_state(self, stage: str, fraction: float | None, left: str) -> None:
         self.stage.setText(stage)
         self.left.setText(left)
         self.bar.setVisible(fraction is not None)
         self.bar.setValue(round(1000 * (fraction or 0.0)))
+
+
+def one_step(words: str, function: Callable[[], T]) -> Steps[T]:
+    """Make a job of a plain function, for what is short but should not hold up the window."""
+    yield Event(words, 0.0)
+    return function()
 
 
 def report_error(error: Exception) -> tuple[str, str]:
@@ -301,6 +312,8 @@ def _quit(workers: list[Any], _owner: object = None) -> None:
 def _outcome_line() -> tuple[QLabel, QToolButton, QPlainTextEdit]:
     line, button, text = QLabel(), QToolButton(), QPlainTextEdit()
     line.setWordWrap(True)
+    line.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+    line.setMinimumHeight(3 * line.fontMetrics().lineSpacing())  # nothing jumps when it is filled
     line.setTextInteractionFlags(
         Qt.TextInteractionFlag.TextSelectableByMouse
         | Qt.TextInteractionFlag.TextSelectableByKeyboard

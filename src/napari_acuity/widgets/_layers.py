@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from napari.utils.transforms import Affine
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
+from ..core.micrograph import as_micrograph
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import napari.viewer
     from napari.layers import Layer
@@ -23,11 +26,14 @@ if TYPE_CHECKING:
 __all__ = [
     "LayerChooser",
     "add_result",
+    "follow",
     "grid_of",
     "is_image",
     "is_plane",
     "is_result",
+    "keep_selection",
     "made_by",
+    "pixel_size_of",
     "result_layer",
     "snapshot",
 ]
@@ -172,6 +178,13 @@ def snapshot(layer: Image) -> SimpleNamespace:
     return held
 
 
+def pixel_size_of(layer: Image) -> tuple[float, float] | None:
+    """Return a layer's pixel size in um along y and x as the core reads it; its pixels stay untouched."""
+    held = snapshot(layer)
+    held.data, held.multiscale = np.zeros((1,) * layer.ndim + (3,) * layer.rgb), False
+    return as_micrograph(held).pixel_size
+
+
 def made_by(verb: str, python: str, **parameters: Any) -> dict[str, Any]:
     """Return the recipe that a result layer carries in ``metadata["acuity"]``.
 
@@ -275,9 +288,19 @@ def result_layer(
 
 
 def add_result(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
-    """Add a result layer and return it; camera and slice stay where they are."""
+    """Add a result layer to the viewer and return it."""
     added: Layer = viewer.add_layer(layer)
     return added
+
+
+@contextmanager
+def keep_selection(viewer: napari.viewer.Viewer) -> Iterator[None]:
+    """Leave the selected layers as they are while layers are added (napari selects the newest)."""
+    before = [layer for layer in viewer.layers if layer in viewer.layers.selection]
+    yield
+    viewer.layers.selection.clear()
+    for layer in before:
+        viewer.layers.selection.add(layer)
 
 
 def _look(source: Image) -> dict[str, Any]:

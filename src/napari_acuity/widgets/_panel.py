@@ -37,6 +37,7 @@ __all__ = [
     "drop_down",
     "form",
     "more_button",
+    "enable",
     "options",
     "panel_layout",
     "side_by_side",
@@ -70,14 +71,16 @@ def form() -> QFormLayout:
     return layout
 
 
-def add_row(layout: QFormLayout, label: str, widget: QWidget, tip: str) -> None:
-    """Add a labelled row whose label and widget say what it is."""
+def add_row(
+    layout: QFormLayout, label: str, widget: QWidget, tip: str, *, beside: QWidget | None = None
+) -> None:
+    """Add a labelled row whose label and widget say what it is, with a small widget at its right."""
     title = QLabel(label)
     title.setBuddy(widget)
     widget.setAccessibleName(label)
     for part in (title, widget):
         part.setToolTip(tip)
-    layout.addRow(title, widget)
+    layout.addRow(title, side_by_side(widget, beside, stretch=widget) if beside else widget)
 
 
 def side_by_side(*widgets: QWidget, stretch: QWidget | None = None) -> QHBoxLayout:
@@ -190,6 +193,7 @@ def more_button(*, python: Callable[[], str], command: Callable[[], str]) -> QTo
     """
     button, menu = QToolButton(), QMenu()
     button.setText("...")
+    button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
     button.setToolTip("Copy as Python or as a command; information for a bug report")
     button.setAccessibleName("More")
     button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -211,6 +215,12 @@ def more_button(*, python: Callable[[], str], command: Callable[[], str]) -> QTo
 
     menu.aboutToShow.connect(update)
     return button
+
+
+def enable(widget: QWidget, tip: str, why_not: str | None) -> None:
+    """Enable a widget with a tooltip that says what it does, or disable it with one that says why."""
+    widget.setEnabled(why_not is None)
+    widget.setToolTip(why_not or tip)
 
 
 def copy_text(text: str) -> None:

@@ -1,0 +1,60 @@
+"""What the panels hand to one another while napari is open: models, and folders of pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.utils.events import EventedList
+
+if TYPE_CHECKING:
+    from ..core.model import Model
+
+__all__ = ["KnownModel", "models", "pair_folders", "remember_model", "remember_pairs"]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownModel:
+    """A model that was trained or opened in this session.
+
+    Parameters
+    ----------
+    model : Model
+    path : Path, optional
+        Its file.
+    """
+
+    model: Model
+    path: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """What lists and layers call it; a run's best model is called after its run."""
+        if self.path is not None and self.path.stem == "best":
+            return self.path.parent.name
+        return self.model.name
+
+
+models: EventedList[KnownModel] = EventedList()
+"""Newest first."""
+
+pair_folders: EventedList[Path] = EventedList()
+"""Folders that pairs were added to or trained from, newest first."""
+
+
+def remember_model(model: Model, path: Path | None = None) -> KnownModel:
+    """Put a model at the top of the list; a file that is listed already is listed anew."""
+    known = KnownModel(model, path)
+    for old in [old for old in models if path is not None and old.path == path]:
+        models.remove(old)
+    models.insert(0, known)
+    return known
+
+
+def remember_pairs(folder: Path) -> None:
+    """Put a folder of pairs at the top of the list."""
+    folder = Path(folder)
+    if folder in pair_folders:
+        pair_folders.remove(folder)
+    pair_folders.insert(0, folder)
