@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..io import replacing
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
     from ..model import Model
     from ..recipe import Recipe
@@ -35,8 +37,9 @@ def free_name(parent: str | os.PathLike[str], name: str) -> Path:
     return path
 
 
-def open_run(folder: str | os.PathLike[str], recipe: Recipe) -> Path:
-    """Make the folder of a run and write its recipe.
+@contextmanager
+def open_run(folder: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
+    """Make the folder of a run and write its recipe; one that ends before its first epoch is removed.
 
     Raises
     ------
@@ -51,8 +54,12 @@ def open_run(folder: str | os.PathLike[str], recipe: Recipe) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{path} cannot be made: {error}.", "Choose another folder.") from error
-    recipe.save(path / RECIPE)
-    return path
+    try:
+        recipe.save(path / RECIPE)
+        yield path
+    finally:
+        if not (path / LOG).exists():
+            discard_run(path)
 
 
 def record(folder: Path, row: dict[str, float], best: Model | None) -> None:

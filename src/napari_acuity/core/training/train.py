@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,48 +159,54 @@ def train_steps(
     validation = [_middle(load_field(pair), scale).to(where.name) for pair in validation_pairs]
     bicubic = _validate(lambda low: _bicubic(low, scale), validation)
     # Only now: pairs that cannot be used leave no folder behind.
-    folder = open_run(out, chosen) if out is not None else None
-
-    torch.manual_seed(chosen.seed)
-    model = Model.build(_header(chosen, train_pairs, validation_pairs), name=chosen.name)
-    network = place(model.network, where).train()
-    average = copy.deepcopy(network).eval()
-    optimiser = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
-    generator = torch.Generator().manual_seed(chosen.seed)
-    steps_an_epoch = _steps_an_epoch(training, patch, chosen.batch)
-    best_loss, best, epoch, step, clock = math.inf, None, 0, 0, time.monotonic()
-    while (done := bound.fraction(epoch, time.monotonic() - clock)) < 1:
-        total, count = 0.0, 0
-        while count < steps_an_epoch and done < 1:
-            for group in optimiser.param_groups:
-                group["lr"] = chosen.learning_rate * _rate(done, chosen.schedule)
-            low, high = draw_batch(
-                training, patch=patch, batch=chosen.batch, scale=scale, generator=generator
+    with nullcontext() if out is None else open_run(out, chosen) as folder:
+        torch.manual_seed(chosen.seed)
+        model = Model.build(_header(chosen, train_pairs, validation_pairs), name=chosen.name)
+        network = place(model.network, where).train()
+        average = copy.deepcopy(network).eval()
+        optimiser = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
+        generator = torch.Generator().manual_seed(chosen.seed)
+        steps_an_epoch = _steps_an_epoch(training, patch, chosen.batch)
+        best_loss, best, epoch, step, clock = math.inf, None, 0, 0, time.monotonic()
+        while (done := bound.fraction(epoch, time.monotonic() - clock)) < 1:
+            total, count = 0.0, 0
+            while count < steps_an_epoch and done < 1:
+                for group in optimiser.param_groups:
+                    group["lr"] = chosen.learning_rate * _rate(done, chosen.schedule)
+                low, high = draw_batch(
+                    training, patch=patch, batch=chosen.batch, scale=scale, generator=generator
+                )
+                total += _step(network, optimiser, low, high, chosen, where)
+                step, count = step + 1, count + 1
+                _follow(average, network, min(chosen.averaging, (1 + step) / (10 + step)))
+                done = bound.fraction(epoch + count / steps_an_epoch, time.monotonic() - clock)
+                if not math.isfinite(total):
+                    raise _diverged(best, folder)
+                yield Event(f"epoch {epoch + 1}", min(done, 1.0))
+            epoch += 1
+            loss, psnr = _validate(average, validation)
+            improved = loss < best_loss
+            if improved:
+                best_loss, best = loss, _snapshot(model, average)
+            preview = _preview(average, validation[0], scale)
+            state = Epoch(
+                epoch,
+                step,
+                total / count,
+                loss,
+                psnr,
+                bicubic[1],
+                best if improved else None,
+                preview,
             )
-            total += _step(network, optimiser, low, high, chosen, where)
-            step, count = step + 1, count + 1
-            _follow(average, network, min(chosen.averaging, (1 + step) / (10 + step)))
-            done = bound.fraction(epoch + count / steps_an_epoch, time.monotonic() - clock)
-            if not math.isfinite(total):
-                raise _diverged(best, folder)
-            yield Event(f"epoch {epoch + 1}", min(done, 1.0))
-        epoch += 1
-        loss, psnr = _validate(average, validation)
-        improved = loss < best_loss
-        if improved:
-            best_loss, best = loss, _snapshot(model, average)
-        preview = _preview(average, validation[0], scale)
-        state = Epoch(
-            epoch, step, total / count, loss, psnr, bicubic[1], best if improved else None, preview
-        )
-        if folder:
-            record(folder, state.row(), state.best)
-        yield Event(
-            f"epoch {epoch}, {psnr:.2f} dB (bicubic {bicubic[1]:.2f})", min(done, 1.0), state
-        )
-    if best is None:
-        raise _diverged(None, folder)
-    return best
+            if folder:
+                record(folder, state.row(), state.best)
+            yield Event(
+                f"epoch {epoch}, {psnr:.2f} dB (bicubic {bicubic[1]:.2f})", min(done, 1.0), state
+            )
+        if best is None:
+            raise _diverged(None, folder)
+        return best
 
 
 @dataclass(frozen=True)
