@@ -70,6 +70,11 @@ class JobBox(QWidget):
         Called at a click while nothing runs; it gathers the inputs and calls `run`.
     stop : str
         What the button reads while a job runs.
+
+    Attributes
+    ----------
+    error : Exception or None
+        What made the last job fail.
     """
 
     busy = Signal(bool)
@@ -79,6 +84,7 @@ class JobBox(QWidget):
         super().__init__()
         self._verb, self._stop, self._start = verb, stop, start
         self._job: _Running | None = None
+        self.error: Exception | None = None
         self._workers: list[Any] = []
         self._reason: str | None = None
         self._tip = ""
@@ -118,6 +124,7 @@ class JobBox(QWidget):
         """
         if self.running:
             return
+        self.error = None
         opened: list[Steps[T]] = []
         worker = create_worker(_drain, make_steps, opened, _ignore_errors=True)
         self._job = _Running(worker, done, watch, stopped)
@@ -239,6 +246,7 @@ class JobBox(QWidget):
         if outcome is None:
             self.say("Cancelled; nothing was changed.")
         elif outcome.error is not None:
+            self.error = outcome.error
             self.say(*report_error(outcome.error))
         if job.stopped:
             job.stopped()

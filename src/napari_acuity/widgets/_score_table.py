@@ -1,0 +1,112 @@
+"""The table of scores: a row a score, a column an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QKeyEvent, QKeySequence
+from qtpy.QtWidgets import QApplication, QHeaderView, QSizePolicy, QTableWidget, QTableWidgetItem
+
+from ..core.quality.definitions import DEFINITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..core.quality.report import Table
+
+__all__ = ["ScoreTable"]
+
+
+class ScoreTable(QTableWidget):
+    """Shows the scores of a report, the best of each row in bold; what is selected can be copied."""
+
+    def __init__(self) -> None:
+        super().__init__(len(DEFINITIONS), 1)
+        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWordWrap(False)
+        self.setAccessibleName("Scores")
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setHorizontalHeaderLabels(["-"])
+        self._label_rows(list(DEFINITIONS))
+
+    def show_scores(self, scores: Sequence[str], table: Table) -> None:
+        """Show a table.
+
+        Parameters
+        ----------
+        scores : sequence of str
+            The scores measured, as `Report.measured` gives them.
+        table : Table
+            Of `scores_table`: a row an image, the first cell its name.
+        """
+        self.setColumnCount(len(table.rows))
+        self._label_rows(scores)
+        for column, (name, *cells) in enumerate(table.rows):
+            title = QTableWidgetItem(name)
+            title.setToolTip(name)
+            self.setHorizontalHeaderItem(column, title)
+            for row, text in enumerate(cells):
+                best = (column, row + 1) in table.emphasis
+                self.setItem(row, column, _cell(text, best, _definition(scores[row])))
+
+    def text(self) -> str:
+        """Return the whole table, its cells parted by tabs, for a spreadsheet."""
+        columns = range(self.columnCount())
+        rows = [["", *(_text(self.horizontalHeaderItem(column)) for column in columns)]]
+        for row in range(self.rowCount()):
+            cells = (_text(self.item(row, column)) for column in columns)
+            rows.append([_text(self.verticalHeaderItem(row)), *cells])
+        return "\n".join("\t".join(row) for row in rows)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Copy the selected cells at Ctrl+C."""
+        if not event.matches(QKeySequence.StandardKey.Copy):
+            super().keyPressEvent(event)
+            return
+        rows: dict[int, list[str]] = {}
+        for row, column in sorted((i.row(), i.column()) for i in self.selectedIndexes()):
+            rows.setdefault(row, []).append(_text(self.item(row, column)))
+        QApplication.clipboard().setText("\n".join("\t".join(cells) for cells in rows.values()))
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Stay as high as the rows, whatever the size of the font."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._fit_height()
+
+    def _label_rows(self, scores: Sequence[str]) -> None:
+        self.setRowCount(len(scores))
+        for row, score in enumerate(scores):
+            title = QTableWidgetItem(DEFINITIONS[score].label)
+            title.setToolTip(_definition(score))
+            self.setVerticalHeaderItem(row, title)
+        self._fit_height()
+
+    def _fit_height(self) -> None:
+        rows = sum(self.rowHeight(row) for row in range(self.rowCount()))
+        frame = 2 * self.frameWidth()
+        self.setFixedHeight(rows + self.horizontalHeader().sizeHint().height() + frame + 2)
+
+
+def _cell(text: str, best: bool, tip: str) -> QTableWidgetItem:
+    item = QTableWidgetItem(text)
+    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    font = item.font()
+    font.setBold(best)
+    item.setFont(font)
+    item.setToolTip(tip)
+    return item
+
+
+def _text(item: QTableWidgetItem | None) -> str:
+    return item.text() if item is not None else ""
+
+
+def _definition(score: str) -> str:
+    found = DEFINITIONS[score]
+    return f"<p>{found.meaning} {found.better.capitalize()} is better.</p><p>{found.source}</p>"

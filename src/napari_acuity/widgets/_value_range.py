@@ -1,0 +1,61 @@
+"""The option Value range: which pixel values mean black and white."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLabel, QWidget
+
+from ._panel import add_option, drop_down, side_by_side
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+__all__ = ["ValueRange"]
+
+_RANGES: dict[str, Any] = {
+    "Auto (by data type)": None,
+    "10 bit, 0 to 1023": (0.0, 1023.0),
+    "12 bit, 0 to 4095": (0.0, 4095.0),
+    "14 bit, 0 to 16383": (0.0, 16383.0),
+    "Layer's contrast limits": "limits",
+    "Custom": "custom",
+}
+_TIP = (
+    "The values that mean black and white. State it for 12-bit data in 16-bit files and for floats "
+    "beyond 0 to 1."
+)
+
+
+class ValueRange:
+    """The rows of the option, added to the options of a panel."""
+
+    def __init__(self, rows: QFormLayout) -> None:
+        self.box = drop_down(_RANGES)
+        self.black, self.white = QDoubleSpinBox(), QDoubleSpinBox()
+        for box, value, name in ((self.black, 0.0, "Black"), (self.white, 4095.0, "White")):
+            box.setRange(-1e9, 1e9)
+            box.setValue(value)
+            box.setAccessibleName(name)
+            box.setToolTip(f"The pixel value that means {name.lower()}")
+        self._custom = QWidget()
+        self._custom.setLayout(
+            side_by_side(QLabel("black"), self.black, QLabel("white"), self.white)
+        )
+        add_option(rows, "Value range", self.box, _TIP)
+        rows.addRow(self._custom)
+        self.box.currentIndexChanged.connect(self._show_custom)
+        self._show_custom()
+
+    def of(self, layer: Image) -> tuple[float, float] | None:
+        """Return black and white of a layer as chosen, or None: what its data type says."""
+        chosen = self.box.currentData()
+        if chosen == "limits":
+            low, high = layer.contrast_limits
+            return float(low), float(high)
+        if chosen == "custom":
+            return self.black.value(), self.white.value()
+        return None if chosen is None else (float(chosen[0]), float(chosen[1]))
+
+    def _show_custom(self, _index: int = 0) -> None:
+        self._custom.setVisible(self.box.currentData() == "custom")
