@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -61,7 +62,7 @@ class Micrograph:
             y, x = (float(v) for v in self.pixel_size)
             if not (np.isfinite([y, x]).all() and y > 0 and x > 0):
                 raise ImageError(
-                    f"The pixel size of {self._title} is {self.pixel_size}.",
+                    f"{self._title} has the pixel size {self.pixel_size}.",
                     "Give two positive lengths in micrometres, or None when it is unknown.",
                 )
             object.__setattr__(self, "pixel_size", (y, x))
@@ -69,7 +70,7 @@ class Micrograph:
             low, high = (float(v) for v in self.value_range)
             if not low < high:
                 raise ImageError(
-                    f"The value range of {self._title} is {self.value_range}.",
+                    f"{self._title} has the value range {self.value_range}.",
                     "Give the values of black and white, black first, such as (0, 4095).",
                 )
             object.__setattr__(self, "value_range", (low, high))
@@ -87,7 +88,7 @@ class Micrograph:
 
     @property
     def _title(self) -> str:
-        return f"'{self.name}'" if self.name else "the image"
+        return f"'{self.name}'" if self.name else "The image"
 
     def with_pixels(self, pixels: NDArray[Any], **changes: Any) -> Micrograph:
         """Return a copy with other pixels, and any further changes."""
@@ -99,31 +100,22 @@ class Micrograph:
         Raises
         ------
         ImageError
-            When they cannot be known: floats beyond 0..1, or 16-bit pixels that only use 12 bits
-            or fewer and do not say so.
+            When they cannot be known: floats beyond 0..1, integers other than unsigned 8 and 16 bit, or
+            16-bit pixels that only use 12 bits or fewer; and `value_range` does not say.
         """
         if self.value_range is not None:
             return self.value_range
-        dtype, pixels = self.pixels.dtype, self.pixels
+        dtype = self.pixels.dtype
         if dtype.kind == "b":
             return 0.0, 1.0
-        low, high = float(np.min(pixels)), float(np.max(pixels))
-        state_it = "State it: value_range=(black, white), or --range BLACK WHITE, or Options > Value range."
-        if np.issubdtype(dtype, np.floating):
-            if low < 0 or high > 1:
-                raise ImageError(
-                    f"{self._title} holds floats from {low:g} to {high:g}, so black and white are unknown.",
-                    state_it,
-                )
+        if dtype == np.uint8:
+            return 0.0, 255.0
+        low, high = float(np.min(self.pixels)), float(np.max(self.pixels))
+        if dtype.kind == "f" and low >= 0 and high <= 1:
             return 0.0, 1.0
-        if dtype.itemsize > 1 and 255 < high < 4096 and low >= 0:
-            raise ImageError(
-                f"{self._title} has {8 * dtype.itemsize}-bit pixels but ends at {high:g}: it looks like "
-                f"{int(high).bit_length()}-bit data.",
-                state_it.replace("(black, white)", f"(0, {2 ** int(high).bit_length() - 1})"),
-            )
-        info = np.iinfo(dtype)
-        return float(info.min), float(info.max)
+        if dtype == np.uint16 and high > 4095:
+            return 0.0, 65535.0
+        raise _unknown_range(self._title, dtype, low, high)
 
 
 def as_micrograph(image: ImageLike, *, name: str | None = None) -> Micrograph:
@@ -151,7 +143,7 @@ def as_micrograph(image: ImageLike, *, name: str | None = None) -> Micrograph:
         return replace(image, name=name) if name and not image.name else image
     if all(hasattr(image, attribute) for attribute in ("data", "scale", "units", "rgb")):
         return _from_layer(image)
-    pixels = np.asarray(image)
+    pixels = _array(image)
     rgb = pixels.ndim >= 3 and pixels.shape[-1] in (3, 4)
     return Micrograph(_opaque(pixels, name or "") if rgb else pixels, rgb=rgb, name=name or "")
 
@@ -162,12 +154,12 @@ def check_content(image: Micrograph) -> Micrograph:
     if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
         bad = int(np.size(pixels) - np.isfinite(pixels).sum())
         raise ImageError(
-            f"{image._title} holds {bad} pixels that are NaN or infinite.",
+            f"{image._title} holds {bad} values that are NaN or infinite.",
             "Replace them, for example with numpy.nan_to_num, or crop them away.",
         )
     if np.min(pixels) == np.max(pixels):
         raise ImageError(
-            f"Every pixel of {image._title} has the value {np.min(pixels)}: there is nothing to see.",
+            f"{image._title} has nothing to see: every pixel is {np.min(pixels)}.",
             "Choose an image with content.",
         )
     return image
@@ -190,13 +182,17 @@ def to_unit(image: Micrograph) -> NDArray[np.float32]:
 def from_unit(unit: NDArray[np.float32], like: Micrograph) -> NDArray[Any]:
     """Undo `to_unit`: back to the range and dtype of `like`; integers are rounded and clipped."""
     low, high = like.range()
-    values = unit * np.float32(high - low) + np.float32(low)
     dtype = like.pixels.dtype
+    # float32 cannot count the values of 32-bit integers.
+    wide = dtype.kind in "ui" and dtype.itemsize > 2
+    values: NDArray[Any] = unit.astype(np.float64 if wide else np.float32, copy=False)
+    values = values * (high - low) + low
     if np.issubdtype(dtype, np.floating):
         return values.astype(dtype, copy=False)
     if dtype.kind == "b":
         return values >= 0.5
-    return np.clip(np.rint(values), low, high).astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(values), max(low, limits.min), min(high, limits.max)).astype(dtype)
 
 
 def fingerprint(image: Micrograph) -> str:
@@ -211,7 +207,8 @@ def _check_shape(image: Micrograph) -> None:
     pixels, title = image.pixels, image._title
     if not isinstance(getattr(pixels, "dtype", None), np.dtype) or pixels.dtype.kind not in "buif":
         raise ImageError(
-            f"The pixels of {title} are of type {getattr(pixels, 'dtype', type(pixels).__name__)}.",
+            f"{title} is no picture: its pixels are of type "
+            f"{getattr(pixels, 'dtype', type(pixels).__name__)}.",
             "Give a numeric array: 8 or 16 bit integers, or floats.",
         )
     if pixels.ndim < (3 if image.rgb else 2) or 0 in pixels.shape:
@@ -224,6 +221,34 @@ def _check_shape(image: Micrograph) -> None:
             f"{title} is said to be RGB, but its last axis has length {pixels.shape[-1]}.",
             "Bring red, green and blue to the last axis, or set rgb=False.",
         )
+
+
+def _array(image: Any) -> NDArray[Any]:
+    if isinstance(image, str | os.PathLike):
+        raise ImageError(
+            f"'{os.fspath(image)}' is the name of a file, not an image.",
+            "Read it first: read(path).",
+        )
+    try:
+        return np.asarray(image)
+    except ValueError as error:  # lists of unequal lengths
+        raise ImageError(f"The image is no array: {error}.", "Give all rows one length.") from error
+
+
+def _unknown_range(title: str, dtype: np.dtype[Any], low: float, high: float) -> ImageError:
+    cause = (
+        f"{title} holds {dtype} values from {low:g} to {high:g}, so black and white are unknown."
+    )
+    example = "black, white"
+    if dtype == np.uint16:
+        bits = max(8, int(high).bit_length())
+        cause = f"{title} has 16-bit pixels but ends at {high:g}: it looks like {bits}-bit data."
+        example = f"0, {2**bits - 1}"
+    return ImageError(
+        cause,
+        f"State it: value_range=({example}), or --range {example.replace(',', '').upper()}, or "
+        "Options > Value range.",
+    )
 
 
 def _opaque(pixels: NDArray[Any], name: str) -> NDArray[Any]:

@@ -1,0 +1,115 @@
+"""Read and write images by the suffix of their file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import AcuityError, FileError
+from ..micrograph import ImageLike, Micrograph, as_micrograph
+from .pictures import check_picture, read_jpeg, read_png, read_raw, write_jpeg, write_png
+from .replacing import replacing
+from .tiff import check_tiff, read_tiff, write_tiff
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["read", "write"]
+
+_READERS = {
+    **dict.fromkeys((".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk"), read_tiff),
+    **dict.fromkeys((".jpg", ".jpeg"), read_jpeg),
+    ".png": read_png,
+    ".dng": read_raw,
+}
+_WRITERS = {
+    **dict.fromkeys((".tif", ".tiff"), (check_tiff, write_tiff)),
+    **dict.fromkeys((".jpg", ".jpeg"), (check_picture, write_jpeg)),
+    ".png": (check_picture, write_png),
+}
+
+
+def read(path: str | os.PathLike[str]) -> Micrograph:
+    """Read an image with its pixel size.
+
+    Parameters
+    ----------
+    path : path
+        TIFF, OME-TIFF (also the first level of SVS and other tiled slides), PNG, JPEG (turned upright as
+        its EXIF data say), or a phone's raw DNG (developed to 16-bit sRGB; needs the extra
+        ``napari-acuity[raw]``).
+
+    Returns
+    -------
+    Micrograph
+        `pixel_size` is None where the file does not tell it, or tells a printer's resolution.
+
+    Raises
+    ------
+    FileError
+        When the file is missing, unreadable, truncated or of another kind.
+    ImageError
+        When it holds no usable picture, or a transparent one.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    try:
+        _check_readable(path)
+        if reader is None:
+            raise FileError(
+                f"{path.name} is of a kind that is not read here ({path.suffix or 'no suffix'}).",
+                "Save it as TIFF, OME-TIFF, PNG or JPEG.",
+            )
+        return reader(path)
+    except PermissionError as error:
+        raise FileError(f"{path} may not be read.", "Ask for the permission to read it.") from error
+    except MemoryError as error:
+        raise FileError(f"{path.name} does not fit into memory.", "Crop it first.") from error
+    except (AcuityError, ImportError):
+        raise
+    except Exception as error:  # decoders raise all kinds at damaged files
+        raise FileError(
+            f"{path.name} cannot be read ({error}).",
+            "It is damaged, cut short, or not what its suffix says: copy it again from its source.",
+        ) from error
+
+
+def write(image: ImageLike, path: str | os.PathLike[str]) -> Path:
+    """Write an image with its pixel size; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    image : Micrograph, array or napari Image layer
+        Integers up to 32 bit, float32 or float64 for TIFF; 8 or 16 bit for PNG; 8 bit for JPEG.
+    path : path
+        ``.tif``, ``.tiff`` (both OME-TIFF), ``.png``, ``.jpg`` or ``.jpeg``.
+
+    Returns
+    -------
+    Path
+        Where it was written.
+
+    Raises
+    ------
+    FileError
+        When the format does not fit the pixels, the folder is missing or may not be written, or the
+        disk is full. What was at `path` before stays.
+    """
+    image, path = as_micrograph(image), Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _WRITERS:
+        raise FileError(f"'{path.name}' names no format to write.", "End it in .tif, .png or .jpg.")
+    check, writer = _WRITERS[suffix]
+    check(image, suffix)
+    with replacing(path) as temporary:
+        writer(image, temporary)
+    return path
+
+
+def _check_readable(path: Path) -> None:
+    if path.is_dir():
+        raise FileError(f"{path} is a folder.", "Give the images in it one by one.")
+    if not path.exists():
+        raise FileError(f"There is no file {path}.", "Check its name and folder.")
+    if path.stat().st_size == 0:
+        raise FileError(f"{path.name} is empty: 0 bytes.", "Copy it again from its source.")

@@ -1,0 +1,82 @@
+"""What every reader ends with: from decoded pixels and a file's own words to a Micrograph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..micrograph import Micrograph, as_micrograph
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["MICROMETRES", "micrograph", "size_from_resolution"]
+
+MICROMETRES = {
+    "nm": 1e-3,
+    "µm": 1.0,
+    "μm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+}
+# Resolution tags are often a printer's dots per inch (72 dpi = 353 um); no light microscope has such pixels.
+_LARGEST_PIXEL_UM = 50.0
+
+
+def micrograph(
+    pixels: NDArray[Any],
+    path: Path,
+    *,
+    rgb: bool,
+    pixel_size: tuple[float, float] | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Micrograph:
+    """Name an image after its file, drop an opaque alpha channel and an impossible pixel size.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (..., Y, X), or when `rgb` (..., Y, X, n): n is 2 for grey and 4 for RGB with alpha.
+    path : Path
+        The file it came from.
+    rgb, pixel_size, value_range
+        As in Micrograph.
+
+    Raises
+    ------
+    ImageError
+        When it is no picture, or a transparent one.
+    """
+    name = path.name.removesuffix(path.suffix).removesuffix(".ome")
+    if rgb:
+        if pixels.shape[-1] == 2:
+            grey, alpha = pixels[..., :1], pixels[..., 1:]
+            pixels = np.concatenate([grey, grey, grey, alpha], axis=-1)
+        pixels = as_micrograph(pixels, name=name).pixels
+    if pixel_size is not None and not (0 < min(pixel_size) and max(pixel_size) < np.inf):
+        pixel_size = None  # some programs write 0 for an unknown size
+    return Micrograph(pixels, pixel_size=pixel_size, rgb=rgb, name=name, value_range=value_range)
+
+
+def size_from_resolution(
+    per_unit: tuple[float, float], unit_um: float | None
+) -> tuple[float, float] | None:
+    """Turn (y, x) pixels per unit into a pixel size in um; None where that is a printer's resolution.
+
+    Parameters
+    ----------
+    per_unit : (float, float)
+        Pixels per unit along (y, x); 0 when unknown.
+    unit_um : float or None
+        Length of the unit in um.
+    """
+    if unit_um is None or min(per_unit) <= 0:
+        return None
+    y, x = (unit_um / value for value in per_unit)
+    return (y, x) if max(y, x) < _LARGEST_PIXEL_UM else None

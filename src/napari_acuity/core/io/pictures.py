@@ -1,0 +1,139 @@
+"""PNG, JPEG, and the raw photographs of phones."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import FileError
+from .found import micrograph, size_from_resolution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from PIL.Image import Image as Picture
+
+    from ..micrograph import Micrograph
+
+__all__ = ["check_picture", "read_jpeg", "read_png", "read_raw", "write_jpeg", "write_png"]
+
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128  # EXIF
+_UNIT_UM = {2: 25400.0, 3: 10000.0}  # EXIF's inch and centimetre
+
+
+def read_png(path: Path) -> Micrograph:
+    """Read a PNG of 8 or 16 bit."""
+    import imagecodecs  # Pillow reads 16-bit RGB as 8 bit without a word
+
+    pixels = imagecodecs.png_decode(path.read_bytes())
+    with _opened(path) as header:
+        size = _dpi_pixel_size(header)
+    return micrograph(pixels, path, rgb=pixels.ndim == 3, pixel_size=size)
+
+
+def read_jpeg(path: Path) -> Micrograph:
+    """Read a JPEG, turned upright as its EXIF data say."""
+    from PIL import ImageOps
+
+    with _opened(path) as picture:
+        size = _exif_pixel_size(picture) or _dpi_pixel_size(picture)
+        upright = ImageOps.exif_transpose(picture)
+        pixels = np.asarray(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))
+    return micrograph(pixels, path, rgb=pixels.ndim == 3, pixel_size=size)
+
+
+def read_raw(path: Path) -> Micrograph:
+    """Develop a raw photograph to 16-bit sRGB."""
+    try:
+        import rawpy
+    except ImportError as error:
+        raise FileError(
+            f"{path.name} is a raw photograph, and rawpy is not installed.",
+            "Install it: pip install 'napari-acuity[raw]'.",
+        ) from error
+    try:
+        with rawpy.imread(str(path)) as raw:
+            pixels = raw.postprocess(
+                output_bps=16,
+                use_camera_wb=True,
+                gamma=(2.4, 12.92),  # sRGB's
+                # Brightness must not follow the content: pairs keep their exposure.
+                no_auto_bright=True,
+                adjust_maximum_thr=0.0,
+            )
+    except rawpy.LibRawError as error:
+        raise FileError(
+            f"{path.name} is not a raw photograph that can be developed.",
+            "Copy it again from the phone, or save it as TIFF there.",
+        ) from error
+    return micrograph(pixels, path, rgb=True, value_range=(0, 65535))
+
+
+def check_picture(image: Micrograph, suffix: str) -> None:
+    """Raise where PNG or JPEG cannot hold an image."""
+    allowed = (np.uint8,) if suffix != ".png" else (np.uint8, np.uint16)
+    if image.pixels.ndim != 2 + image.rgb:
+        raise FileError(f"A {suffix} file holds one picture, not a stack.", "Write a .tif file.")
+    if image.pixels.dtype not in allowed:
+        raise FileError(
+            f"A {suffix} file cannot hold {image.pixels.dtype} pixels.",
+            "Write a .tif file, or convert the image to 8 bit first.",
+        )
+
+
+def write_png(image: Micrograph, path: Path) -> None:
+    """Write a PNG of 8 or 16 bit."""
+    import imagecodecs
+
+    content = bytes(imagecodecs.png_encode(np.ascontiguousarray(image.pixels)))
+    path.write_bytes(_with_pixel_size(content, image.pixel_size) if image.pixel_size else content)
+
+
+def write_jpeg(image: Micrograph, path: Path) -> None:
+    """Write a JPEG of high quality, its pixel size in the EXIF data (JFIF's 16 bits are too few)."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(image.pixels))
+    exif = picture.getexif()
+    if image.pixel_size is not None:
+        exif[_Y_RESOLUTION], exif[_X_RESOLUTION] = (1e4 / size for size in image.pixel_size)
+        exif[_RESOLUTION_UNIT] = 3
+    picture.save(path, quality=95, subsampling=0, exif=exif)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Picture]:
+    """Open a picture of any size: Pillow takes those of a slide for an attack."""
+    from PIL import Image
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _dpi_pixel_size(picture: Picture) -> tuple[float, float] | None:
+    x, y = (float(value) for value in picture.info.get("dpi", (0, 0)))
+    return size_from_resolution((y, x), 25400.0)
+
+
+def _exif_pixel_size(picture: Picture) -> tuple[float, float] | None:
+    exif = picture.getexif()
+    y, x = (float(exif.get(tag, 0)) for tag in (_Y_RESOLUTION, _X_RESOLUTION))
+    return size_from_resolution((y, x), _UNIT_UM.get(exif.get(_RESOLUTION_UNIT, 2)))
+
+
+def _with_pixel_size(png: bytes, pixel_size: tuple[float, float]) -> bytes:
+    """Insert the chunk pHYs, pixels per metre, behind the header (PNG specification, 11.3.5.3)."""
+    y, x = (round(1e6 / size) for size in pixel_size)
+    chunk = b"pHYs" + struct.pack(">IIB", x, y, 1)
+    header = 8 + 12 + 13  # signature; length, name and sum of IHDR; IHDR
+    framed: Any = struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return png[:header] + framed + png[header:]

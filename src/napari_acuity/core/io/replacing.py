@@ -1,0 +1,72 @@
+"""Replace a file by a whole one or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["replacing"]
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it onto `path` once the block ends well.
+
+    Raises
+    ------
+    FileError
+        When the folder is missing or may not be written, or the disk is full; `path` is then as before.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(path.suffix, f".{path.stem[:50]}-", path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _storage_error(path: Path, error: OSError) -> FileError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FileError(
+            f"There is no space left to write {path}.", "Free some, or choose another disk."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return FileError(
+            f"The folder {path.parent} may not be written.",
+            "Choose another, or ask for the permission.",
+        )
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return FileError(f"There is no folder {path.parent}.", "Make it first, or choose another.")
+    if error.errno == errno.EISDIR:
+        return FileError(f"{path} is a folder.", "Add the name of a file.")
+    if error.errno == errno.ENAMETOOLONG:
+        return FileError(
+            f"The name {path.name[:30]}... has {len(path.name)} characters, too many for this disk.",
+            "Choose a shorter one.",
+        )
+    return FileError(
+        f"{path} could not be written: {error.strerror or error}.", "Choose another place."
+    )

@@ -1,0 +1,198 @@
+"""TIFF, OME-TIFF and tiled slides."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import FileError
+from .found import MICROMETRES, micrograph, size_from_resolution
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import tifffile
+    from numpy.typing import NDArray
+
+    from ..micrograph import Micrograph
+
+__all__ = ["check_tiff", "read_tiff", "write_tiff"]
+
+_COPY_IT = "Copy it again from its source, or save it anew from the program it comes from."
+_OME_TYPES = "u1 i1 u2 i2 u4 i4 f4 f8".split()
+# A classic TIFF addresses 4 GiB; compression may make noise larger than it was.
+_CLASSIC_BYTES = 2**32 - 2**26
+
+
+def read_tiff(path: Path) -> Micrograph:
+    """Read the first series of a TIFF, the first level of a slide."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        _check_complete(file, series, path.name)
+        pixels, rgb = _channels_last(series.asarray(), series, path.name)
+        ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
+        return micrograph(
+            pixels,
+            path,
+            rgb=rgb,
+            pixel_size=_ome_pixel_size(ome) or _slide_pixel_size(file) or _tag_pixel_size(file),
+            value_range=_significant_range(ome, pixels.dtype),
+        )
+
+
+def write_tiff(image: Micrograph, path: Path) -> None:
+    """Write an OME-TIFF, compressed without loss."""
+    import tifffile
+
+    pixels = np.asarray(image.pixels)
+    axes = pixels.ndim - image.rgb
+    metadata: dict[str, Any] = {"axes": "TCZYX"[-axes:] + "S" * image.rgb}
+    resolution: dict[str, Any] = {}
+    if image.pixel_size is not None:
+        y, x = image.pixel_size
+        metadata |= {"PhysicalSizeY": y, "PhysicalSizeX": x}
+        metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
+        resolution = {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
+    if bits := _significant_bits(image):
+        metadata["SignificantBits"] = bits
+    tifffile.imwrite(
+        path,
+        pixels.astype(np.uint8) if pixels.dtype == bool else pixels,
+        ome=True,
+        metadata=metadata,
+        photometric="rgb" if image.rgb else "minisblack",
+        compression="zlib",
+        bigtiff=pixels.nbytes > _CLASSIC_BYTES,
+        **resolution,
+    )
+
+
+def check_tiff(image: Micrograph, suffix: str) -> None:
+    """Raise where an OME-TIFF cannot hold an image."""
+    if image.pixels.ndim - image.rgb > 5:
+        raise FileError(f"'{image.name}' has more than five axes.", "Write its parts one by one.")
+    dtype = image.pixels.dtype
+    if dtype.kind != "b" and dtype.str[1:] not in _OME_TYPES:
+        raise FileError(
+            f"A {suffix} file cannot hold {dtype} pixels.",
+            "Convert the image first: to 8 or 16 bit, or to float32.",
+        )
+
+
+def _check_complete(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str) -> None:
+    """Raise where the file ends before its images do; tifffile leaves such images out, or black."""
+    for page in series.pages:
+        if page is None:
+            raise FileError(
+                f"{name} has images in other files, and some of those are missing.",
+                "Put all files of the set into one folder.",
+            )
+        size = page.parent.filehandle.size
+        ends = [
+            start + count
+            for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+        ]
+        if ends and max(ends) > size:
+            raise FileError(
+                f"{name} is cut short: it has {size} of at least {max(ends)} bytes.", _COPY_IT
+            )
+    if _next_page(file):
+        raise FileError(f"{name} is cut short after {len(file.pages)} of its images.", _COPY_IT)
+    told = (file.imagej_metadata or {}).get("images", 1)
+    if told * series.keyframe.size > series.size:
+        raise FileError(
+            f"{name} is cut short: it tells of {told} images and holds fewer.", _COPY_IT
+        )
+
+
+def _next_page(file: tifffile.TiffFile) -> int:
+    """Return where the last image that was found says the next one lies; 0 ends a whole file."""
+    position, tiff = file.pages.next_page_offset, file.tiff
+    if position is None:
+        return 0
+    file.filehandle.seek(position)
+    content = file.filehandle.read(tiff.offsetsize)
+    return (
+        int(struct.unpack(tiff.offsetformat, content)[0]) if len(content) == tiff.offsetsize else -1
+    )
+
+
+def _channels_last(
+    pixels: NDArray[Any], series: tifffile.TiffPageSeries, name: str
+) -> tuple[NDArray[Any], bool]:
+    """Bring rows and columns to the end, or red, green, blue (and alpha) behind them -> pixels, rgb."""
+    import tifffile
+
+    axes, page = series.axes, series.keyframe
+    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+        raise FileError(f"{name} holds printing colours (CMYK).", "Save it as RGB.")
+    pixels = np.moveaxis(pixels, [axes.index(axis) for axis in "YX"], [-2, -1])
+    if "S" not in axes:
+        return pixels, False
+    # Moving rows and columns to the end keeps the order of the others.
+    samples = axes.replace("Y", "").replace("X", "").index("S")
+    count = pixels.shape[samples]
+    has_alpha = bool(set(page.extrasamples) & {1, 2})
+    rgb = count == 3 or (count == 4 and page.photometric != tifffile.PHOTOMETRIC.MINISBLACK)
+    rgb = rgb or (count in (2, 4) and has_alpha)
+    return (np.moveaxis(pixels, samples, -1), True) if rgb else (pixels, False)
+
+
+def _ome_pixel_size(ome: dict[str, Any]) -> tuple[float, float] | None:
+    pixels = _ome_pixels(ome)
+    sizes = []
+    for axis in "YX":
+        size, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
+        if size is None or unit not in MICROMETRES:
+            return None
+        sizes.append(float(size) * MICROMETRES[unit])
+    return sizes[0], sizes[1]
+
+
+def _ome_pixels(ome: dict[str, Any]) -> dict[str, Any]:
+    image = ome.get("OME", {}).get("Image", {})
+    first = image[0] if isinstance(image, list) else image
+    found: dict[str, Any] = first.get("Pixels", {})
+    return found
+
+
+def _significant_range(ome: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, float] | None:
+    bits = _ome_pixels(ome).get("SignificantBits")
+    if bits is None or dtype.kind != "u" or not 0 < int(bits) < 8 * dtype.itemsize:
+        return None
+    return 0.0, 2.0 ** int(bits) - 1
+
+
+def _significant_bits(image: Micrograph) -> int | None:
+    """Return the bits that the value range fills, where it can be told so."""
+    if image.pixels.dtype == bool:
+        return 1
+    if image.value_range is None or image.pixels.dtype.kind != "u":
+        return None
+    bits = int(image.value_range[1]).bit_length()
+    return bits if image.value_range == (0, 2**bits - 1) else None
+
+
+def _slide_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
+    """Return the pixel size that slide scanners write into the image description."""
+    found = re.search(r"\bMPP = (\d+\.?\d*)", file.pages.first.description)
+    return (float(found[1]), float(found[1])) if found else None
+
+
+def _tag_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
+    tags = file.pages.first.tags
+    ratios = [
+        tags[name].value if name in tags else (0, 1) for name in ("YResolution", "XResolution")
+    ]
+    unit = {2: 25400.0, 3: 10000.0}.get(
+        int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1
+    )
+    if file.imagej_metadata:
+        unit = MICROMETRES.get(str(file.imagej_metadata.get("unit", "")).replace("\\u00B5", "µ"))
+    y, x = (n / d if d else 0.0 for n, d in ratios)
+    return size_from_resolution((y, x), unit)
