@@ -1,0 +1,389 @@
+"""Registration against maps whose truth is known, and its refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from skimage import data
+
+import napari_acuity as acuity
+from napari_acuity import samples
+from napari_acuity.core.registration.correlation import block_origins, block_shifts
+from napari_acuity.core.registration.elastic import Level, local_normalise
+from napari_acuity.core.registration.spline import basis, fit_field
+from napari_acuity.core.registration.start import Matches, implausible
+from napari_acuity.core.simulate import PHONE, Capture, capture
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Capture, acuity.Micrograph, acuity.Registration]:
+    """A phone capture of a real field, the field, and their registration."""
+    phone, bench = samples.phone_pair()
+    return phone, bench, acuity.register(phone.image, bench)
+
+
+def end_point_errors(phone: Capture, found: acuity.Registration) -> np.ndarray:
+    height, width = found.fixed_shape
+    grid = np.mgrid[4:height:8, 4:width:8].reshape(2, -1).T.astype(float)
+    true = phone.map_points(grid)
+    inside = ((true >= 2) & (true <= np.array(phone.image.shape) - 3)).all(1)
+    return np.linalg.norm(found.map_points(grid[inside]) - true[inside], axis=1) * found.scale
+
+
+# ---- the whole ------------------------------------------------------------------------------------
+
+
+def test_phone_capture_is_registered_to_a_tenth_of_a_pixel(seen: tuple) -> None:
+    phone, _, found = seen
+    errors = end_point_errors(phone, found)
+    assert np.median(errors) < 0.1
+    assert np.percentile(errors, 95) < 0.5
+
+
+def test_elastic_part_pays(seen: tuple) -> None:
+    phone, bench, found = seen
+    plane = acuity.register(phone.image, bench, elastic=False)
+    assert not plane.shift_map.any()
+    assert plane.similarity.size == 0
+    median = np.median(end_point_errors(phone, plane))
+    assert median > 5 * np.median(end_point_errors(phone, found))
+
+
+def test_evidence(seen: tuple) -> None:
+    phone, bench, found = seen
+    assert found.homography is not None
+    assert found.homography.shape == (3, 3)
+    assert found.homography.dtype == np.float64
+    assert found.shift_map.shape == (2, *bench.shape)
+    assert found.shift_map.dtype == np.float32
+    assert found.similarity.ndim == 2
+    assert -1 <= found.similarity.min() <= found.similarity.max() <= 1.001
+    assert "features" in found.start
+    assert found.correlation[1] > found.correlation[0] > 0.3
+    assert found.residual_px < 0.5
+    assert not found.folds
+    assert found.scale == pytest.approx(2.5, rel=0.05)
+    assert found.moving_shape == phone.image.shape
+    assert len(found.fixed_points) == len(found.moving_points) >= 12
+    landed = found.map_points(found.fixed_points)
+    assert np.median(np.linalg.norm(landed - found.moving_points, axis=1)) < 1.0
+
+
+def test_homography_and_shift_map_compose(seen: tuple) -> None:
+    _, _, found = seen
+    points = np.array([[100, 200], [33, 700], [600, 41]])
+    moved = points + found.shift_map[:, points[:, 0], points[:, 1]].T
+    xy1 = np.column_stack([moved[:, ::-1], np.ones(3)]) @ found.homography.T
+    expected = (xy1[:, :2] / xy1[:, 2:])[:, ::-1]
+    np.testing.assert_allclose(found.map_points(points), expected, atol=1e-6)
+
+
+def test_warp_lies_over_the_fixed_image(seen: tuple) -> None:
+    phone, bench, found = seen
+    warped = found.warp(phone.image)
+    assert warped.pixels.shape == bench.pixels.shape
+    assert warped.pixels.dtype == phone.image.pixels.dtype
+    assert warped.pixel_size == pytest.approx(bench.pixel_size, rel=0.05)
+    centre = (slice(100, -100), slice(100, -100))
+    a = warped.pixels[(*centre, 1)].ravel().astype(float)
+    b = ndimage.gaussian_filter(bench.pixels[..., 1].astype(float), 1.5)[centre].ravel()
+    assert np.corrcoef(a, b)[0, 1] > 0.9
+
+
+def test_warp_refuses_another_grid(seen: tuple) -> None:
+    phone, bench, found = seen
+    with pytest.raises(acuity.RegistrationError, match="same grid"):
+        found.warp(bench)
+
+
+def test_pair_is_covered_and_in_step(seen: tuple) -> None:
+    phone, bench, found = seen
+    pair = found.pair(phone.image, bench)
+    assert pair.scale == 2.5
+    assert pair.high.shape == tuple(round(2.5 * n) for n in pair.low.shape)
+    assert pair.low.shape[0] > 250
+    assert pair.similarity is not None
+    assert pair.similarity > 0.5
+    up = ndimage.zoom(
+        pair.low.pixels[..., 1].astype(float), 2.5, order=1, grid_mode=True, mode="nearest"
+    )
+    high = ndimage.gaussian_filter(pair.high.pixels[..., 1].astype(float), 1.5)
+    shifts = {
+        (dy, dx): np.corrcoef(
+            up[8:-8, 8:-8].ravel(), np.roll(high, (dy, dx), (0, 1))[8:-8, 8:-8].ravel()
+        )[0, 1]
+        for dy in (-2, 0, 2)
+        for dx in (-2, 0, 2)
+    }
+    assert max(shifts, key=lambda key: shifts[key]) == (0, 0)
+
+
+def test_pair_leaves_out_what_the_moving_image_does_not_cover() -> None:
+    tissue = data.immunohistochemistry()
+    found = acuity.register(tissue[60:, :440], tissue)
+    pair = found.pair(tissue[60:, :440], tissue, scale=1)
+    assert pair.low.shape[0] == pytest.approx(452, abs=6)
+    assert pair.low.shape[1] == pytest.approx(440, abs=6)
+    difference = pair.low.pixels.astype(float) - pair.high.pixels
+    assert np.abs(difference)[5:-5, 5:-5].mean() < 5
+
+
+def test_grey_against_rgb_and_16_bit(tissue: np.ndarray) -> None:
+    turned = ndimage.rotate(tissue[..., 1], 4, reshape=False, order=1, mode="reflect")
+    sixteen = turned.astype(np.uint16) * 16
+    found = acuity.register(sixteen, tissue)
+    cos, sin = np.cos(np.deg2rad(4)), np.sin(np.deg2rad(4))
+    points = np.array([[150.0, 150.0], [256.0, 300.0], [350.0, 200.0]])
+    centred = points - 255.5
+    expected = centred @ np.array([[cos, -sin], [sin, cos]]) + 255.5
+    errors = np.linalg.norm(found.map_points(points) - expected, axis=1)
+    wrong_way = centred @ np.array([[cos, sin], [-sin, cos]]) + 255.5
+    errors_wrong = np.linalg.norm(found.map_points(points) - wrong_way, axis=1)
+    assert min(errors.max(), errors_wrong.max()) < 0.3
+
+
+def test_shot_noise_and_blur_of_pure_shifts(tissue: np.ndarray) -> None:
+    rng = np.random.default_rng(3)
+    grey = tissue[..., 1].astype(float)
+    errors = []
+    for _ in range(6):
+        shift = rng.uniform(-4, 4, 2)
+        moved = ndimage.shift(ndimage.gaussian_filter(grey, 1.5), shift, order=3, mode="reflect")
+        noisy = np.clip(moved + rng.normal(0, 5, moved.shape), 0, 255).astype(np.uint8)
+        found = acuity.register(noisy[20:-20, 20:-20], tissue[20:-20, 20:-20], start="none")
+        points = np.mgrid[60:412:40, 60:412:40].reshape(2, -1).T
+        errors.append(np.linalg.norm(found.map_points(points) - points - shift, axis=1))
+    assert np.percentile(errors, 95) < 0.1
+
+
+def test_start_none_keeps_the_frame(tissue: np.ndarray) -> None:
+    same = acuity.register(tissue[..., 0], tissue, start="none", elastic=False)
+    assert same.homography is None
+    np.testing.assert_array_equal(same.map_points([[3, 4]]), [[3, 4]])
+    half = acuity.register(tissue[::2, ::2], tissue, start="none", elastic=False)
+    np.testing.assert_allclose(half.map_points([[0.5, 0.5]]), [[0, 0]], atol=1e-9)
+
+
+def test_layers_are_images_too(tissue: np.ndarray) -> None:
+    class Layer:
+        data, scale, units, rgb, name = tissue, (1.0, 1.0), ("pixel", "pixel"), True, "phone"
+        metadata: dict = {}
+
+    found = acuity.register(Layer(), tissue, elastic=False)
+    np.testing.assert_allclose(found.homography, np.eye(3), atol=1e-3)
+
+
+# ---- events ---------------------------------------------------------------------------------------
+
+
+def test_events_tell_start_and_levels(tissue: np.ndarray) -> None:
+    moving = ndimage.shift(tissue, (3, -2, 0), order=1, mode="reflect")
+    events = []
+    steps = acuity.register_steps(moving, tissue)
+    while True:
+        try:
+            events.append(next(steps))
+        except StopIteration as end:
+            found = end.value
+            break
+    assert isinstance(found, acuity.Registration)
+    fractions = [event.fraction for event in events]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] <= 1
+    assert any(isinstance(event.new, Matches) for event in events)
+    levels = [event.new for event in events if isinstance(event.new, Level)]
+    assert [level.number for level in levels] == [1, 2, 3, 3]
+    np.testing.assert_array_equal(levels[-1].shift_map, found.shift_map)
+
+
+# ---- files ----------------------------------------------------------------------------------------
+
+
+def test_save_and_load(seen: tuple, tmp_path: Path) -> None:
+    phone, _, found = seen
+    path = found.save(tmp_path / "map.npz")
+    again = acuity.Registration.load(path)
+    points = np.random.default_rng(0).uniform(0, 700, (20, 2))
+    np.testing.assert_array_equal(again.map_points(points), found.map_points(points))
+    np.testing.assert_array_equal(again.warp(phone.image).pixels, found.warp(phone.image).pixels)
+    assert again.start == found.start
+    assert again.correlation == found.correlation
+    without = replace(found, homography=None, moving_shape=found.fixed_shape)
+    assert acuity.Registration.load(without.save(tmp_path / "plain.npz")).homography is None
+
+
+def test_loading_executes_nothing_and_refuses_the_rest(tmp_path: Path, tissue: np.ndarray) -> None:
+    found = acuity.register(tissue, tissue, start="none", elastic=False)
+    whole = found.save(tmp_path / "map.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "other.npz", something=np.zeros(3))
+    np.savez(tmp_path / "newer.npz", format=99)
+
+    class Trap:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (tmp_path / "sprung",)
+
+    np.savez(tmp_path / "trap.npz", format=np.array([Trap()], dtype=object))
+    for name in ("cut", "text", "other", "newer", "trap", "missing"):
+        with pytest.raises(acuity.FileError):
+            acuity.Registration.load(tmp_path / f"{name}.npz")
+    assert not (tmp_path / "sprung").exists()
+
+
+# ---- refusals -------------------------------------------------------------------------------------
+
+UNRELATED = {
+    "cells": lambda: samples.widefield_sim()[0].pixels,
+    "a photograph": lambda: data.camera(),
+    "noise": lambda: np.random.default_rng(0).integers(0, 255, (300, 400), dtype=np.uint8),
+    "another field": lambda: samples.slide().pixels[700:1100, 1000:1400],
+}
+
+
+@pytest.mark.parametrize("other", UNRELATED)
+def test_unrelated_images_are_refused(other: str, tissue: np.ndarray) -> None:
+    image = UNRELATED[other]()
+    for moving, fixed in ((image, tissue), (tissue, image)):
+        with pytest.raises(acuity.RegistrationError, match="no common content") as caught:
+            acuity.register(moving, fixed)
+        assert "Check that they show one field" in caught.value.cure
+
+
+def test_images_without_content_are_refused(tissue: np.ndarray) -> None:
+    holes = tissue.astype(float) / 255
+    holes[5, 5] = np.nan
+    for bad in (np.full((64, 64), 7, np.uint8), holes, np.zeros((0, 5))):
+        with pytest.raises(acuity.ImageError):
+            acuity.register(bad, tissue)
+
+
+def test_stacks_and_tiny_images_are_refused(tissue: np.ndarray) -> None:
+    with pytest.raises(acuity.RegistrationError, match="stack"):
+        acuity.register(np.stack([tissue[..., 0]] * 5), tissue)
+    with pytest.raises(acuity.RegistrationError, match="only 20 x 30"):
+        acuity.register(tissue[:20, :30], tissue)
+    with pytest.raises(acuity.RegistrationError, match="no start called"):
+        acuity.register(tissue, tissue, start="guess")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [32, 40, 64, 100, 129])
+def test_small_images(size: int, tissue: np.ndarray) -> None:
+    crop = tissue[200 : 200 + size, 200 : 200 + size]
+    moved = ndimage.shift(crop, (1, -1, 0), order=1, mode="reflect")
+    found = acuity.register(moved, crop, start="none")
+    middle = np.array([[size / 2, size / 2]])
+    np.testing.assert_allclose(found.map_points(middle), middle + [1, -1], atol=0.25)
+
+
+@pytest.mark.parametrize(
+    "homography",
+    [
+        np.diag([1.0, -1.0, 1.0]) + np.array([[0, 0, 0], [0, 0, 511], [0, 0, 0]]),
+        np.array([[1, 0, 0], [0, 0.2, 0], [0, 0, 1.0]]),
+        np.array([[1, 0, 0], [0, 1, 0], [-0.003, 0, 1.0]]),
+        np.array([[1, 0, 0], [0, 1, 0], [0.002, 0, 1.0]]),
+        np.diag([0.001, 0.001, 1.0]),
+        np.array([[1, 0, 600], [0, 1, 0], [0, 0, 1.0]]),
+    ],
+    ids=["mirrored is plausible", "stretched", "horizon", "tilted", "shrunk to nothing", "beside"],
+)
+def test_plausibility(homography: np.ndarray, request: pytest.FixtureRequest) -> None:
+    reason = implausible(homography, (512, 512), (512, 512))
+    # A mirror (a prism, an inverted stand) is possible; the others are not.
+    assert bool(reason) != ("mirrored" in request.node.name)
+
+
+# ---- the parts ------------------------------------------------------------------------------------
+
+
+def test_correlation_agrees_with_a_direct_sum(tissue: np.ndarray) -> None:
+    """The peak of one block, against windowed zero-mean correlation by its definition."""
+    fixed = local_normalise(tissue[100:164, 100:164, 1].astype(np.float32))
+    moving = np.roll(fixed, (3, -2), (0, 1))
+    found = block_shifts(torch.from_numpy(fixed), torch.from_numpy(moving), block=64, max_shift=8)
+    window = np.hanning(66)[1:-1]
+    window = np.outer(window, window)
+
+    def cut(image: np.ndarray) -> np.ndarray:
+        return (image - (image * window).sum() / window.sum()) * window
+
+    a, b = cut(fixed), cut(moving)
+    direct = {
+        (dy, dx): sum(
+            a[y, x] * b[y + dy, x + dx]
+            for y in range(max(0, -dy), min(64, 64 - dy))
+            for x in range(max(0, -dx), min(64, 64 - dx))
+        )
+        for dy in (2, 3, 4)
+        for dx in (-3, -2, -1)
+    }
+    best = max(direct, key=lambda key: direct[key])
+    height = direct[best] / np.sqrt((a * a).sum() * (b * b).sum())
+    np.testing.assert_allclose(found.shift[0, 0], best, atol=0.3)
+    assert found.similarity[0, 0] == pytest.approx(height, abs=1e-5)
+
+
+def test_shift_that_leaves_the_search_is_not_trusted(tissue: np.ndarray) -> None:
+    fixed = local_normalise(tissue[..., 1].astype(np.float32))
+    moving = np.roll(fixed, (20, 0), (0, 1))
+    found = block_shifts(torch.from_numpy(fixed), torch.from_numpy(moving), block=128, max_shift=6)
+    assert np.median(found.similarity) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("length", "block"), [(512, 128), (513, 50), (50, 50), (51, 50), (100, 80)]
+)
+def test_blocks_cover_the_image(length: int, block: int) -> None:
+    origins = block_origins(length, block)
+    assert origins[0] == 0
+    assert origins[-1] == length - block
+    assert (np.diff(origins) <= block // 2 + 1).all()
+
+
+def test_splines_reproduce_cubics() -> None:
+    """A cubic spline space holds every cubic polynomial; nothing may shrink."""
+    x = np.linspace(0, 199, 23)
+    matrix = basis(x, 200, 7)
+    np.testing.assert_allclose(matrix.sum(1), 1)
+    cubic = 1e-6 * (x - 90) ** 3 - 0.02 * x + 4
+    fitted = matrix @ np.linalg.lstsq(matrix, cubic, rcond=None)[0]
+    np.testing.assert_allclose(fitted, cubic, atol=1e-9)
+
+
+def test_field_fit_ignores_outliers() -> None:
+    rng = np.random.default_rng(1)
+    rows = cols = np.arange(25.0, 488, 25)
+    y, x = np.meshgrid(rows, cols, indexing="ij")
+    true = np.stack([3 * np.sin(y / 120), 2 * np.cos(x / 150 + y / 300)], -1)
+    values = true + rng.normal(0, 0.05, true.shape)
+    wrong = rng.random(y.shape) < 0.15
+    values[wrong] += rng.uniform(-10, 10, (int(wrong.sum()), 2))
+    field = fit_field(rows, cols, values, np.full(y.shape, 0.8), (512, 512))
+    at_blocks = field[:, y.astype(int), x.astype(int)].transpose(1, 2, 0)
+    errors = np.linalg.norm(at_blocks - true, axis=-1)
+    assert np.median(errors) < 0.05
+    assert np.percentile(errors, 95) < 0.25
+
+
+def test_local_normalisation_undoes_casts(tissue: np.ndarray) -> None:
+    grey = tissue[..., 1].astype(np.float32)
+    y, x = np.mgrid[:512, :512] / 512.0
+    shaded = (0.5 * grey + 40) * (1 - 0.4 * (y * y + x * x) / 2).astype(np.float32)
+    a, b = local_normalise(grey), local_normalise(shaded)
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.98
+
+
+def test_colour_cast_vignetting_and_jpeg_do_not_matter() -> None:
+    whole = samples.slide()
+    field = (1728, 1000, 400, 400)
+    bench = whole.with_pixels(whole.pixels[1728:2128, 1000:1400])
+    poor = replace(PHONE, jpeg_quality=50, vignetting=0.5, photons=2000)
+    phone = capture(whole, poor, field=field, margin=20, rotation_deg=-5, seed=4)
+    found = acuity.register(phone.image, bench)
+    assert np.median(end_point_errors(phone, found)) < 0.25
