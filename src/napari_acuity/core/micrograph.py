@@ -31,7 +31,7 @@ ImageLike: TypeAlias = Any
 """A `Micrograph`, a plain array, or a napari Image layer."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Micrograph:
     """An image and what is known of it.
 
@@ -74,6 +74,13 @@ class Micrograph:
                     "Give the values of black and white, black first, such as (0, 4095).",
                 )
             object.__setattr__(self, "value_range", (low, high))
+
+    def __repr__(self) -> str:
+        pixels, size = self.pixels, self.pixel_size
+        words = [" x ".join(map(str, pixels.shape)), str(pixels.dtype)]
+        words += ["RGB"] * self.rgb + ([f"{size[0]:g} x {size[1]:g} um"] if size else [])
+        words += ["black {:g}, white {:g}".format(*self.value_range)] if self.value_range else []
+        return f"Micrograph({self.name!r}, {', '.join(words)})"
 
     @property
     def shape(self) -> tuple[int, int]:

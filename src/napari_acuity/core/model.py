@@ -108,10 +108,10 @@ class Model:
             )
         try:
             network = NETWORKS[header.network](**header.arguments)
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise ModelError(
-                f"The network '{header.network}' cannot be built: {error}.",
-                "The file may come from another version of napari-acuity.",
+                f"The network '{header.network}' cannot be built from {header.arguments}: {error}.",
+                "Check its arguments, or update napari-acuity where they come from a file.",
             ) from error
         return cls(network.eval(), header, name)
 
@@ -148,7 +148,9 @@ class Model:
         """
         from safetensors.torch import save
 
-        path = Path(path).with_suffix(".safetensors")
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            path = path.with_name(f"{path.name}.safetensors")
         weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
         header = json.dumps({"format": _FORMAT, **asdict(self.header)})
         content = save(weights, metadata={_KEY: header})
@@ -216,7 +218,12 @@ def _header(text: str, path: Path) -> Header:
                 "Update napari-acuity.",
             )
         size = facts.get("pixel_size")
-        return Header(**{**facts, "pixel_size": tuple(size) if size else None})
+        header = Header(**{**facts, "pixel_size": tuple(size) if size else None})
+        if not isinstance(header.network, str):
+            raise TypeError("its network has no name")
+        if any(header.arguments[name] != facts[name] for name in ("scale", "channels")):
+            raise ValueError("it contradicts itself")
+        return header
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"The header of {path.name} cannot be read: {error}.", "Copy it again from its source."

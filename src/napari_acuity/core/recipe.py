@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -59,17 +60,35 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("patch", "batch", "learning_rate", "epochs")
-        wrong = [name for name in positive if not getattr(self, name) > 0]
-        wrong += ["averaging"] * (not 0 <= self.averaging < 1)
-        wrong += ["gradient_weight"] * (not self.gradient_weight >= 0)
-        wrong += ["schedule"] * (self.schedule not in ("constant", "cosine"))
-        if wrong:
-            values = ", ".join(f"{name} = {getattr(self, name)}" for name in wrong)
+        if wrong := self._of_wrong_kind() or self._impossible():
+            values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
             raise TrainingError(
                 f"The recipe '{self.name}' cannot be used: {values}.",
-                "Counts and rates must be above 0, averaging below 1, schedule 'constant' or 'cosine'.",
+                "Counts must be whole numbers and, like rates, above 0, averaging below 1, schedule "
+                "'constant' or 'cosine'.",
             )
+
+    def _of_wrong_kind(self) -> list[str]:
+        kinds: dict[str, Any] = {
+            "int": int,
+            "float": (int, float),
+            "str": str,
+            "dict[str, Any]": dict,
+        }
+        return [
+            entry.name
+            for entry in fields(self)
+            if not isinstance(getattr(self, entry.name), kinds[str(entry.type)])
+        ]
+
+    def _impossible(self) -> list[str]:
+        positive = ("patch", "batch", "learning_rate", "epochs")
+        wrong = [name for name in positive if not 0 < getattr(self, name) < math.inf]
+        wrong += ["averaging"] * (not 0 <= self.averaging < 1)
+        wrong += ["gradient_weight"] * (not 0 <= self.gradient_weight < math.inf)
+        wrong += ["schedule"] * (self.schedule not in ("constant", "cosine"))
+        wrong += ["seed"] * (self.seed < 0)
+        return wrong
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:
@@ -89,7 +108,11 @@ class Recipe:
                     "Known are: " + ", ".join(sorted(known)) + ".",
                 )
             return cls(**table)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
+        except FileNotFoundError as error:
+            raise TrainingError(
+                f"There is no recipe {path}.", "Check its name and folder."
+            ) from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise TrainingError(
                 f"{path} is no recipe that can be read: {error}.",
                 "Check it against the docs page Train.",

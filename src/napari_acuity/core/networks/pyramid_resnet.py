@@ -63,11 +63,14 @@ class PyramidResNet(nn.Module):
         init: Init = "published",
     ) -> None:
         super().__init__()
-        if min(channels, width, blocks) < 1 or scale < 1 or growth < 0:
+        possible = min(channels, width, blocks) >= 1 and 1 <= scale < math.inf and growth >= 0
+        possible = possible and abs(float(ratio(scale)) - scale) < 1e-6
+        if not possible or init not in ("published", "interpolation"):
             raise ModelError(
-                f"A network of {channels} channels, scale {scale}, width {width}, growth {growth} and "
-                f"{blocks} blocks cannot be built.",
-                "Use at least one channel, scale 1, width 1 and one block.",
+                f"A network of {channels} channels, scale {scale}, width {width}, growth {growth}, "
+                f"{blocks} blocks and init '{init}' cannot be built.",
+                "Use at least one channel, width 1 and one block; a scale of 1 or more that is a ratio of "
+                "small numbers, such as 2.5; init 'published' or 'interpolation'.",
             )
         p, q = ratio(scale).as_integer_ratio()
         widths = list(_widths(width, growth, blocks))

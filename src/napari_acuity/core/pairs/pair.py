@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Pair", "PairSet", "split"]
+
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +60,11 @@ class Pair:
     similarity: float | None = None
 
     def __post_init__(self) -> None:
-        low, high = check_content(as_micrograph(self.low)), check_content(as_micrograph(self.high))
+        low, high = as_micrograph(self.low), as_micrograph(self.high)
         name = self.name or low.name or high.name or "pair"
         for field, value in (
-            ("low", low),
-            ("high", high),
+            ("low", check_content(as_micrograph(low, name=f"{name}, low"))),
+            ("high", check_content(as_micrograph(high, name=f"{name}, high"))),
             ("name", name),
             ("group", self.group or name),
         ):
@@ -82,12 +85,13 @@ class Pair:
                     f"In pair '{self.name}' an image is a stack of shape {image.pixels.shape}.",
                     "Make one pair of every plane.",
                 )
-        exact = ratio(self.scale) if self.scale > 0 else None
+        exact = ratio(self.scale) if 0 < self.scale < math.inf else None
         if exact is None or abs(float(exact) - self.scale) > 1e-6:
             raise PairError(
                 f"The scale of pair '{self.name}' is {self.scale}.",
                 "Use a ratio of small numbers, such as 1, 1.5, 2, 2.5 or 4.",
             )
+        object.__setattr__(self, "scale", float(exact))
         wanted = tuple(math.ceil(exact * n) for n in low.shape)
         if high.shape != wanted:
             raise PairError(
@@ -146,15 +150,18 @@ class PairSet:
     def __getitem__(self, name: str) -> Pair:
         facts = self._facts(name)
         try:
+            similarity = facts.get("similarity")
             return Pair(
-                read(self.folder / "low" / f"{name}.tif"),
-                read(self.folder / "high" / f"{name}.tif"),
+                self._image("low", name, facts),
+                self._image("high", name, facts),
                 scale=float(facts["scale"]),
                 name=name,
                 group=str(facts.get("group", "")),
-                similarity=facts.get("similarity"),
+                similarity=None if similarity is None else float(similarity),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise _damaged(self.folder / f"{name}.json", f"it has no {error}") from error
+        except (TypeError, ValueError) as error:
             raise _damaged(self.folder / f"{name}.json", error) from error
 
     def add(self, pair: Pair) -> str:
@@ -179,19 +186,20 @@ class PairSet:
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(
-                f"{self.folder} cannot be made: {error}.", "Choose another folder."
+                f"{self.folder} cannot be made: {error.strerror or error}.",
+                "Choose another folder.",
             ) from error
-        write(pair.low, self.folder / "low" / f"{name}.tif")
-        write(pair.high, self.folder / "high" / f"{name}.tif")
-        facts = {
-            "scale": pair.scale,
-            "rgb": pair.low.rgb,
-            "group": pair.group,
-            "similarity": pair.similarity,
-        }
-        # The JSON comes last: a pair without it does not count, so a half-written one is never seen.
-        with replacing(self.folder / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(facts, indent=2))
+        files = [self.folder / part / f"{name}.tif" for part in ("low", "high")]
+        try:
+            for image, path in zip((pair.low, pair.high), files, strict=True):
+                write(image, path)
+            # The JSON comes last: a pair without it does not count, so a half-written one is never seen.
+            with replacing(self.folder / f"{name}.json") as temporary:
+                temporary.write_text(json.dumps(_facts_of(pair), indent=2))
+        except FileError:
+            for path in files:
+                path.unlink(missing_ok=True)
+            raise
         return name
 
     def split(
@@ -200,10 +208,18 @@ class PairSet:
         """Split the pairs' names by group; see `split`."""
         return split(self.groups, validation, test, seed=seed)
 
+    def _image(self, part: str, name: str, facts: dict[str, Any]) -> Micrograph:
+        image, limits = read(self.folder / part / f"{name}.tif"), facts.get(f"{part}_range")
+        return replace(image, value_range=tuple(limits)) if limits else image
+
     def _facts(self, name: str) -> dict[str, Any]:
         path = self.folder / f"{name}.json"
         try:
             facts = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise PairError(
+                f"There is no pair '{name}' in {self.folder}.", f"It holds {len(self)} others."
+            ) from error
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
         if not isinstance(facts, dict):
@@ -211,10 +227,8 @@ class PairSet:
         return facts
 
     def _check_fits(self, pair: Pair) -> None:
-        if not self.names:
-            return
-        first = self._facts(self.names[0])
-        if (first.get("scale"), first.get("rgb")) != (pair.scale, pair.low.rgb):
+        first = self._any_facts()
+        if first and (first.get("scale"), first.get("rgb")) != (pair.scale, pair.low.rgb):
             kinds = {True: "RGB", False: "grey"}
             raise PairError(
                 f"Pair '{pair.name}' (scale {pair.scale:g}, {kinds[pair.low.rgb]}) does not fit the set in "
@@ -222,12 +236,19 @@ class PairSet:
                 "Keep one folder for each scale and kind of image.",
             )
 
+    def _any_facts(self) -> dict[str, Any] | None:
+        """Return what the first pair that is not damaged says."""
+        for name in self.names:
+            with suppress(PairError):
+                return self._facts(name)
+        return None
+
     def _free_name(self, name: str) -> str:
-        plain = (
-            "".join(c if c.isalnum() or c in "-_. " else "-" for c in name).strip(". ") or "pair"
-        )
-        taken, number, free = set(self.names), 2, plain
-        while free in taken:
+        plain = "".join(c if c.isalnum() or c in "-_. " else "-" for c in name)
+        plain = plain[:_LONGEST_NAME].strip(". ") or "pair"
+        # Some disks tell no upper case from lower case.
+        taken, number, free = {known.casefold() for known in self.names}, 2, plain
+        while free.casefold() in taken:
             free, number = f"{plain}-{number}", number + 1
         return free
 
@@ -257,7 +278,7 @@ def split(
         When there are too few groups.
     """
     shares = {"validation": validation, "test": test}
-    if min(shares.values()) < 0 or sum(shares.values()) >= 1:
+    if not (min(shares.values()) >= 0 and sum(shares.values()) < 1):
         raise PairError(
             f"Shares of {validation} for validation and {test} for test leave nothing to train on.",
             "Give shares of at least 0 that add up to less than 1.",
@@ -279,6 +300,17 @@ def split(
     return {
         part: sorted(name for name, group in groups.items() if group in set(held[part]))
         for part in ("train", "validation", "test")
+    }
+
+
+def _facts_of(pair: Pair) -> dict[str, Any]:
+    return {
+        "scale": pair.scale,
+        "rgb": pair.low.rgb,
+        "group": pair.group,
+        "similarity": pair.similarity,
+        "low_range": pair.low.value_range,
+        "high_range": pair.high.value_range,
     }
 
 
