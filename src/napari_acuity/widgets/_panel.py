@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 from superqt.utils import create_worker
 
 if TYPE_CHECKING:
@@ -33,9 +32,11 @@ __all__ = [
     "DeviceChip",
     "add_option",
     "add_row",
+    "browse_button",
     "copy_text",
     "drop_down",
     "form",
+    "let_shrink",
     "more_button",
     "enable",
     "options",
@@ -48,18 +49,36 @@ _LEAST_WIDTH_PX = 320
 
 def panel_layout(panel: QScrollArea) -> QVBoxLayout:
     """Make a panel scroll where the window is low, and return the layout to fill from the top."""
-    body = QWidget()
-    layout = QVBoxLayout(body)
-    layout.setAlignment(Qt.AlignmentFlag.AlignTop)
-    layout.setContentsMargins(6, 6, 6, 6)
+    body, layout = QWidget(), QVBoxLayout()
     layout.setSpacing(8)
+    # A stretch below, not AlignTop: an aligned layout gives wrapped text too little height.
+    frame = QVBoxLayout(body)
+    frame.setContentsMargins(6, 6, 6, 6)
+    frame.addLayout(layout)
+    frame.addStretch(1)
     panel.setWidget(body)
     panel.setWidgetResizable(True)
     panel.setFrameShape(QFrame.Shape.NoFrame)
     panel.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    panel.setMinimumWidth(_LEAST_WIDTH_PX)
     panel.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+    body.installEventFilter(_Widener(panel))
     return layout
+
+
+class _Widener(QObject):
+    """Keeps a panel as wide as its contents need, so that nothing is cut off at the side."""
+
+    def __init__(self, panel: QScrollArea) -> None:
+        super().__init__(panel)
+        panel.setMinimumWidth(_LEAST_WIDTH_PX)
+
+    def eventFilter(self, body: QObject, event: QEvent) -> bool:
+        panel = self.parent()
+        if event.type() == QEvent.Type.LayoutRequest and isinstance(panel, QScrollArea):
+            bar = panel.verticalScrollBar().sizeHint().width()
+            needed = panel.widget().minimumSizeHint().width() + bar
+            panel.setMinimumWidth(max(_LEAST_WIDTH_PX, needed))
+        return False
 
 
 def form() -> QFormLayout:
@@ -83,6 +102,16 @@ def add_row(
     layout.addRow(title, side_by_side(widget, beside, stretch=widget) if beside else widget)
 
 
+def browse_button(tip: str, clicked: Callable[[], None]) -> QToolButton:
+    """Return a small button that opens a file dialog."""
+    button = QToolButton()
+    button.setText("...")
+    button.setToolTip(tip)
+    button.setAccessibleName(tip)
+    button.clicked.connect(lambda _checked=False: clicked())
+    return button
+
+
 def side_by_side(*widgets: QWidget, stretch: QWidget | None = None) -> QHBoxLayout:
     """Lay widgets in a row; `stretch` is the one that takes the room left."""
     layout = QHBoxLayout()
@@ -97,19 +126,40 @@ def drop_down(choices: dict[str, Any]) -> QComboBox:
     box = QComboBox()
     for text, value in choices.items():
         box.addItem(text, value)
+    return let_shrink(box)
+
+
+def let_shrink(box: QComboBox) -> QComboBox:
+    """Keep long entries of a drop-down list from widening the panel."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(6)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return box
 
 
-def options(title: str = "Options") -> tuple[QCollapsible, QFormLayout]:
+def options(title: str = "Options") -> tuple[QWidget, QFormLayout]:
     """Return a folded section and the layout of its rows."""
-    section, body = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸"), QWidget()
+    section, header, body = QWidget(), QToolButton(), QWidget()
+    header.setText(title)
+    header.setToolTip(f"Show or hide the {title.lower()}")
+    header.setCheckable(True)
+    header.setArrowType(Qt.ArrowType.RightArrow)
+    header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    header.setStyleSheet("QToolButton, QToolButton:checked { background: transparent; border: 0; }")
     rows = form()
     rows.setContentsMargins(12, 0, 0, 0)
     body.setLayout(rows)
-    section.setDuration(0)
-    section.setContent(body)
-    section.collapse(animate=False)
-    section.setContentsMargins(0, 0, 0, 0)
+    body.hide()
+
+    def unfold(shown: bool) -> None:
+        body.setVisible(shown)
+        header.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+
+    header.toggled.connect(unfold)
+    layout = QVBoxLayout(section)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(header)
+    layout.addWidget(body)
     return section, rows
 
 
@@ -155,7 +205,8 @@ class DeviceChip(QToolButton):
     def __init__(self) -> None:
         super().__init__()
         self.device = "auto"
-        self.setText("device: auto")
+        self.setText("device")
+        self.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.setToolTip("Looking for devices")
         self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
@@ -169,7 +220,7 @@ class DeviceChip(QToolButton):
 
     def _show(self, found: tuple[Device, list[str]]) -> None:
         chosen, names = found
-        self.setText(chosen.label.partition(",")[0])
+        self.setText(f"{chosen.label.partition(',')[0]} ▾")
         self.setToolTip(f"Computes on {chosen}. Click to choose another.")
         self.menu().clear()
         for name in ("auto", *names):

@@ -36,10 +36,10 @@ from ._panel import (
     add_row,
     drop_down,
     form,
+    let_shrink,
     more_button,
     options,
     panel_layout,
-    side_by_side,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ _NO_MODEL = (
 )
 # A network enlarges what it was trained on; other pixel sizes than these shares off mean other structures.
 _PIXEL_SIZE_TOLERANCE = 0.2
+# The name that napari's menus give the dock, so that they find it again.
+_DOCK = "Enhance (Acuity)"
 _RANGES: dict[str, tuple[float, float] | str | None] = {
     "Auto (by data type)": None,
     "10 bit, 0 to 1023": (0.0, 1023.0),
@@ -89,10 +91,7 @@ class EnhancePanel(QScrollArea):
         self.image = LayerChooser(viewer)
         self.model = QComboBox()
         self.model.setPlaceholderText("none yet")
-        self.model.setMinimumContentsLength(8)
-        self.model.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        let_shrink(self.model)
         self.browse = QToolButton()
         self.browse.setText("...")
         self.browse.setToolTip("Open a model file (.safetensors)")
@@ -120,11 +119,9 @@ class EnhancePanel(QScrollArea):
         layout, rows = panel_layout(self), form()
         add_row(rows, "Image", self.image, _TIPS["image"])
         add_row(rows, "Model", self.model, _TIPS["model"], beside=self.browse)
-        layout.addLayout(rows)
-        layout.addWidget(self.facts)
-        rows = form()
         add_row(rows, "Iterations", self.iterations, _TIPS["iterations"])
         layout.addLayout(rows)
+        layout.addWidget(self.facts)
         layout.addWidget(self._make_options())
         self.job.row.addWidget(self.device)
         self.job.row.addWidget(more_button(python=self._python, command=self._command))
@@ -142,15 +139,15 @@ class EnhancePanel(QScrollArea):
         self.black, self.white = QDoubleSpinBox(), QDoubleSpinBox()
         for box, value, name in ((self.black, 0.0, "Black"), (self.white, 4095.0, "White")):
             box.setRange(-1e9, 1e9)
+            box.setMinimumWidth(80)  # Qt's own minimum has room for all digits of a billion
             box.setValue(value)
             box.setAccessibleName(name)
             box.setToolTip(f"The pixel value that means {name.lower()}")
-        self.custom = QWidget()
-        ends = side_by_side(QLabel("black"), self.black, QLabel("white"), self.white)
-        self.custom.setLayout(ends)
         add_option(rows, "Tile", self.tile, _TIPS["tile"])
         add_option(rows, "Value range", self.range, _TIPS["range"])
-        rows.addRow(self.custom)
+        rows.addRow("Black", self.black)
+        rows.addRow("White", self.white)
+        self._option_rows = rows
         return section
 
     # Models
@@ -192,7 +189,8 @@ class EnhancePanel(QScrollArea):
     # What is true of the inputs
 
     def _update(self, _event: object = None) -> None:
-        self.custom.setVisible(self.range.currentData() == "custom")
+        for box in (self.black, self.white):
+            self._option_rows.setRowVisible(box, self.range.currentData() == "custom")
         self.job.disable(self._problem())
         known, layer = self.known, self.image.layer
         self.browse.setEnabled(not self.job.running)
@@ -321,10 +319,15 @@ def use_model(
         Its file, so that what Enhance makes can name it.
     """
     known = _session.remember_model(model, None if path is None else Path(path))
-    dock, panel = viewer.window.add_plugin_dock_widget("napari-acuity", "Enhance")
+    open_panels = viewer.window.dock_widgets.values()
+    panel = next((found for found in open_panels if isinstance(found, EnhancePanel)), None)
+    if panel is None:
+        panel = EnhancePanel(viewer)
+        viewer.window.add_dock_widget(panel, name=_DOCK, tabify=True)
     panel.choose_model(known)
-    dock.show()
-    dock.raise_()
+    if (dock := panel.parentWidget()) is not None:
+        dock.show()
+        dock.raise_()
 
 
 def describe(header: Header, pixel_size: tuple[float, float] | None) -> str:

@@ -68,7 +68,8 @@ _TIPS = {
     "apply": "Warp another image on the moving image's grid, such as a further channel.",
     "save": "Save the map (homography and shifts) as a .npz file.",
     "load": "Load a map that was saved, and apply it to the chosen images.",
-    "gain": "How many times longer than the true shifts the arrows are drawn.",
+    "gain": "How many times longer than the true shifts the arrows are drawn. An arrow runs from a pixel "
+    "of the fixed image to where the start left its content; blue is short, red is long.",
 }
 
 

@@ -1,0 +1,371 @@
+"""Register pair, driven as a user would: choose, click, wait, look at the layers."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.layers import Vectors
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtWidgets import QFileDialog
+from scipy import ndimage
+
+from napari_acuity.core.pairs.pair import PairSet
+from napari_acuity.core.registration import register as engine
+from napari_acuity.core.registration.register import Registration
+from napari_acuity.widgets import _session
+from napari_acuity.widgets._shifts import sample_shifts
+from napari_acuity.widgets.register import RegisterPanel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pytestqt.qtbot import QtBot
+
+SIDE = 256
+
+
+def shift(rows: NDArray[Any], cols: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A smooth shift of a few px (dy, dx), which no homography can make."""
+    return 2.5 * np.sin(cols / 40), 2.0 * np.cos(rows / 35)
+
+
+@pytest.fixture(scope="session")
+def pair(tissue: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The field, and a darker picture of it whose content is displaced by `shift`."""
+    fixed = tissue[100 : 100 + SIDE, 100 : 100 + SIDE]
+    rows, cols = np.mgrid[:SIDE, :SIDE].astype(float)
+    dy, dx = shift(rows, cols)
+    moving = [
+        ndimage.map_coordinates(tissue[..., c], [rows + 100 - dy, cols + 100 - dx], order=1)
+        for c in range(3)
+    ]
+    return (np.stack(moving, axis=-1) * 0.8).astype(np.uint8), fixed
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy: Callable[..., Any], pair: Any) -> Any:
+    viewer = make_napari_viewer_proxy()
+    grid = {"scale": (0.5, 0.5), "units": ("um", "um"), "axis_labels": ("y", "x")}
+    viewer.add_image(pair[1], name="bench", translate=(10, 20), **grid)
+    viewer.add_image(pair[0], name="phone", **grid)
+    return viewer
+
+
+@pytest.fixture
+def panel(viewer: Any, qtbot: QtBot) -> Iterator[RegisterPanel]:
+    panel = RegisterPanel(viewer)
+    qtbot.addWidget(panel)
+    panel.show()
+    yield panel
+    panel.job.cancel()
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=30_000)
+
+
+@pytest.fixture
+def notes() -> Iterator[list[str]]:
+    start = len(notification_manager.records)
+    texts: list[str] = []
+    notification_manager.notification_ready.connect(lambda note: texts.append(note.message))
+    yield texts
+    del notification_manager.records[start:]
+    notification_manager.notification_ready.disconnect()
+
+
+def click(qtbot: QtBot, button: Any) -> None:
+    assert button.isEnabled(), button.toolTip()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def wait(qtbot: QtBot, panel: RegisterPanel) -> None:
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
+
+
+def names(viewer: Any) -> list[str]:
+    return [layer.name for layer in viewer.layers]
+
+
+@pytest.fixture
+def registered(panel: RegisterPanel, qtbot: QtBot) -> RegisterPanel:
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+    return panel
+
+
+def test_register_shows_the_image_its_shifts_and_the_figures(
+    viewer: Any, registered: RegisterPanel, pair: Any
+) -> None:
+    assert names(viewer) == ["bench", "phone", "phone | registered", "phone | shifts"]
+    image, arrows, bench = viewer.layers[2], viewer.layers[3], viewer.layers[0]
+    for layer in (image, arrows):
+        assert layer.data_to_world((7, 9)) == bench.data_to_world((7, 9))
+        assert layer.units == bench.units
+        assert layer.metadata["acuity"]["verb"] == "register"
+        assert layer.metadata["acuity"]["homography"].shape == (3, 3)
+    middle = np.s_[24:-24, 24:-24]
+    after = np.abs(image.data[middle] / 0.8 - pair[1][middle]).mean()
+    before = np.abs(pair[0][middle] / 0.8 - pair[1][middle]).mean()
+    assert after < before / 2
+
+    words = registered.job.outcome.text()
+    for word in ("Start: features", "Correlation", "→", "residual", "largest shift", "no folding"):
+        assert word in words
+
+
+def test_the_arrows_show_the_map(viewer: Any, registered: RegisterPanel) -> None:
+    """Start and elastic part together are the truth; the arrows are the elastic part of it."""
+    arrows, registration = viewer.layers["phone | shifts"], registered._kept.registration  # type: ignore[union-attr]
+    starts, shifts = arrows.data[:, 0], arrows.data[:, 1]
+
+    assert 100 < len(starts) <= 1000
+    for (row, col), arrow in zip(starts.astype(int), shifts, strict=True):
+        np.testing.assert_allclose(arrow, registration.shift_map[:, row, col])
+    np.testing.assert_allclose(arrows.features["magnitude"], np.linalg.norm(shifts, axis=1))
+    inner = starts[((starts > 30) & (starts < SIDE - 30)).all(axis=1)]
+    true = inner + np.stack(shift(inner[:, 0], inner[:, 1]), axis=1)
+    error = np.linalg.norm(registration.map_points(inner) - true, axis=1)
+    assert np.median(error) < 0.5
+
+
+def test_the_gain_lengthens_the_arrows(
+    viewer: Any, registered: RegisterPanel, qtbot: QtBot
+) -> None:
+    registered.gain.setValue(17)
+
+    qtbot.waitUntil(lambda: viewer.layers["phone | shifts"].length == 17)
+    assert registered.gain_text.text() == "x17"
+
+
+def test_a_second_run_keeps_the_first(viewer: Any, registered: RegisterPanel, qtbot: QtBot) -> None:
+    registered.start.setCurrentText("None")
+    registered.elastic.setChecked(False)
+    click(qtbot, registered.job.button)
+    wait(qtbot, registered)
+
+    assert names(viewer)[2:] == ["phone | registered", "phone | shifts", "phone | registered [1]"]
+    assert not registered.gain.isEnabled()
+
+
+def test_the_arrows_grow_while_it_works_and_nothing_else_moves(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = slowed(monkeypatch)
+    viewer.layers.selection.active = viewer.layers["bench"]
+    viewer.scene.camera.zoom = 3.3
+    click(qtbot, panel.job.button)
+    go_on.release(4)
+
+    qtbot.waitUntil(lambda: "phone | shifts" in names(viewer), timeout=30_000)
+    assert panel.job.running
+    assert viewer.layers.selection.active == viewer.layers["bench"]
+    assert viewer.scene.camera.zoom == 3.3
+
+    go_on.release(1000)
+    wait(qtbot, panel)
+    assert names(viewer).count("phone | shifts") == 1
+
+
+def slowed(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Let the engine take a step only when the test releases the semaphore."""
+    go_on, steps = threading.Semaphore(0), engine.register_steps
+
+    def slow(*args: Any, **how: Any) -> Any:
+        job = steps(*args, **how)
+        while True:
+            try:
+                event = next(job)
+            except StopIteration as end:
+                return end.value
+            yield event
+            go_on.acquire(timeout=20)
+
+    monkeypatch.setattr(engine, "register_steps", slow)
+    return go_on
+
+
+def test_cancel_leaves_everything_as_it_was(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = slowed(monkeypatch)
+    click(qtbot, panel.job.button)
+    go_on.release(4)
+    qtbot.waitUntil(lambda: "phone | shifts" in names(viewer), timeout=30_000)
+
+    assert panel.job.button.text() == "Cancel"
+    click(qtbot, panel.job.button)
+    go_on.release(1000)
+    wait(qtbot, panel)
+
+    assert panel.job.button.text() == "Register"
+    assert "Cancelled" in panel.job.outcome.text()
+    assert names(viewer) == ["bench", "phone"]
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0)
+
+
+def test_a_layer_removed_meanwhile_does_no_harm(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = slowed(monkeypatch)
+    click(qtbot, panel.job.button)
+    go_on.release(4)
+    qtbot.waitUntil(lambda: "phone | shifts" in names(viewer), timeout=30_000)
+
+    viewer.layers.remove(viewer.layers["phone"])
+    viewer.layers.remove(viewer.layers["phone | shifts"])
+    go_on.release(1000)
+    wait(qtbot, panel)
+
+    assert names(viewer) == ["bench", "phone | registered", "phone | shifts"]
+
+
+def test_unrelated_images_give_a_notification_with_cause_and_cure(
+    make_napari_viewer_proxy: Callable[..., Any], qtbot: QtBot, notes: list[str]
+) -> None:
+    viewer, random = make_napari_viewer_proxy(), np.random.default_rng(0)
+    for name in ("snow", "rain"):
+        viewer.add_image(random.integers(0, 255, (128, 128), dtype=np.uint8), name=name)
+    panel = RegisterPanel(viewer)
+    qtbot.addWidget(panel)
+
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+    assert len(notes) == 1
+    assert "could not be registered" in notes[0]  # the cause
+    assert "start 'none'" in notes[0]  # the cure
+    assert panel.job.outcome.text() == notes[0]
+    assert names(viewer) == ["snow", "rain"]
+
+
+def test_the_button_says_why_it_cannot_be_pressed(
+    make_napari_viewer_proxy: Callable[..., Any], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    panel = RegisterPanel(viewer)
+    qtbot.addWidget(panel)
+    assert not panel.job.button.isEnabled()
+    assert "Open two images" in panel.job.button.toolTip()
+    assert not panel.save.isEnabled()
+    assert "Register two images first" in panel.save.toolTip()
+
+    plane = viewer.add_image(np.zeros((64, 64)), name="plane")
+    viewer.add_image(np.zeros((3, 64, 64)), name="stack")
+    assert "'stack' is a stack" in panel.job.button.toolTip()
+
+    panel.moving.choose(plane)
+    panel.fixed.choose(plane)
+    assert "two different images" in panel.job.button.toolTip()
+
+
+def test_swap(viewer: Any, panel: RegisterPanel, qtbot: QtBot) -> None:
+    click(qtbot, panel.swap)
+
+    assert (panel.moving.layer, panel.fixed.layer) == (
+        viewer.layers["bench"],
+        viewer.layers["phone"],
+    )
+
+
+def test_make_pair_adds_to_a_folder(
+    registered: RegisterPanel, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pairs"
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    registered.pair_scale.setCurrentText("x2")
+
+    for _ in range(2):
+        click(qtbot, registered.pair)
+        wait(qtbot, registered)
+
+    pairs = PairSet.open(folder)
+    assert pairs.names == ["phone", "phone-2"]
+    assert pairs["phone"].scale == 2
+    assert "now holds 2 pairs" in registered.job.outcome.text()
+    assert _session.pair_folders[0] == folder
+
+
+def test_a_saved_map_is_loaded_and_applied(
+    viewer: Any,
+    registered: RegisterPanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "map.npz"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    first = viewer.layers["phone | registered"].data
+
+    click(qtbot, registered.save)
+    wait(qtbot, registered)
+    assert isinstance(Registration.load(path), Registration)
+    click(qtbot, registered.load)
+    wait(qtbot, registered)
+
+    np.testing.assert_array_equal(viewer.layers["phone | registered [1]"].data, first)
+    assert isinstance(viewer.layers["phone | shifts [1]"], Vectors)
+
+
+def test_apply_to_another_channel(viewer: Any, registered: RegisterPanel, qtbot: QtBot) -> None:
+    other = viewer.add_image(np.full((SIDE, SIDE), 700, np.uint16), name="DAPI", colormap="blue")
+    viewer.add_image(np.zeros((9, 9)), name="too small")
+
+    registered.apply.menu().aboutToShow.emit()
+    offered = {action.text(): action for action in registered.apply.menu().actions()}
+    assert "too small" not in offered
+    offered["DAPI"].trigger()
+    wait(qtbot, registered)
+
+    warped = viewer.layers["DAPI | registered"]
+    assert warped.data.dtype == np.uint16
+    assert warped.colormap.name == "blue"
+    assert warped.data_to_world((0, 0)) == viewer.layers["bench"].data_to_world((0, 0))
+    assert registered.moving.layer != other
+
+
+def test_copy_as_python_runs(viewer: Any, panel: RegisterPanel) -> None:
+    panel.start.setCurrentText("None")
+    panel.elastic.setChecked(False)
+    names_: dict[str, Any] = {"viewer": viewer}
+
+    exec(panel._python(), names_)
+
+    assert names_["registered"].shape == (SIDE, SIDE)
+    assert panel._command() == ""  # the layers come from no file
+
+
+def test_the_panel_opens_from_the_menu(make_napari_viewer: Callable[..., Any]) -> None:
+    viewer = make_napari_viewer()
+    window = viewer.window._qt_window
+
+    find_action(window, "Register pair").trigger()
+
+    assert len(window.findChildren(RegisterPanel)) == 1
+
+
+def find_action(window: Any, text: str) -> Any:
+    """Return the entry of the menu bar that begins with a text, however deep it lies."""
+    menus = [action.menu() for action in window.menuBar().actions() if action.menu()]
+    while menus:
+        for action in menus.pop().actions():
+            if action.menu():
+                menus.append(action.menu())
+            elif action.text().startswith(text):
+                return action
+    raise AssertionError(f"no menu entry '{text}'")
+
+
+def test_few_arrows_stand_for_a_large_map() -> None:
+    shift_map = np.stack(np.mgrid[:400, :1000]).astype(np.float32)
+
+    vectors, features, spacing = sample_shifts(shift_map, most=500)
+
+    assert 400 <= len(vectors) <= 500
+    np.testing.assert_allclose(vectors[:, 0], vectors[:, 1])  # each shift tells where it was read
+    np.testing.assert_allclose(features["dx"], vectors[:, 0, 1])
+    assert spacing == pytest.approx(np.sqrt(400 * 1000 / 500))
