@@ -66,7 +66,7 @@ class LayerChooser(QComboBox):
     fits : callable
         Says of a layer whether to list it.
     rank : int
-        0 for the newest, 1 for the one below it (the second of a pair); -1 for no choice.
+        0 for the newest, 1 for the one below it (the second of a pair); -1 for none but a preferred one.
     none_text : str, optional
         Offers "no layer" under this name.
     prefers : callable, optional
@@ -111,6 +111,10 @@ class LayerChooser(QComboBox):
             self._pinned = True
             self.setCurrentIndex(self._layers.index(layer))
 
+    def choose_anew(self) -> None:
+        """Choose the default unless the user has chosen; what `prefers` says may have changed."""
+        self._refresh()
+
     def pin(self) -> None:
         """Keep the present choice when further layers arrive."""
         self._pinned = self.layer is not None
@@ -132,11 +136,11 @@ class LayerChooser(QComboBox):
 
     def _default(self) -> Layer | None:
         there = [layer for layer in self._layers if layer is not None]
-        fresh = [layer for layer in there if self._prefers and self._prefers(layer)]
-        fresh = fresh or [layer for layer in there if not is_result(layer)]
-        if self._rank < 0 or not fresh:
-            return None
-        return fresh[min(self._rank, len(fresh) - 1)]
+        preferred = [layer for layer in there if self._prefers and self._prefers(layer)]
+        fresh = preferred or [layer for layer in there if not is_result(layer)]
+        if self._rank < 0:
+            return preferred[0] if preferred else None
+        return fresh[min(self._rank, len(fresh) - 1)] if fresh else None
 
     def _rename(self, _event: object = None) -> None:
         for index, layer in enumerate(self._layers):

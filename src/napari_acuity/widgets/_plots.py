@@ -37,6 +37,7 @@ _LINES = {
     "dashed": Qt.PenStyle.DashLine,
     "dotted": Qt.PenStyle.DotLine,
 }
+_SIDES = ("bottom", "left")
 _MOST_MARKED = 30
 _BETWEEN_TICKS_PX = 25
 
@@ -75,7 +76,7 @@ class CurvePlot(QWidget):
 
     def __init__(self, chart: Chart, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._view = _Plot(background=None, axisItems={"left": _Axis("left")})
+        self._view = _Plot(background=None, axisItems={side: _Axis(side) for side in _SIDES})
         self._view.setStyleSheet("background: transparent; border: none")
         item = self._view.getPlotItem()
         item.setMouseEnabled(False, False)
@@ -147,13 +148,15 @@ class CurvePlot(QWidget):
         item, chart = self._view.getPlotItem(), self._chart
         item.clear()
         item.setLogMode(x=False, y=chart.log_y)
-        for name, label in (("bottom", chart.x_label), ("left", chart.y_label)):
-            axis = item.getAxis(name)
+        for side, label in zip(_SIDES, (chart.x_label, chart.y_label), strict=True):
+            axis = item.getAxis(side)
             axis.enableAutoSIPrefix(False)
             axis.setLabel(label, color=ink.name())
             axis.setTextPen(ink)
             axis.setPen(_faded(ink))
-            axis.setStyle(showValues=bool(chart.curves))
+            axis.setStyle(showValues=bool(chart.curves), tickLength=-4 if chart.curves else 0)
+        whole = all(float(x).is_integer() for curve in chart.curves for x in curve.x)
+        item.getAxis("bottom").least_spacing = 1.0 if whole else 0.0
         self._legend.setLabelTextColor(ink)
         for curve, colour, marker in zip(chart.curves, _COLOURS[ground], _MARKERS, strict=False):
             item.addItem(_drawn(curve, colour, marker))
@@ -190,7 +193,16 @@ class _Plot(pg.PlotWidget):
 
 
 class _Axis(pg.AxisItem):
-    """An axis whose logarithmic ticks neither overlap nor run out below a decade."""
+    """An axis whose logarithmic ticks neither overlap nor run out below a decade.
+
+    Its linear ticks stand no closer than `least_spacing`: 1 for what is counted.
+    """
+
+    least_spacing = 0.0
+
+    def tickValues(self, minVal: float, maxVal: float, size: float) -> list[Any]:
+        levels = super().tickValues(minVal, maxVal, size)
+        return levels if self.logMode else [x for x in levels if x[0] >= self.least_spacing]
 
     def logTickValues(
         self, minVal: float, maxVal: float, size: float, stdTicks: list[Any]

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["ScoreTable"]
 
 
+_NAME_LINES = 3
+_FLAT = """
+QHeaderView::section, QTableCornerButton::section {
+    background: transparent; border: none; padding: 2px 4px;
+}
+"""
+
+
 class ScoreTable(QTableWidget):
     """Shows the scores of a report, the best of each row in bold; what is selected can be copied."""
 
@@ -27,11 +35,13 @@ class ScoreTable(QTableWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWordWrap(False)
+        self.setStyleSheet(_FLAT)
         self.setAccessibleName("Scores")
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        header.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.setHorizontalHeaderLabels(["-"])
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap)
+        header.setMinimumHeight(_NAME_LINES * self.fontMetrics().lineSpacing() + 6)
+        self.setHorizontalHeaderLabels([""])
         self._label_rows(list(DEFINITIONS))
 
     def show_scores(self, scores: Sequence[str], table: Table) -> None:
@@ -60,7 +70,7 @@ class ScoreTable(QTableWidget):
         rows = [["", *(_text(self.horizontalHeaderItem(column)) for column in columns)]]
         for row in range(self.rowCount()):
             cells = (_text(self.item(row, column)) for column in columns)
-            rows.append([_text(self.verticalHeaderItem(row)), *cells])
+            rows.append([_text(self.verticalHeaderItem(row)).replace("\n", " "), *cells])
         return "\n".join("\t".join(row) for row in rows)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -82,15 +92,18 @@ class ScoreTable(QTableWidget):
     def _label_rows(self, scores: Sequence[str]) -> None:
         self.setRowCount(len(scores))
         for row, score in enumerate(scores):
-            title = QTableWidgetItem(DEFINITIONS[score].label)
+            title = QTableWidgetItem(DEFINITIONS[score].label.replace(" (% of", "\n(% of"))
             title.setToolTip(_definition(score))
             self.setVerticalHeaderItem(row, title)
         self._fit_height()
 
     def _fit_height(self) -> None:
+        self.resizeRowsToContents()
         rows = sum(self.rowHeight(row) for row in range(self.rowCount()))
         frame = 2 * self.frameWidth()
-        self.setFixedHeight(rows + self.horizontalHeader().sizeHint().height() + frame + 2)
+        header = self.horizontalHeader()
+        height = max(header.sizeHint().height(), header.minimumHeight())
+        self.setFixedHeight(rows + height + frame + 2)
 
 
 def _cell(text: str, best: bool, tip: str) -> QTableWidgetItem:

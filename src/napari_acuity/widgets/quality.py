@@ -84,22 +84,25 @@ class _Task:
 class QualityPanel(QScrollArea):
     """Choose a reference and an image, measure, read the table and the maps, write the report."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._viewer = napari_viewer
+        self._viewer = viewer
         self._report: Report | None = None
         self._make_choices()
         self._make_results()
         self._lay_out()
-        for chooser in (self.reference, self.image, self.baseline):
-            chooser.changed.connect(self._check)
+        for chooser in (self.reference, self.image):
+            chooser.changed.connect(self.baseline.choose_anew)
+        self.baseline.changed.connect(self._check)
         self._check()
 
     def _make_choices(self) -> None:
         viewer = self._viewer
         self.reference = LayerChooser(viewer, fits=is_plane, rank=1)
         self.image = LayerChooser(viewer, fits=is_plane, prefers=_is_outcome)
-        self.baseline = LayerChooser(viewer, fits=is_plane, rank=-1, none_text="none")
+        self.baseline = LayerChooser(
+            viewer, fits=is_plane, rank=-1, none_text="none", prefers=self._is_input
+        )
         self.maps = QCheckBox("Maps as layers")
         self.maps.setChecked(True)
         self.maps.setToolTip("Lay the maps of SSIM, CIE-94 and difference over the image")
@@ -138,7 +141,7 @@ class QualityPanel(QScrollArea):
         self._add_options(rows)
         layout = panel_layout(self)
         layout.addLayout(choices)
-        for widget in (self.maps, fold, self.job, self.problem, self.table):
+        for widget in (self.maps, fold, self.problem, self.job, self.table):
             layout.addWidget(widget)
         layout.addLayout(side_by_side(self.report_button, self.copy_button))
 
@@ -151,6 +154,14 @@ class QualityPanel(QScrollArea):
             "padded or not registered.",
         )
         self.value_range = ValueRange(rows)
+
+    def _is_input(self, layer: Layer) -> bool:
+        """Whether a layer is what the image was probably made of: the reference's field, coarser."""
+        reference = self.reference.layer
+        if reference is None or layer is self.image.layer or layer.rgb != reference.rgb:
+            return False
+        scale = _enlargement(_rows_columns(layer), _rows_columns(reference))
+        return scale is not None and scale > 1
 
     def _layers(self) -> tuple[Any, Any, Any]:
         return self.reference.layer, self.image.layer, self.baseline.layer

@@ -1,0 +1,169 @@
+"""The rows of Train model in which the pairs are chosen, and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QFormLayout, QLabel, QLineEdit
+from superqt.utils import create_worker
+
+from ..core.errors import AcuityError
+from . import _session
+from ._layers import LayerChooser, follow, is_plane
+from ._pair_source import FolderSource, LayerSource, describe, likely_scale
+from ._panel import add_row, browse_button, drop_down
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from ._pair_source import Source
+    from ._value_range import ValueRange
+
+__all__ = ["PairChooser"]
+
+_TYPING_MS = 250
+_TIPS = {
+    "source": "A folder that Register pair has filled, or two open layers that are registered",
+    "folder": "The folder of pairs",
+    "low": "The image of the modest instrument",
+    "high": "The image of the better instrument, of the same field: scale times as many pixels",
+    "scale": "How many pixels of the high image span one of the low image",
+}
+
+
+class PairChooser(QObject):
+    """Rows added to a form: a folder of pairs or two layers, and a line that says what they are.
+
+    The pairs are looked at in a thread once the user has done typing; `changed` is emitted when that
+    begins and when it has ended.
+
+    Attributes
+    ----------
+    problem : str or None
+        Why these pairs cannot be trained on.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer, rows: QFormLayout) -> None:
+        super().__init__()
+        self.problem: str | None = None
+        self.seed = 0
+        self.values: ValueRange | None = None
+        self._looks, self._form, self._first_row = 0, rows, rows.rowCount()
+        self._make(viewer)
+        self._add_rows(rows)
+        self._look_soon = QTimer(self)
+        self._look_soon.setSingleShot(True)
+        self._look_soon.setInterval(_TYPING_MS)
+        self._look_soon.timeout.connect(self._look)
+        self.kind.currentIndexChanged.connect(self._on_kind)
+        self.folder.currentTextChanged.connect(self.look_again)
+        for chooser in (self.low, self.high):
+            chooser.changed.connect(self._on_layers)
+        self.scale.valueChanged.connect(self.look_again)
+        follow(self.folder, _session.pair_folders.events, ("inserted", "removed"), self._list)
+        self._list()
+        self._on_kind()
+
+    def chosen(self) -> Source | None:
+        """Return where the pairs come from, or None while that is not chosen."""
+        if self.kind.currentData() == "folder":
+            text = self.folder.currentText().strip()
+            return FolderSource(Path(text).expanduser()) if text else None
+        low, high = self.low.layer, self.high.layer
+        if low is None or high is None or low is high:
+            return None
+        values = self.values.of(high) if self.values else None
+        return LayerSource.of(low, high, self.scale.value(), values)
+
+    def use(self, *, seed: int, values: ValueRange) -> None:
+        """Take what Options say of the pairs: the seed of the split, black and white of layers."""
+        self.seed, self.values = seed, values
+        self.look_again()
+
+    def look_again(self, _value: object = None) -> None:
+        """Look at the pairs anew, soon."""
+        self.problem = "Looking at the pairs."
+        self._look_soon.start()
+        self.changed.emit()
+
+    def _make(self, viewer: napari.viewer.Viewer) -> None:
+        self.kind = drop_down({"A folder of pairs": "folder", "Two open layers": "layers"})
+        self.folder = QComboBox()
+        self.folder.setLineEdit(QLineEdit(placeholderText="none yet"))
+        self.folder.setMinimumContentsLength(8)
+        self.low = LayerChooser(viewer, fits=is_plane)
+        self.high = LayerChooser(viewer, fits=is_plane, rank=1)
+        self.scale = QDoubleSpinBox()
+        self.scale.setRange(1, 16)
+        self.scale.setDecimals(3)
+        self.scale.setSingleStep(0.5)
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
+
+    def _add_rows(self, rows: QFormLayout) -> None:
+        add_row(rows, "Pairs", self.kind, _TIPS["source"])
+        browse = browse_button("Choose a folder of pairs", self._browse)
+        add_row(rows, "Folder", self.folder, _TIPS["folder"], beside=browse)
+        add_row(rows, "Low", self.low, _TIPS["low"])
+        add_row(rows, "High", self.high, _TIPS["high"])
+        add_row(rows, "Scale", self.scale, _TIPS["scale"])
+        rows.addRow("", self.summary)
+
+    def _on_kind(self, _index: int = 0) -> None:
+        folder = self.kind.currentData() == "folder"
+        self._form.setRowVisible(self._first_row + 1, folder)
+        for row in (2, 3, 4):
+            self._form.setRowVisible(self._first_row + row, not folder)
+        self._on_layers()
+
+    def _on_layers(self) -> None:
+        low, high = self.low.layer, self.high.layer
+        if low is not None and high is not None:
+            self.scale.setValue(likely_scale(low, high))
+        self.look_again()
+
+    def _look(self) -> None:
+        """Read what the pairs are, in a thread: importing torch and a slow disk take their time."""
+        self._looks += 1
+        source = self.chosen()
+        if source is None:
+            folder = self.kind.currentData() == "folder"
+            cure = "Choose a folder of pairs." if folder else "Open two registered images first."
+            self._say((self._looks, "", cure))
+            return
+        worker = create_worker(_looked, source, self.seed, self._looks)
+        worker.returned.connect(self._say)
+        worker.start()
+
+    def _say(self, found: tuple[int, str, str | None]) -> None:
+        number, words, problem = found
+        if number == self._looks:
+            self.problem = problem
+            self.summary.setText(problem or words)
+            self.changed.emit()
+
+    def _list(self, _event: object = None) -> None:
+        typed, folders = self.folder.currentText(), [str(f) for f in _session.pair_folders]
+        self.folder.blockSignals(True)
+        self.folder.clear()
+        self.folder.addItems(folders)
+        self.folder.setEditText(typed or next(iter(folders), ""))
+        self.folder.blockSignals(False)
+        self.look_again()
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self.folder, "Folder of pairs")
+        if folder:
+            self.folder.setEditText(folder)
+
+
+def _looked(source: Source, seed: int, number: int) -> tuple[int, str, str | None]:
+    """Return the number of the look, the pairs in words, and what is wrong with them."""
+    try:
+        return number, describe(source.open(), seed=seed), None
+    except AcuityError as error:
+        return number, "", str(error)

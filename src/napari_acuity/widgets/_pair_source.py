@@ -1,0 +1,124 @@
+"""Where Train model takes its pairs from: a folder, or two open layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ._layers import snapshot
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from ..core.pairs.pair import Pair, PairSet
+
+__all__ = ["FolderSource", "LayerSource", "Source", "describe", "likely_scale"]
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder of pairs."""
+
+    folder: Path
+
+    @property
+    def run_place(self) -> tuple[Path, str]:
+        """The folder in which runs are suggested, and what they are called."""
+        return self.folder.parent, f"{self.folder.name}-run"
+
+    @property
+    def python(self) -> str:
+        """The expression that stands for the pairs."""
+        return repr(str(self.folder))
+
+    def open(self) -> PairSet:
+        """Open the pairs; in a worker's thread."""
+        from ..core.errors import PairError
+        from ..core.pairs.pair import PairSet
+
+        if not self.folder.is_dir():
+            raise PairError(
+                f"There is no folder {self.folder}.", "Choose one, or make pairs in Register pair."
+            )
+        pairs = PairSet.open(self.folder)
+        if not len(pairs):
+            raise PairError(
+                f"{self.folder} holds no pairs.",
+                "Choose a folder that Register pair has filled: it has a .json file for each pair, "
+                "and the images in low and high.",
+            )
+        return pairs
+
+
+@dataclass(frozen=True)
+class LayerSource:
+    """Two layers that lie on each other, as snapshots."""
+
+    low: Any
+    high: Any
+    scale: float
+
+    @classmethod
+    def of(
+        cls, low: Image, high: Image, scale: float, value_range: tuple[float, float] | None
+    ) -> LayerSource:
+        """Hold two layers so that another thread may read them."""
+        held = snapshot(low), snapshot(high)
+        if value_range:
+            for layer in held:
+                layer.metadata["acuity"] = {"value_range": value_range}
+        return cls(*held, scale)
+
+    @property
+    def run_place(self) -> tuple[Path, str]:
+        """The folder in which runs are suggested, and what they are called."""
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in self.low.name)
+        return Path.home() / "acuity-runs", name.strip("-") or "run"
+
+    @property
+    def python(self) -> str:
+        """The expression that stands for the pairs."""
+        layers = ", ".join(f"viewer.layers[{layer.name!r}]" for layer in (self.low, self.high))
+        return f"[acuity.Pair({layers}, scale={self.scale:g})]"
+
+    def open(self) -> list[Pair]:
+        """Make the pair; in a worker's thread."""
+        from ..core.pairs.pair import Pair
+
+        return [Pair(self.low, self.high, self.scale)]
+
+
+Source: TypeAlias = FolderSource | LayerSource
+
+
+def describe(pairs: PairSet | list[Pair], *, seed: int) -> str:
+    """Say how many pairs there are, of what kind, and how they will be divided.
+
+    Raises
+    ------
+    PairError
+        When a pair's description is damaged.
+    """
+    from ..core.pairs.pair import split
+
+    if isinstance(pairs, list):
+        groups = {pair.name: pair.group for pair in pairs}
+        scale, rgb = pairs[0].scale, pairs[0].low.rgb
+    else:
+        groups, (scale, rgb) = pairs.groups, pairs.kind
+    count = f"{len(groups)} field" + ("s" if len(groups) > 1 else "")
+    words = f"{count}, x{scale:g}, {'RGB' if rgb else 'grey'}"
+    if len(set(groups.values())) > 1:
+        parts = split(groups, seed=seed)
+        train, validation = len(parts["train"]), len(parts["validation"])
+        return f"{words}; {train} to train on, {validation} to validate on"
+    whose = "its right side is" if len(groups) == 1 else "one slide, so the right sides are"
+    return f"{words}; {whose} kept to validate on"
+
+
+def likely_scale(low: Image, high: Image) -> float:
+    """Return the ratio of small numbers nearest to that of the layers' pixels."""
+    rows = [(layer.data[0] if layer.multiscale else layer.data).shape[0] for layer in (low, high)]
+    return float(Fraction(rows[1], rows[0]).limit_denominator(16))

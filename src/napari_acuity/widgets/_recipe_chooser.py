@@ -1,0 +1,120 @@
+"""The recipe of Train model: built in or from a file, and what Options change in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QSizePolicy,
+    QSpinBox,
+)
+
+from ..core.errors import AcuityError
+from ..core.recipe import RECIPES, Recipe
+from ._panel import add_option
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["RecipeChooser"]
+
+_FROM_FILE = "From a file..."
+_TIPS = {
+    "patch": "Side of the training patches, in pixels of the low image. Larger ones show the network "
+    "more context and cost time and memory; in small fields they shrink to the field.",
+    "batch": "Patches a step. More are steadier and need more memory.",
+    "learning_rate": "Of Adam, at the start. Lower it when the loss jumps or is no longer a number.",
+    "seed": "Of the first weights, the patches and the split; the same seed draws the same.",
+}
+
+
+class RecipeChooser(QObject):
+    """A drop-down list of recipes, and the rows of Options that change the chosen one."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.box = QComboBox()
+        for name, recipe in RECIPES.items():
+            self.box.addItem(name, (name, recipe))
+        self.box.addItem(_FROM_FILE)
+        self.box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.options: dict[str, Any] = {}
+        self._defaults: dict[str, Any] = {}
+        self._index = 0
+        self.box.activated.connect(self._on_activated)
+
+    @property
+    def original(self) -> Recipe:
+        """The recipe as it was chosen."""
+        recipe: Recipe = self.box.currentData()[1]
+        return recipe
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with what Options change in it."""
+        return replace(self.original, **self._changes())
+
+    @property
+    def name(self) -> str:
+        """Its name, or its file; empty where Options change something."""
+        return "" if self._changes() else str(self.box.currentData()[0])
+
+    def add_options(self, rows: QFormLayout) -> None:
+        """Add a row for each value that may be changed; the recipe's own are the defaults."""
+        patch, batch, seed, rate = QSpinBox(), QSpinBox(), QSpinBox(), QDoubleSpinBox()
+        patch.setRange(8, 1024)
+        patch.setSuffix(" px")
+        batch.setRange(1, 4096)
+        seed.setRange(0, 2**31 - 1)
+        rate.setDecimals(6)
+        rate.setRange(1e-6, 1)
+        rate.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.options = {"patch": patch, "batch": batch, "learning_rate": rate, "seed": seed}
+        for name, box in self.options.items():
+            box.setValue(getattr(self.original, name))
+            add_option(rows, name.replace("_", " ").capitalize(), box, _TIPS[name])
+        self._defaults = {name: box.value() for name, box in self.options.items()}
+
+    def open(self, path: str | os.PathLike[str]) -> None:
+        """Read a recipe from a TOML file and choose it.
+
+        Raises
+        ------
+        TrainingError
+            When the file is no recipe.
+        """
+        recipe = Recipe.load(path)
+        self.box.insertItem(self.box.count() - 1, Path(path).name, (str(path), recipe))
+        self._choose(self.box.count() - 2)
+
+    def _changes(self) -> dict[str, Any]:
+        now = {name: box.value() for name, box in self.options.items()}
+        return {name: value for name, value in now.items() if value != self._defaults[name]}
+
+    def _choose(self, index: int) -> None:
+        self.box.setCurrentIndex(index)
+        self._index = index
+        self.changed.emit()
+
+    def _on_activated(self, index: int) -> None:
+        if self.box.itemText(index) != _FROM_FILE:
+            self._choose(index)
+            return
+        self.box.setCurrentIndex(self._index)
+        path, _ = QFileDialog.getOpenFileName(self.box, "Open a recipe", "", "Recipe (*.toml)")
+        if not path:
+            return
+        try:
+            self.open(path)
+        except AcuityError as error:
+            show_error(str(error))
