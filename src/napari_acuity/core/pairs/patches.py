@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Field", "as_unit", "divide", "draw_batch", "load_field"]
 
 
+_LEAST_SIDE_PX = 16
+
+
 @dataclass(frozen=True, eq=False)
 class Field:
     """A pair on the device.
@@ -53,7 +56,8 @@ def divide(
     share : float
         Share to validate on, 0 to 1.
     guard : int
-        Width in low px of the strip left out between the parts of a field that must be cut.
+        Width in low px of the strip left out between the parts of a field that must be cut; an eighth
+        of the field at most.
     seed : int
 
     Returns
@@ -158,12 +162,12 @@ def _cut(pair: Pair, share: float, guard: int) -> tuple[Pair, Pair]:
     p, q = ratio(pair.scale).as_integer_ratio()
     width = pair.low.shape[1]
     start = int(width * (1 - share)) // q * q
-    end = (start - guard) // q * q
-    if end < 2 * guard:
+    end = (start - min(guard, width // 8)) // q * q
+    if end < _LEAST_SIDE_PX or width - start < _LEAST_SIDE_PX // 2:
         raise PairError(
             f"The only field, '{pair.name}', is {width} pixels wide: too narrow to keep a part of it for "
             "validation.",
-            "Add pairs from other fields, or use smaller patches.",
+            "Add pairs from other fields.",
         )
     left, right = slice(0, end), slice(start, None)
     return tuple(
