@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import logging
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 import napari_acuity as acuity
 from napari_acuity.core.errors import AcuityError, FileError, PairError
+from napari_acuity.core.io import check_folder, check_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["main"]
 
@@ -64,26 +72,27 @@ def pairs(
     ] = None,
     scale: Scale = None,
     group: Annotated[str, typer.Option(help="Slide or patient they come from.")] = "",
+    value_range: Range = None,
 ) -> None:
-    """Register each LOW image to its HIGH one and add the pair to FOLDER; without images, list it."""
-    from dataclasses import replace
-
-    found, failed = acuity.PairSet.open(folder), 0
+    """Register each LOW image to its HIGH one and add the pair to FOLDER, then list the folder."""
+    found, failed = acuity.PairSet.open(folder), list[str]()
     if len(images or []) % 2:
-        raise PairError(f"{len(images or [])} images are no pairs.", "Give LOW and HIGH in turn.")
+        raise PairError(
+            f"{len(images or [])} images cannot be paired: the last one has no partner.",
+            "Give LOW and HIGH in turn.",
+        )
     for low, high in zip((images or [])[::2], (images or [])[1::2], strict=True):
-        try:
-            moving, fixed = acuity.read(low), acuity.read(high)
+        with _going_on(f"{low}, {high}", failed):
+            moving, fixed = _read(low, value_range), _read(high, value_range)
+            for image in (moving, fixed):
+                image.range()  # a model is trained on black and white: better asked for now
             pair = acuity.register(moving, fixed).pair(moving, fixed, scale=scale)
-            name = found.add(replace(pair, group=group or pair.name))
-            print(f"added {name}")
-        except AcuityError as error:  # the other pairs go on
-            failed += 1
-            print(f"left out {low.name}, {high.name}: {error}", file=sys.stderr)
-    for pair in found:
-        similarity = "" if pair.similarity is None else f", similarity {pair.similarity:.2f}"
-        rows, cols = pair.low.shape
-        print(f"{pair.name}: {rows} x {cols}, x{pair.scale:g}, group {pair.group}{similarity}")
+            print(f"added {found.add(replace(pair, group=group or pair.name))}")
+    for name in found.names:
+        with _going_on(name, failed):
+            print(_line(found[name]))
+    if not found.names:
+        print(f"{folder} holds no pairs.")
     if failed:
         raise typer.Exit(1)
 
@@ -99,7 +108,11 @@ def train(
 ) -> None:
     """Train a model on PAIRS."""
     acuity.train(pairs, recipe, out, epochs=epochs, minutes=minutes, device=device)
-    print((out / "log.csv").read_text().splitlines()[-1])
+    with (out / "log.csv").open() as file:
+        epoch = min(csv.DictReader(file), key=lambda row: float(row["validation_loss"]))
+    reached, bicubic = float(epoch["psnr"]), float(epoch["bicubic_psnr"])
+    print(f"best after epoch {epoch['number']}: {reached:.2f} dB on the validation fields", end="")
+    print(f", bicubic {bicubic:.2f} dB")
     print(out / "best.safetensors")
 
 
@@ -116,9 +129,9 @@ def enhance(
 ) -> None:
     """Apply a model to IMAGE."""
     _fresh(out, force)
-    result = acuity.enhance(
-        _read(image, value_range), model, iterations=iterations, tile=tile or "auto", device=device
-    )
+    given = _read(image, value_range)
+    check_target(given, out)
+    result = acuity.enhance(given, model, iterations=iterations, tile=tile or "auto", device=device)
     print(acuity.write(result, out))
 
 
@@ -139,6 +152,8 @@ def measure(
     for entry, (_, sign, _) in zip(baseline or [], named, strict=True):
         if not sign:
             raise FileError(f"The baseline '{entry}' has no name.", "Give it as NAME=PATH.")
+    if out:
+        check_folder(_fresh(out, force))
     report = acuity.measure(
         _read(reference, value_range),
         _read(image, value_range),
@@ -147,7 +162,7 @@ def measure(
     )
     print(report.table())
     if out:
-        report.save(_fresh(out, force))
+        report.save(out)
         print(out)
 
 
@@ -178,6 +193,8 @@ def info() -> None:
 
 def main() -> None:
     """Run the command; 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    # What it logs of damaged files we say in our own words.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
         app()
     except AcuityError as error:
@@ -185,9 +202,23 @@ def main() -> None:
         sys.exit(1)
 
 
-def _read(path: Path, value_range: tuple[float, float] | None) -> acuity.Micrograph:
-    from dataclasses import replace
+@contextmanager
+def _going_on(what: str, failed: list[str]) -> Iterator[None]:
+    """Say what went wrong with one of several things, note it, and go on to the others."""
+    try:
+        yield
+    except AcuityError as error:
+        failed.append(what)
+        print(f"left out {what}: {error}", file=sys.stderr)
 
+
+def _line(pair: acuity.Pair) -> str:
+    similarity = "" if pair.similarity is None else f", similarity {pair.similarity:.2f}"
+    rows, cols = pair.low.shape
+    return f"{pair.name}: {rows} x {cols}, x{pair.scale:g}, group {pair.group}{similarity}"
+
+
+def _read(path: Path, value_range: tuple[float, float] | None) -> acuity.Micrograph:
     image = acuity.read(path)
     return replace(image, value_range=value_range) if value_range else image
 
@@ -203,4 +234,6 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{folder} cannot be made: {error}.", "Choose another folder.") from error
+        raise FileError(
+            f"{folder} cannot be made: {error.strerror}.", "Choose another folder."
+        ) from error

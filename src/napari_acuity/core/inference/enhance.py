@@ -95,11 +95,10 @@ def enhance_steps(
     model = model if isinstance(model, Model) else load(model)
     micrograph, where = check_content(as_micrograph(image, name="image")), choose_device(device)
     _check_fits(micrograph, model)
-    if iterations < 1 or (isinstance(tile, int) and tile < 1):
-        raise ImageError(
-            f"{iterations} iterations on tiles of {tile} pixels cannot be done.",
-            "Use at least 1 of each.",
-        )
+    if iterations < 1:
+        raise ImageError(f"{iterations} iterations cannot be done.", "Use at least 1.")
+    if isinstance(tile, int) and tile < 1:
+        raise ImageError(f"A tile of {tile} pixels cannot be cut.", "Use at least 1, or 'auto'.")
     like = micrograph.with_pixels(micrograph.pixels, value_range=micrograph.range())
     planes = _planes(to_unit(micrograph), micrograph.rgb)
     network = place(copy.deepcopy(model.network), where).eval()

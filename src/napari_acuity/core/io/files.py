@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from ..errors import AcuityError, FileError
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .pictures import check_picture, read_jpeg, read_png, read_raw, write_jpeg, write_png
-from .replacing import replacing
+from .replacing import check_folder, replacing
 from .tiff import check_tiff, read_tiff, write_tiff
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
-__all__ = ["read", "write"]
+__all__ = ["check_target", "read", "write"]
 
 _READERS = {
     **dict.fromkeys((".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk"), read_tiff),
@@ -96,14 +97,38 @@ def write(image: ImageLike, path: str | os.PathLike[str]) -> Path:
         disk is full. What was at `path` before stays.
     """
     image, path = as_micrograph(image), Path(path)
+    writer = _writer(image, path)
+    with replacing(path) as temporary:
+        writer(image, temporary)
+    return path
+
+
+def check_target(image: ImageLike, path: str | os.PathLike[str]) -> None:
+    """Raise what `write` would raise, before the work that makes an image of this kind.
+
+    Parameters
+    ----------
+    image : Micrograph, array or napari Image layer
+        Of the dtype, axes and colour that the written one will have.
+    path : path
+        Where it shall be written.
+
+    Raises
+    ------
+    FileError
+        When the format does not fit the pixels, or the folder is missing or may not be written.
+    """
+    _writer(as_micrograph(image), Path(path))
+    check_folder(path)
+
+
+def _writer(image: Micrograph, path: Path) -> Callable[[Micrograph, Path], None]:
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
         raise FileError(f"'{path.name}' names no format to write.", "End it in .tif, .png or .jpg.")
     check, writer = _WRITERS[suffix]
     check(image, suffix)
-    with replacing(path) as temporary:
-        writer(image, temporary)
-    return path
+    return writer
 
 
 def _check_readable(path: Path) -> None:

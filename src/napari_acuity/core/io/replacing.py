@@ -14,7 +14,7 @@ from ..errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["replacing"]
+__all__ = ["check_folder", "replacing"]
 
 
 @contextmanager
@@ -40,6 +40,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise what `replacing` would raise where no file can be made beside `path`.
+
+    Raises
+    ------
+    FileError
+        When the folder is missing or may not be written.
+    """
+    path = Path(path)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _storage_error(path, error) from error
 
 
 def _umask() -> int:

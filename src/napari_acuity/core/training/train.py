@@ -217,11 +217,10 @@ class _Bound:
     minutes: float | None
 
     def __post_init__(self) -> None:
-        for value in (self.epochs, self.minutes):
+        for unit, value in (("epochs", self.epochs), ("minutes", self.minutes)):
             if value is not None and not value > 0:
                 raise TrainingError(
-                    f"Training for {value} epochs or minutes is no training.",
-                    "Give a number above 0.",
+                    f"Training for {value:g} {unit} is no training.", "Give a number above 0."
                 )
 
     def fraction(self, epochs: float, seconds: float) -> float:
