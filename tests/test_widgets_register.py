@@ -223,6 +223,25 @@ def test_a_layer_removed_meanwhile_does_no_harm(
     assert names(viewer) == ["bench", "phone | registered", "phone | shifts"]
 
 
+def test_closing_the_dock_stops_the_job(
+    viewer: Any, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = slowed(monkeypatch)
+    panel = RegisterPanel(viewer)
+    dock = viewer.window.add_dock_widget(panel)
+    click(qtbot, panel.job.button)
+    go_on.release(3)
+    qtbot.waitUntil(lambda: panel.job.bar.value() > 0, timeout=30_000)
+
+    viewer.window.remove_dock_widget(dock)
+    qtbot.wait(100)
+    go_on.release(1000)
+
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0)
+    qtbot.wait(50)
+    assert "phone | registered" not in names(viewer)
+
+
 def test_unrelated_images_give_a_notification_with_cause_and_cure(
     make_napari_viewer_proxy: Callable[..., Any], qtbot: QtBot, notes: list[str]
 ) -> None:

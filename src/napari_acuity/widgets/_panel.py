@@ -61,23 +61,32 @@ def panel_layout(panel: QScrollArea) -> QVBoxLayout:
     panel.setFrameShape(QFrame.Shape.NoFrame)
     panel.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     panel.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-    body.installEventFilter(_Widener(panel))
+    _Keeper(panel, body)
     return layout
 
 
-class _Widener(QObject):
-    """Keeps a panel as wide as its contents need, so that nothing is cut off at the side."""
+class _Keeper(QObject):
+    """Keeps a panel as wide as its contents need, and deletes it when its dock is closed.
 
-    def __init__(self, panel: QScrollArea) -> None:
+    napari takes a closed panel out of its dock and leaves it to itself, with whatever it is doing;
+    deleting it stops its job and ends what it listens to.
+    """
+
+    def __init__(self, panel: QScrollArea, body: QWidget) -> None:
         super().__init__(panel)
+        self._panel, self._body = panel, body
         panel.setMinimumWidth(_LEAST_WIDTH_PX)
+        for watched in (panel, body):
+            watched.installEventFilter(self)
 
-    def eventFilter(self, body: QObject, event: QEvent) -> bool:
-        panel = self.parent()
-        if event.type() == QEvent.Type.LayoutRequest and isinstance(panel, QScrollArea):
-            bar = panel.verticalScrollBar().sizeHint().width()
-            needed = panel.widget().minimumSizeHint().width() + bar
-            panel.setMinimumWidth(max(_LEAST_WIDTH_PX, needed))
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest and watched == self._body:
+            bar = self._panel.verticalScrollBar().sizeHint().width()
+            needed = self._body.minimumSizeHint().width() + bar
+            self._panel.setMinimumWidth(max(_LEAST_WIDTH_PX, needed))
+        elif event.type() == QEvent.Type.ParentChange and watched == self._panel:
+            if self._panel.parent() is None:
+                self._panel.deleteLater()
         return False
 
 
