@@ -154,18 +154,18 @@ def _bicubic(planes: torch.Tensor, mapping: torch.Tensor) -> torch.Tensor:
 
     torch's own bicubic has a = -3/4, which does not even reproduce a linear ramp.
     """
-    _, height, width = planes.shape
-    flat = planes.flatten(1)
-    first = mapping.floor()
-    ty, tx = (mapping - first).to(planes.dtype)
-    y, x = first.long()
-    rows = [(y + k).clamp(0, height - 1) * width for k in range(-1, 3)]
-    cols = [(x + k).clamp(0, width - 1) for k in range(-1, 3)]
-    across = _keys_weights(tx)
-    result = torch.zeros((len(planes), *y.shape), dtype=planes.dtype, device=planes.device)
-    for row, down in zip(rows, _keys_weights(ty), strict=True):
-        for col, weight in zip(cols, across, strict=True):
-            result.addcmul_(flat[:, row + col], down * weight)
+    # Two repeated pixels round the image: beyond them nothing changes, so positions may be clamped.
+    padded = functional.pad(planes[None], (2, 2, 2, 2), mode="replicate")[0]
+    _, height, width = padded.shape
+    y, x = ((p + 2).clamp(1, n - 2.001) for p, n in zip(mapping, (height, width), strict=True))
+    top, left = y.floor(), x.floor()
+    across = _keys_weights((x - left).to(planes.dtype))
+    flat = padded.flatten(1)
+    first = (top.long() - 1) * width + left.long() - 1
+    result = torch.zeros((len(planes), *first.shape), dtype=planes.dtype, device=planes.device)
+    for row, down in enumerate(_keys_weights((y - top).to(planes.dtype))):
+        for col, weight in enumerate(across):
+            result.addcmul_(flat[:, first + (row * width + col)], down * weight)
     return result
 
 

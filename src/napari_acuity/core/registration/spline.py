@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import linalg
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +21,8 @@ __all__ = ["fit_field"]
 _RESOLUTIONS = (4, 5, 6, 7, 9, 11, 14, 18)
 _BENDING = 1e-3
 _FOLDS = 4
+# The finest grids cost the most; they are tried only while finer ones gain.
+_PATIENCE = 2
 
 
 def fit_field(
@@ -46,14 +49,16 @@ def fit_field(
     limit = 1.2 * min(len(rows), len(cols)) + 3
     candidates = [k for k in _RESOLUTIONS if k <= limit] or [_RESOLUTIONS[0]]
     folds = np.random.default_rng(0).integers(0, _FOLDS, similarity.shape)
-    best_error, best_k, best_weight = np.inf, candidates[0], trust
+    best_error, best_k, best_weight, idle = np.inf, candidates[0], trust, 0
     for k in candidates:
         by, bx = basis(rows, shape[0], k), basis(cols, shape[1], k)
         weight = _robust_weight(by, bx, values, trust)
         error = _cross_validate(by, bx, values, weight, folds)
         # A finer grid must earn its place: noise alone lowers the error a little.
         if error < 0.985 * best_error:
-            best_error, best_k, best_weight = error, k, weight
+            best_error, best_k, best_weight, idle = error, k, weight, 0
+        elif (idle := idle + 1) == _PATIENCE:
+            break
     by, bx = basis(rows, shape[0], best_k), basis(cols, shape[1], best_k)
     coefficients = _solve(by, bx, values, best_weight)
     fine_y = basis(np.arange(shape[0]), shape[0], best_k).astype(np.float32)
@@ -87,7 +92,8 @@ def _solve(by: Array, bx: Array, values: Array, weight: Array) -> Array:
     bending = np.kron(bend, np.eye(k)) + np.kron(np.eye(k), bend)
     scale = normal.trace() / len(normal)
     system = normal + _BENDING * scale * bending + 1e-9 * np.eye(len(normal))
-    return np.linalg.solve(system, right).reshape(k, k, 2)
+    solution = linalg.solve(system, right, assume_a="pos", overwrite_a=True, check_finite=False)
+    return np.asarray(solution).reshape(k, k, 2)
 
 
 def _evaluate(by: Array, bx: Array, coefficients: Array) -> Array:
