@@ -1,0 +1,658 @@
+"""Reading and writing: pixel sizes, value ranges, damaged files, full disks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import napari_acuity as acuity
+from napari_acuity import FileError, ImageError, Micrograph
+from napari_acuity.core.io import check_folder, check_target, replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOT_ROOT = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read and write everything"
+)
+
+
+def grey() -> np.ndarray:
+    from skimage import data
+
+    return data.camera()[::8, ::6]
+
+
+def colour(tissue: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(tissue[:60, :80])
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("size", [None, (0.25, 0.25), (0.1083, 0.325), (4.4, 4.4)])
+@pytest.mark.parametrize("suffix", [".tif", ".tiff", ".ome.tif", ".png", ".jpg", ".jpeg"])
+def test_pictures_come_back_with_their_pixel_size(tmp_path, tissue, suffix, size):
+    for pixels, rgb in ((grey(), False), (colour(tissue), True)):
+        path = acuity.write(Micrograph(pixels, rgb=rgb, pixel_size=size), tmp_path / f"a b{suffix}")
+        found = acuity.read(path)
+
+        assert (found.name, found.rgb, found.pixels.dtype) == ("a b", rgb, np.uint8)
+        assert found.pixel_size == (None if size is None else pytest.approx(size, rel=1e-5))
+        if suffix.startswith(".j"):
+            assert np.abs(found.pixels.astype(float) - pixels).mean() < 4
+        else:
+            np.testing.assert_array_equal(found.pixels, pixels)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u2", "i2", "u4", "i4", "f4", "f8"])
+@pytest.mark.parametrize("shape", [(21, 34), (3, 21, 34), (2, 3, 21, 34), (21, 3), (1, 1)])
+def test_tiff_keeps_dtypes_and_stacks(tmp_path, dtype, shape):
+    pixels = np.random.default_rng(0).uniform(0, 100, shape).astype(dtype)
+
+    found = acuity.read(acuity.write(Micrograph(pixels), tmp_path / "stack.tif"))
+
+    assert found.pixels.dtype == pixels.dtype
+    assert not found.rgb
+    np.testing.assert_array_equal(found.pixels, pixels)
+
+
+def test_tiff_keeps_colour_stacks(tmp_path, tissue):
+    stack = np.stack([colour(tissue), colour(tissue)[::-1]])
+
+    found = acuity.read(acuity.write(Micrograph(stack, rgb=True), tmp_path / "stack.tif"))
+
+    assert found.rgb
+    np.testing.assert_array_equal(found.pixels, stack)
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_16_bit_png_keeps_its_bits_and_pixel_size(tmp_path, tissue, rgb):
+    pixels = (colour(tissue) if rgb else grey()).astype(np.uint16) * 257 + 3
+
+    path = acuity.write(Micrograph(pixels, rgb=rgb, pixel_size=(0.5, 0.25)), tmp_path / "a.png")
+
+    found = acuity.read(path)
+    np.testing.assert_array_equal(found.pixels, pixels)
+    assert found.pixel_size == pytest.approx((0.5, 0.25))
+    with Image.open(path) as picture:  # another reader finds the size, too
+        assert picture.info["dpi"] == pytest.approx((101600, 50800))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_tiff_keeps_how_many_bits_are_used(tmp_path, bits):
+    image = Micrograph(grey().astype(np.uint16) * 4, value_range=(0, 2**bits - 1))
+
+    assert acuity.read(acuity.write(image, tmp_path / "a.tif")).range() == (0, 2**bits - 1)
+
+
+def test_tiff_keeps_black_and_white_of_a_mask(tmp_path):
+    found = acuity.read(acuity.write(Micrograph(grey() > 100), tmp_path / "mask.tif"))
+
+    assert found.range() == (0, 1)
+    np.testing.assert_array_equal(found.pixels, grey() > 100)
+
+
+def test_write_takes_arrays_and_says_where(tmp_path):
+    assert acuity.write(grey(), str(tmp_path / "a.tif")) == tmp_path / "a.tif"
+
+
+# Pixel sizes of others
+
+
+@pytest.mark.parametrize(
+    ("unit", "size", "um"),
+    [("nm", 325, 0.325), ("µm", 0.5, 0.5), ("mm", 0.002, 2), ("cm", 1e-4, 1), ("pixel", 1, None)],
+)
+def test_ome_units(tmp_path, unit, size, um):
+    sizes = {f"PhysicalSize{axis}{word}" for axis in "XY" for word in ("", "Unit")}
+    metadata = {name: unit if name.endswith("Unit") else size for name in sizes}
+    tifffile.imwrite(tmp_path / "a.ome.tif", grey(), metadata={"axes": "YX", **metadata})
+
+    found = acuity.read(tmp_path / "a.ome.tif").pixel_size
+
+    assert found == (None if um is None else pytest.approx((um, um)))
+
+
+def test_an_ome_size_of_zero_is_no_size(tmp_path):
+    metadata = {"axes": "YX", "PhysicalSizeX": 0, "PhysicalSizeY": 0}
+    tifffile.imwrite(tmp_path / "a.ome.tif", grey(), metadata=metadata)
+
+    assert acuity.read(tmp_path / "a.ome.tif").pixel_size is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "um"),
+    [
+        ("um", 1),
+        ("micron", 1),
+        ("\\u00B5m", 1),
+        ("nm", 1e-3),
+        ("mm", 1e3),
+        ("pixel", None),
+        ("", None),
+    ],
+)
+def test_imagej_units(tmp_path, unit, um):
+    per_unit = 2 * (um or 1)  # pixels of half a micrometre
+    options = {"resolution": (per_unit, per_unit), "metadata": {"unit": unit}}
+    tifffile.imwrite(tmp_path / "a.tif", grey(), imagej=True, **options)
+
+    found = acuity.read(tmp_path / "a.tif").pixel_size
+
+    assert found == (None if um is None else pytest.approx((0.5, 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_unit", "size"),
+    [
+        ("CENTIMETER", (20000, 10000), (1.0, 0.5)),
+        ("INCH", (50800, 50800), (0.5, 0.5)),
+        ("INCH", (72, 72), None),
+        ("INCH", (300, 300), None),
+        ("CENTIMETER", (28.35, 28.35), None),
+        ("NONE", (2, 2), None),
+    ],
+)
+def test_resolution_tags_but_no_printers_resolution(tmp_path, unit, per_unit, size):
+    tifffile.imwrite(tmp_path / "a.tif", grey(), resolution=per_unit, resolutionunit=unit)
+
+    found = acuity.read(tmp_path / "a.tif").pixel_size
+
+    assert found == (None if size is None else pytest.approx(size))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_72_dpi_is_no_pixel_size(tmp_path, tissue, suffix):
+    path = tmp_path / f"phone{suffix}"
+    Image.fromarray(colour(tissue)).save(path, dpi=(72, 72))
+
+    assert acuity.read(path).pixel_size is None
+
+
+def test_slides_tell_microns_per_pixel(tmp_path, tissue):
+    text = (
+        "Aperio Image Library v10\n80x60 [0,0 80x60] (32x32) JPEG/RGB Q=30|AppMag = 20|MPP = 0.4990"
+    )
+    options = {"tile": (32, 32), "compression": "jpeg", "description": text}
+    tifffile.imwrite(tmp_path / "slide.svs", colour(tissue), **options)
+
+    found = acuity.read(tmp_path / "slide.svs")
+
+    assert found.pixel_size == (0.499, 0.499)
+    assert found.rgb
+    assert np.abs(found.pixels.astype(float) - colour(tissue)).mean() < 8
+
+
+# Files of others
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_jpegs_are_turned_upright(tmp_path, orientation):
+    picture = Image.fromarray(grey())
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    turns: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: np.rot90(a, 2),
+        4: np.flipud,
+        5: np.transpose,
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: np.rot90(a, 2).T,
+        8: np.rot90,
+    }
+    picture.save(tmp_path / "phone.jpg", exif=exif, quality=100)
+
+    found = acuity.read(tmp_path / "phone.jpg").pixels.astype(float)
+
+    assert np.abs(found - turns[orientation](grey())).mean() < 2
+
+
+def test_planes_of_colour_kept_apart_come_together(tmp_path, tissue):
+    planes = np.moveaxis(colour(tissue), -1, 0)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+
+    np.testing.assert_array_equal(acuity.read(tmp_path / "a.tif").pixels, colour(tissue))
+
+
+def test_samples_that_are_no_colours_are_planes(tmp_path):
+    samples = np.dstack([grey(), grey() // 2, grey() // 3, grey() // 4, grey() // 5])
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    for count in (2, 4, 5):
+        tifffile.imwrite(tmp_path / "a.tif", samples[..., :count].copy(), **options)
+
+        found = acuity.read(tmp_path / "a.tif")
+
+        assert not found.rgb
+        np.testing.assert_array_equal(found.pixels, np.moveaxis(samples[..., :count], -1, 0))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+def test_an_opaque_alpha_channel_is_dropped_and_a_transparent_one_refused(
+    tmp_path, tissue, suffix, kind
+):
+    picture = colour(tissue) if kind == "colour" else np.repeat(grey()[:60, :80, None], 3, axis=2)
+    alpha = np.full((60, 80, 1), 255, np.uint8)
+    path = tmp_path / f"a{suffix}"
+
+    def save(alpha: np.ndarray) -> None:
+        both = np.dstack([picture if kind == "colour" else picture[..., :1], alpha])
+        if suffix == ".png":
+            Image.fromarray(both).save(path)
+        else:
+            photometric = "rgb" if kind == "colour" else "minisblack"
+            options = {"extrasamples": ["unassalpha"], "planarconfig": "contig"}
+            tifffile.imwrite(path, both, photometric=photometric, **options)
+
+    save(alpha)
+    np.testing.assert_array_equal(acuity.read(path).pixels, picture)
+    alpha[:15] = 100
+    save(alpha)
+    with pytest.raises(ImageError, match=r"'a' is partly transparent: 25% .* Flatten it"):
+        acuity.read(path)
+
+
+def test_png_palettes_and_bits_are_expanded(tmp_path, tissue):
+    picture = Image.fromarray(colour(tissue)).quantize(200)
+    picture.save(tmp_path / "palette.png")
+    Image.fromarray(grey() > 100).save(tmp_path / "bits.png")
+
+    palette, bits = (acuity.read(tmp_path / f"{name}.png") for name in ("palette", "bits"))
+
+    np.testing.assert_array_equal(palette.pixels, np.asarray(picture.convert("RGB")))
+    np.testing.assert_array_equal(bits.pixels, 255 * (grey() > 100))
+
+
+def test_printing_colours_are_refused_in_tiff_and_converted_in_jpeg(tmp_path, tissue):
+    picture = Image.fromarray(colour(tissue)).convert("CMYK")
+    picture.save(tmp_path / "a.tif")
+    picture.save(tmp_path / "a.jpg", quality=100)
+
+    with pytest.raises(FileError, match=r"CMYK.* Save it as RGB"):
+        acuity.read(tmp_path / "a.tif")
+    assert np.abs(acuity.read(tmp_path / "a.jpg").pixels.astype(float) - colour(tissue)).mean() < 3
+
+
+def test_pictures_larger_than_pillow_trusts_are_read(tmp_path, tissue, monkeypatch):
+    for name in ("a.png", "a.jpg"):
+        acuity.write(colour(tissue), tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+
+    for name in ("a.png", "a.jpg"):
+        assert acuity.read(tmp_path / name).shape == (60, 80)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def ome_of_two_files(folder: Path) -> list[Path]:
+    """Write two planes into two files that name each other, the second one longer."""
+    planes = "".join(
+        f'<TiffData FirstZ="{z}" IFD="0"><UUID FileName="{z}.ome.tif">urn:uuid:{z}</UUID></TiffData>'
+        for z in (0, 1)
+    )
+    height, width = grey().shape
+    for z in (0, 1):
+        text = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{z}">'
+            '<Image ID="Image:0"><Pixels DimensionOrder="XYZCT" ID="Pixels:0" SizeC="1" SizeT="1" '
+            f'SizeZ="2" SizeX="{width}" SizeY="{height}" Type="uint8">{planes}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(
+            folder / f"{z}.ome.tif",
+            grey() // (z + 1),
+            description=text,
+            software="x" * 9000 * z,
+            metadata=None,
+        )
+    return [folder / f"{z}.ome.tif" for z in (0, 1)]
+
+
+def test_an_ome_set_is_read_from_all_its_files_or_not_at_all(tmp_path):
+    first, second = ome_of_two_files(tmp_path)
+
+    np.testing.assert_array_equal(acuity.read(first).pixels, [grey(), grey() // 2])
+    second.unlink()
+    with pytest.raises(FileError, match=r"some of those are missing.* into one folder"):
+        acuity.read(first)
+
+
+# Raw photographs
+
+
+def write_dng(path: Path, raw: np.ndarray, *, white: int = 16383) -> None:
+    """Write the least that LibRaw takes for a DNG: a Bayer mosaic (RGGB) with a neutral camera."""
+    unity = tuple(v for entry in np.eye(3).ravel() for v in (int(entry), 1))
+    tags: list[tuple[Any, ...]] = [
+        (33421, "H", 2, (2, 2), False),  # CFARepeatPatternDim
+        (33422, "B", 4, bytes([0, 1, 1, 2]), False),  # CFAPattern
+        (50706, "B", 4, bytes([1, 4, 0, 0]), False),  # DNGVersion
+        (50708, "s", 0, "Test camera", False),  # UniqueCameraModel
+        (50714, "H", 1, 0, False),  # BlackLevel
+        (50717, "I", 1, white, False),  # WhiteLevel
+        (50721, "2i", 9, unity, False),  # ColorMatrix1
+        (50728, "2I", 3, (1, 1, 1, 1, 1, 1), False),  # AsShotNeutral
+    ]
+    tifffile.imwrite(
+        path, raw, photometric=32803, extratags=tags, metadata=None, software=None, subfiletype=0
+    )
+
+
+def test_raw_photographs_are_developed_to_srgb_whatever_they_show(tmp_path):
+    pytest.importorskip("rawpy")
+    for brightest in (2000, 13000, 16000):
+        raw = np.broadcast_to(np.linspace(500, brightest, 128), (96, 128)).astype(np.uint16)
+        write_dng(tmp_path / "phone.dng", raw)
+
+        found = acuity.read(tmp_path / "phone.dng")
+
+        linear = raw[8:-8, 8:-8, None] / 16383
+        srgb = np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        assert (found.rgb, found.range(), found.name) == (True, (0, 65535), "phone")
+        assert np.abs(found.pixels[8:-8, 8:-8] / 65535 - srgb).max() < 0.002
+
+
+def test_raw_photographs_that_are_none_are_refused(tmp_path):
+    pytest.importorskip("rawpy")
+    (tmp_path / "text.dng").write_text("hello")
+
+    with pytest.raises(FileError, match=r"text\.dng is not a raw photograph .* save it as TIFF"):
+        acuity.read(tmp_path / "text.dng")
+
+
+def test_raw_photographs_without_rawpy_say_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    (tmp_path / "a.dng").write_bytes(b"II")
+
+    with pytest.raises(
+        FileError, match=r"rawpy is not installed.*pip install 'napari-acuity\[raw\]'"
+    ):
+        acuity.read(tmp_path / "a.dng")
+
+
+# Damaged and wrong files
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "pages": {"metadata": None},
+    "one image": {"truncate": True},
+    "imagej": {"imagej": True},
+    "ome": {"ome": True},
+    "deflate": {"compression": "zlib", "rowsperstrip": 7},
+    "tiles": {"tile": (32, 32), "compression": "zlib"},
+    "big": {"bigtiff": True, "compression": "zlib"},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_tiff_cut_short_anywhere_is_refused_or_whole(tmp_path, layout):
+    stack = np.random.default_rng(0).integers(0, 255, (6, 40, 50), np.uint8)
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, stack, photometric="minisblack", **LAYOUTS[layout])
+    content = path.read_bytes()
+    np.testing.assert_array_equal(acuity.read(path).pixels, stack)
+    ends = [len(content) - back for back in (1, 5, 9, 20, 40, 200)]
+
+    refused = 0
+    for end in [*range(0, len(content), len(content) // 25), *ends]:
+        path.write_bytes(content[:end])
+        try:
+            np.testing.assert_array_equal(acuity.read(path).pixels, stack)
+        except FileError as error:
+            assert "opy it again from its source" in error.cure
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "slide.svs"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_other_files_cut_short_are_refused(tmp_path, tissue, name, share):
+    path = tmp_path / name
+    if name.endswith(".svs"):
+        tifffile.imwrite(path, colour(tissue), tile=(32, 32), compression="jpeg")
+    else:
+        acuity.write(colour(tissue), path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+    with pytest.raises(FileError, match=rf"^{name} .*opy it again from its source"):
+        acuity.read(path)
+
+
+def test_a_virtual_imagej_stack_cut_short_is_refused(tmp_path):
+    """Beyond 4 GiB ImageJ writes one image and its neighbours behind it; the header alone counts them."""
+    path = tmp_path / "stack.tif"
+    stack = np.stack([grey()] * 5)
+    tifffile.imwrite(path, stack, imagej=True, metadata={"images": 5}, truncate=True)
+    np.testing.assert_array_equal(acuity.read(path).pixels, stack)
+    path.write_bytes(path.read_bytes()[: -3 * grey().size])
+
+    with pytest.raises(FileError, match=r"stack\.tif is cut short: it tells of 5 images"):
+        acuity.read(path)
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=300), st.sampled_from(["tif", "png", "jpg", "svs", "dng"]))
+def test_no_rubbish_ends_in_anything_but_our_errors(tmp_path_factory, content, suffix):
+    path = tmp_path_factory.getbasetemp() / f"rubbish.{suffix}"
+    head = {"tif": b"II*\0", "png": b"\x89PNG\r\n\x1a\n", "jpg": b"\xff\xd8\xff"}.get(suffix, b"")
+    path.write_bytes(head + content)
+
+    with pytest.raises(FileError):
+        acuity.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.tif", "There is no file .*missing.tif. Check its name and folder"),
+        ("folder.tif", "is a folder. Give the images in it one by one"),
+        ("empty.tif", "empty.tif is empty: 0 bytes. Copy it again"),
+        ("empty.jpg", "empty.jpg is empty: 0 bytes. Copy it again"),
+        ("text.tif", "text.tif cannot be read .*not a TIFF file.*not what its suffix says"),
+        ("text.png", "text.png cannot be read .*not a PNG image"),
+        ("text.jpg", "text.jpg cannot be read .*cannot identify"),
+        ("cells.czi", r"not read here \(.czi\). Save it as TIFF, OME-TIFF, PNG or JPEG"),
+        ("cells", r"not read here \(no suffix\)"),
+    ],
+)
+def test_wrong_files_are_refused_with_cause_and_cure(tmp_path, name, message):
+    path = tmp_path / name
+    if name.startswith("folder"):
+        path.mkdir()
+    elif not name.startswith("missing"):
+        path.write_text("" if name.startswith("empty") else "not an image")
+
+    with pytest.raises(FileError, match=message):
+        acuity.read(path)
+
+
+def test_complex_pixels_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", grey().astype(np.complex64))
+
+    with pytest.raises(ImageError, match="complex64"):
+        acuity.read(tmp_path / "a.tif")
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    acuity.write(grey(), tmp_path / "a.tif")
+    monkeypatch.setattr(tifffile, "TiffFile", forbidden)
+
+    with pytest.raises(FileError, match=r"a\.tif may not be read\. Ask for the permission"):
+        acuity.read(tmp_path / "a.tif")
+
+
+@NOT_ROOT
+def test_modes_that_forbid_reading_and_writing_say_so(tmp_path):
+    path = acuity.write(grey(), tmp_path / "a.tif")
+    path.chmod(0)
+    with pytest.raises(FileError, match="may not be read"):
+        acuity.read(path)
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(FileError, match="may not be written"):
+            acuity.write(grey(), tmp_path / "b.tif")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_an_image_beyond_memory_says_so(tmp_path, monkeypatch):
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    acuity.write(grey(), tmp_path / "a.tif")
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", too_much)
+
+    with pytest.raises(FileError, match="does not fit into memory"):
+        acuity.read(tmp_path / "a.tif")
+
+
+# Writing
+
+
+@pytest.mark.parametrize(
+    ("pixels", "name", "message"),
+    [
+        (np.zeros((4, 4)), "a.png", "cannot hold float64 pixels. Write a .tif"),
+        (np.zeros((4, 4), np.uint16), "a.jpg", "cannot hold uint16 pixels. Write a .tif"),
+        (np.zeros((4, 4), bool), "a.png", "cannot hold bool pixels"),
+        (np.zeros((2, 4, 4), np.uint8), "a.png", "not a stack. Write a .tif"),
+        (np.zeros((1,) * 6, np.uint8), "a.tif", "more than five axes"),
+        (np.zeros((4, 4), np.int64), "a.tif", "cannot hold int64 pixels. Convert"),
+        (np.zeros((4, 4), np.float16), "a.tif", "cannot hold float16 pixels. Convert"),
+        (np.zeros((4, 4), np.uint8), "a.bmp", "names no format to write. End it in .tif"),
+        (np.zeros((4, 4), np.uint8), "a", "names no format to write"),
+        (np.zeros((4, 4), np.uint8), "nowhere/a.tif", "no folder .*nowhere. Make it first"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_and_after_the_work(
+    tmp_path, pixels, name, message
+):
+    image = Micrograph(pixels, name="image")
+
+    with pytest.raises(FileError, match=message):
+        check_target(image, tmp_path / name)
+    with pytest.raises(FileError, match=message):
+        acuity.write(image, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_can_be_written_leaves_no_trace(tmp_path):
+    check_target(grey(), tmp_path / "a.tif")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_onto_a_folder_or_with_a_name_too_long_is_refused(tmp_path):
+    (tmp_path / "folder.tif").mkdir()
+
+    with pytest.raises(FileError, match=r"is a folder\. Add the name of a file"):
+        acuity.write(grey(), tmp_path / "folder.tif")
+    with pytest.raises(FileError, match=r"has 304 characters.* Choose a shorter one"):
+        acuity.write(grey(), tmp_path / f"{'x' * 300}.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.tif"]
+
+
+def test_writing_replaces_the_old_file_and_follows_the_umask(tmp_path):
+    path = acuity.write(grey(), tmp_path / "a.tif")
+    old = os.umask(0o027)
+    try:
+        acuity.write(255 - grey(), path)
+    finally:
+        os.umask(old)
+
+    np.testing.assert_array_equal(acuity.read(path).pixels, 255 - grey())
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o640
+
+
+def break_writers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let every writer put half a file on the disk, then fail as the system does."""
+
+    def half(path: Path, *_: object, **__: object) -> None:
+        with open(path, "wb") as file:
+            file.write(b"half")
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tifffile, "imwrite", half)
+    monkeypatch.setattr(Image.Image, "save", lambda _, path, **__: half(path))
+    monkeypatch.setattr(Path, "write_bytes", half)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.jpg"])
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "no space left to write .* Free some, or choose another disk"),
+        (errno.EDQUOT, "no space left"),
+        (errno.EIO, "could not be written: Input/output error. Choose another place"),
+    ],
+)
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(
+    tmp_path, tissue, monkeypatch, name, number, message
+):
+    path = acuity.write(colour(tissue), tmp_path / name)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        break_writers(patch, number)
+
+        with pytest.raises(FileError, match=message):
+            acuity.write(colour(tissue)[::-1], path)
+
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_may_not_be_written_says_so(tmp_path, monkeypatch, number):
+    def forbidden(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("tempfile.mkstemp", forbidden)
+    monkeypatch.setattr("tempfile.TemporaryFile", forbidden)
+    message = (
+        f"The folder {tmp_path} may not be written. Choose another, or ask for the permission."
+    )
+
+    for attempt in (
+        lambda: acuity.write(grey(), tmp_path / "a.tif"),
+        lambda: check_folder(tmp_path / "a"),
+    ):
+        with pytest.raises(FileError) as raised:
+            attempt()
+        assert str(raised.value) == message
+
+
+def test_imagecodecs_can_read_what_we_write(tmp_path, tissue):
+    path = acuity.write(
+        Micrograph(colour(tissue), rgb=True, pixel_size=(0.5, 0.5)), tmp_path / "a.png"
+    )
+
+    np.testing.assert_array_equal(imagecodecs.png_decode(path.read_bytes()), colour(tissue))
+    with Image.open(path) as picture:
+        picture.verify()
