@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,13 @@ from .core.errors import FileError
 from .core.inference.enhance import enhance_steps
 from .core.io import replacing, write
 from .core.jobs import Event, Steps, altered, within
-from .core.pairs.pair import Pair, PairSet
+from .core.pairs.pair import PairSet
 from .core.quality import bicubic, fit_colour
 from .core.quality.measure import Report, measure_steps
 from .core.registration.register import Registration, register_steps
 from .core.simulate import PHONE, Capture, capture
 from .core.training.train import Epoch, train_steps
-from .demo_report import write_report
+from .demo_report import Bar, Demo, Field, write_report
 
 if TYPE_CHECKING:
     import os
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .core.micrograph import Micrograph
     from .core.model import Model
 
-__all__ = ["Bar", "Demo", "Field", "demo_steps"]
+__all__ = ["demo_steps"]
 
 _SCALE = 2.5
 _SIDE = 512
@@ -45,85 +45,6 @@ _PITCH = 576
 _MARGIN = 30
 _LEAST_TISSUE = 0.2
 _BORDER_PX = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Field:
-    """A field, its capture, and how well the two were registered.
-
-    Parameters
-    ----------
-    truth : Micrograph
-        The field as the slide scanner saw it.
-    capture : Capture
-        What the phone saw of it, and the true map.
-    registration : Registration
-        The map that was found.
-    error_px : (n,) float64
-        End-point errors on a grid over the field, px of the field.
-    pair : Pair
-        The capture on the field's grid / 2.5, and the field.
-    """
-
-    truth: Micrograph
-    capture: Capture
-    registration: Registration
-    error_px: NDArray[np.float64]
-    pair: Pair
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A figure that was asked for, and what was reached."""
-
-    name: str
-    asked: float
-    reached: float
-    at_most: bool = False
-
-    @property
-    def met(self) -> bool:
-        """Whether it was reached."""
-        return self.reached < self.asked if self.at_most else self.reached >= self.asked
-
-    def __str__(self) -> str:
-        sign = "below" if self.at_most else "at least"
-        verdict = "met" if self.met else "MISSED"
-        return f"{verdict:6}  {self.name}: {self.reached:.3f} ({sign} {self.asked:g} asked)"
-
-
-@dataclass(frozen=True, eq=False)
-class Demo:
-    """What the demo made.
-
-    Parameters
-    ----------
-    folder : Path
-        Where it lies.
-    report : Report
-        Output and baselines against the truth, on the unseen field.
-    unseen : Field
-        That field.
-    fields : list of Field
-        Those that were trained on.
-    epochs : list of Epoch
-        The course of training.
-    model : Model
-        The trained model.
-    bars : list of Bar
-        What was asked and reached.
-    seconds : dict
-        How long each step took.
-    """
-
-    folder: Path
-    report: Report
-    unseen: Field
-    fields: Sequence[Field]
-    epochs: Sequence[Epoch]
-    model: Model
-    bars: Sequence[Bar]
-    seconds: dict[str, float]
 
 
 def demo_steps(

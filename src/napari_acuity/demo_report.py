@@ -1,7 +1,8 @@
-"""The demo's report: what was gained on the unseen field, and how."""
+"""What the demo made, and its report: what was gained on the unseen field, and how."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +16,96 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .core.micrograph import Micrograph
-    from .core.training.train import Epoch
-    from .demo import Demo, Field
+    from numpy.typing import NDArray
 
-__all__ = ["write_report"]
+    from .core.micrograph import Micrograph
+    from .core.model import Model
+    from .core.pairs.pair import Pair
+    from .core.quality.measure import Report
+    from .core.registration.register import Registration
+    from .core.simulate import Capture
+    from .core.training.train import Epoch
+
+__all__ = ["Bar", "Demo", "Field", "write_report"]
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A field, its capture, and how well the two were registered.
+
+    Parameters
+    ----------
+    truth : Micrograph
+        The field as the slide scanner saw it.
+    capture : Capture
+        What the phone saw of it, and the true map.
+    registration : Registration
+        The map that was found.
+    error_px : (n,) float64
+        End-point errors on a grid over the field, px of the field.
+    pair : Pair
+        The capture on the field's grid / 2.5, and the field.
+    """
+
+    truth: Micrograph
+    capture: Capture
+    registration: Registration
+    error_px: NDArray[np.float64]
+    pair: Pair
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure that was asked for, and what was reached."""
+
+    name: str
+    asked: float
+    reached: float
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether it was reached."""
+        return self.reached < self.asked if self.at_most else self.reached >= self.asked
+
+    def __str__(self) -> str:
+        sign = "below" if self.at_most else "at least"
+        verdict = "met" if self.met else "MISSED"
+        return f"{verdict:6}  {self.name}: {self.reached:.3f} ({sign} {self.asked:g} asked)"
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """What the demo made.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    report : Report
+        Output and baselines against the truth, on the unseen field.
+    unseen : Field
+        That field.
+    fields : list of Field
+        Those that were trained on.
+    epochs : list of Epoch
+        The course of training.
+    model : Model
+        The trained model.
+    bars : list of Bar
+        What was asked and reached.
+    seconds : dict
+        How long each step took.
+    """
+
+    folder: Path
+    report: Report
+    unseen: Field
+    fields: Sequence[Field]
+    epochs: Sequence[Epoch]
+    model: Model
+    bars: Sequence[Bar]
+    seconds: dict[str, float]
 
 
 def write_report(demo: Demo, images: dict[str, Micrograph], path: Path) -> None:
