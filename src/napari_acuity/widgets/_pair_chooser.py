@@ -47,8 +47,8 @@ class PairChooser(QObject):
 
     changed = Signal()
 
-    def __init__(self, viewer: napari.viewer.Viewer, rows: QFormLayout) -> None:
-        super().__init__()
+    def __init__(self, viewer: napari.viewer.Viewer, rows: QFormLayout, *, parent: QObject) -> None:
+        super().__init__(parent)
         self.problem: str | None = None
         self.seed = 0
         self.values: ValueRange | None = None

@@ -69,7 +69,8 @@ class LayerSource:
         if value_range:
             for layer in held:
                 layer.metadata["acuity"] = {"value_range": value_range}
-        return cls(*held, scale)
+        # 1.667, as the box shows it, stands for 5/3.
+        return cls(*held, float(Fraction(scale).limit_denominator(16)))
 
     @property
     def run_place(self) -> tuple[Path, str]:

@@ -155,8 +155,8 @@ class CurvePlot(QWidget):
             axis.setTextPen(ink)
             axis.setPen(_faded(ink))
             axis.setStyle(showValues=bool(chart.curves), tickLength=-4 if chart.curves else 0)
-        whole = all(float(x).is_integer() for curve in chart.curves for x in curve.x)
-        item.getAxis("bottom").least_spacing = 1.0 if whole else 0.0
+        counted = all(float(x).is_integer() for curve in chart.curves for x in curve.x)
+        item.getAxis("bottom").whole = counted
         self._legend.setLabelTextColor(ink)
         for curve, colour, marker in zip(chart.curves, _COLOURS[ground], _MARKERS, strict=False):
             item.addItem(_drawn(curve, colour, marker))
@@ -195,14 +195,17 @@ class _Plot(pg.PlotWidget):
 class _Axis(pg.AxisItem):
     """An axis whose logarithmic ticks neither overlap nor run out below a decade.
 
-    Its linear ticks stand no closer than `least_spacing`: 1 for what is counted.
+    `whole` axes have ticks at whole numbers only: what is counted.
     """
 
-    least_spacing = 0.0
+    whole = False
 
     def tickValues(self, minVal: float, maxVal: float, size: float) -> list[Any]:
         levels = super().tickValues(minVal, maxVal, size)
-        return levels if self.logMode else [x for x in levels if x[0] >= self.least_spacing]
+        if self.logMode or not self.whole:
+            return levels
+        coarse = [(spacing, values) for spacing, values in levels if spacing >= 1]
+        return coarse or [(1, list(range(math.ceil(minVal), math.floor(maxVal) + 1)))]
 
     def logTickValues(
         self, minVal: float, maxVal: float, size: float, stdTicks: list[Any]
@@ -217,7 +220,11 @@ class _Axis(pg.AxisItem):
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
     """Return at most about `most` round values within low..high, evenly spread on a log axis."""
     if high < 4 * low:
-        return [v for v in MaxNLocator(most).tick_values(low, high) if low <= v <= high]
+        return [
+            v
+            for v in MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(low, high)
+            if low <= v <= high
+        ]
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     values: list[float] = []
     for digits in ((1, 2, 5), (1, 3), (1,)):

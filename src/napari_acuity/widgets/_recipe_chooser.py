@@ -41,8 +41,8 @@ class RecipeChooser(QObject):
 
     changed = Signal()
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, parent: QObject) -> None:
+        super().__init__(parent)
         self.box = QComboBox()
         for name, recipe in RECIPES.items():
             self.box.addItem(name, (name, recipe))

@@ -23,6 +23,7 @@ __all__ = ["LivePreview", "loss_chart", "psnr_chart"]
 _PARTS = ("input", "output", "truth")
 _REFRESH_S = 0.7
 _GAP = 0.04
+_FILLED = 0.95
 
 
 def loss_chart(rows: Sequence[dict[str, float]]) -> Chart:
@@ -85,8 +86,15 @@ class LivePreview:
 
     def fit(self) -> None:
         """Bring the preview into view; only when asked."""
-        if self.layers:
-            self._viewer.fit_to_view(layers=self.layers)
+        if not self.layers:
+            return
+        # napari's own fit_to_view fails for flat layers beside a stack.
+        extents = [layer.extent.world for layer in self.layers]
+        low = np.min([extent[0] for extent in extents], axis=0)
+        high = np.max([extent[1] for extent in extents], axis=0)
+        camera = self._viewer.scene.camera
+        camera.center = (*camera.center[:-2], *(low + high) / 2)
+        camera.zoom = _FILLED * float(np.min(np.divide(self._viewer.canvas.size, high - low)))
 
     def remove(self) -> None:
         """Take the layers out of the viewer."""

@@ -85,7 +85,7 @@ class TrainPanel(QScrollArea):
         self._on_recipe()
 
     def _make_plan(self, rows: QFormLayout) -> None:
-        self.recipe = RecipeChooser()
+        self.recipe = RecipeChooser(parent=self)
         self.amount = QDoubleSpinBox()
         self.amount.setRange(0.1, 100_000)
         self.amount.setDecimals(1)
@@ -125,7 +125,7 @@ class TrainPanel(QScrollArea):
 
     def _lay_out(self) -> None:
         layout, rows = panel_layout(self), form()
-        self.pairs = PairChooser(self._viewer, rows)
+        self.pairs = PairChooser(self._viewer, rows, parent=self)
         self._make_plan(rows)
         layout.addLayout(rows)
         fold, self._option_rows = options()
@@ -263,7 +263,8 @@ class TrainPanel(QScrollArea):
 
     def _update(self, _event: object = None) -> None:
         running = self.job.running
-        taken = None if running else _folder_problem(self.out.text().strip())
+        quiet = running or self.pairs.problem
+        taken = None if quiet else _folder_problem(self.out.text().strip())
         self.out_problem.setText(taken or "")
         self.out_problem.setVisible(taken is not None)
         self.job.disable(self.pairs.problem or taken)
