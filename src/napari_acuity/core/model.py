@@ -179,11 +179,11 @@ def load(path: str | os.PathLike[str]) -> Model:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(
-            f"There is no model file {path}.", "Choose a .safetensors file, or train one."
-        )
     try:
+        if not path.is_file():
+            raise ModelError(
+                f"There is no model file {path}.", "Choose a .safetensors file, or train one."
+            )
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
@@ -193,7 +193,12 @@ def load(path: str | os.PathLike[str]) -> Model:
                 )
             header = _header(metadata[_KEY], path)
             weights = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            "Ask for the permission, or copy it again from its source.",
+        ) from error
+    except SafetensorError as error:
         raise ModelError(
             f"{path.name} is damaged or no model: {error}.", "Copy it again from its source."
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from ..io import read, replacing, write
 from ..micrograph import Micrograph, as_micrograph, check_content
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
 __all__ = ["Pair", "PairSet", "split"]
@@ -119,16 +119,34 @@ class PairSet:
         ------
         PairError
             When the path is a file.
+        FileError
+            When the folder may not be read.
         """
-        path = Path(folder)
-        if path.exists() and not path.is_dir():
-            raise PairError(f"{path} is a file, not a folder of pairs.", "Choose a folder.")
-        return cls(path)
+        pairs = cls(Path(folder))
+        pairs._names()
+        return pairs
 
     @property
     def names(self) -> list[str]:
         """The pairs' names, sorted."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
+        return self._names()
+
+    def _names(self) -> list[str]:
+        try:
+            found = [Path(name) for name in os.listdir(self.folder)]
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            raise PairError(
+                f"{self.folder} is a file, not a folder of pairs.", "Choose a folder."
+            ) from error
+        except OSError as error:
+            raise FileError(
+                f"The folder {self.folder} cannot be read: {error.strerror}.",
+                "Ask for the permission, or choose another.",
+            ) from error
+        # Hidden are half-written files, and what some systems put beside every file.
+        return sorted(path.stem for path in found if path.suffix == ".json" and path.name[0] != ".")
 
     @property
     def groups(self) -> dict[str, str]:

@@ -25,7 +25,11 @@ RECIPE, LOG, MODEL = "recipe.toml", "log.csv", "best.safetensors"
 def check_free(folder: str | os.PathLike[str]) -> None:
     """Raise TrainingError where something is in the folder, or the path is a file."""
     path = Path(folder)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    try:
+        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    except OSError as error:
+        raise FileError(f"{path} cannot be used: {error.strerror}.", "Choose another.") from error
+    if not free:
         raise TrainingError(f"{path} holds something already.", "Give each run a new folder.")
 
 
@@ -53,7 +57,9 @@ def open_run(folder: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{path} cannot be made: {error}.", "Choose another folder.") from error
+        raise FileError(
+            f"{path} cannot be made: {error.strerror}.", "Choose another folder."
+        ) from error
     try:
         recipe.save(path / RECIPE)
         yield path

@@ -1,0 +1,390 @@
+"""Pairs, folders of them, and how they are divided."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_acuity import FileError, ImageError, Micrograph, Pair, PairError, PairSet
+from napari_acuity.core.pairs.pair import split
+from napari_acuity.core.pairs.patches import Field, as_unit, divide, draw_batch, load_field
+
+
+def pair_of(tissue: np.ndarray, **facts: Any) -> Pair:
+    """Cut a pair of scale 2.5 from a real image."""
+    low = Micrograph(tissue[:40, :60], rgb=True, pixel_size=(1.25, 1.25))
+    high = Micrograph(tissue[:100, :150], rgb=True, pixel_size=(0.5, 0.5))
+    return Pair(low, high, **{"scale": 2.5, "name": "field", **facts})
+
+
+# A pair
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 2.5, 4, 4 / 3])
+@pytest.mark.parametrize("shape", [(40, 60), (41, 61), (7, 3)])
+def test_sizes_follow_the_scale_rounded_up(tissue, scale, shape):
+    high = tissue[: math.ceil(shape[0] * scale - 1e-9), : math.ceil(shape[1] * scale - 1e-9)]
+
+    assert Pair(tissue[: shape[0], : shape[1]], high, scale).scale == pytest.approx(scale)
+
+
+def test_sizes_that_do_not_fit_are_named(tissue):
+    with pytest.raises(PairError) as raised:
+        pair_of(tissue, scale=2)
+
+    assert raised.value.cause == (
+        "In pair 'field' the low image is 40 x 60 pixels and the high one 100 x 150; at scale 2 it "
+        "should be 80 x 120."
+    )
+    assert "Registration.pair" in raised.value.cure
+
+
+@pytest.mark.parametrize("scale", [0, -1, 2.51, math.nan, math.inf])
+def test_scales_that_are_no_ratio_of_small_numbers_are_refused(tissue, scale):
+    with pytest.raises(
+        PairError, match=rf"scale of pair 'field' is {scale}.*such as 1, 1.5, 2, 2.5"
+    ):
+        pair_of(tissue, scale=scale)
+
+
+def test_colour_and_grey_do_not_pair(tissue):
+    with pytest.raises(PairError, match=r"the low image has colour and the high one has none"):
+        Pair(tissue[:40, :60], tissue[:100, :150, 0], 2.5)
+    with pytest.raises(PairError, match=r"the high image has colour.*Convert both"):
+        Pair(tissue[:40, :60, 0], tissue[:100, :150], 2.5)
+
+
+def test_stacks_do_not_pair(tissue):
+    with pytest.raises(PairError, match=r"stack of shape \(2, 40, 60\).*one pair of every plane"):
+        Pair(np.stack([tissue[:40, :60, 0]] * 2), np.stack([tissue[:100, :150, 0]] * 2), 2.5)
+
+
+@pytest.mark.parametrize("part", ["low", "high"])
+def test_an_image_without_content_is_named(tissue, part):
+    images = {"low": tissue[:40, :60], "high": tissue[:100, :150]}
+    images[part] = np.zeros_like(images[part])
+
+    with pytest.raises(ImageError, match=f"'field, {part}' has nothing to see: every pixel is 0"):
+        Pair(**images, scale=2.5, name="field")
+
+
+def test_a_pair_is_called_after_itself_or_its_images(tissue):
+    low, high = Micrograph(tissue[:40, :60], rgb=True, name="phone 3"), tissue[:100, :150]
+
+    assert (Pair(low, high, 2.5).name, Pair(low, high, 2.5).group) == ("phone 3", "phone 3")
+    assert Pair(low.pixels, high, 2.5).name == "pair"
+    assert Pair(low, high, 2.5, name="x", group="slide 1").group == "slide 1"
+
+
+# A folder of pairs
+
+
+def test_a_pair_comes_back_from_its_folder(tmp_path, tissue):
+    given_pair = pair_of(tissue, group="slide 1", similarity=0.93)
+
+    name = PairSet.open(tmp_path / "pairs").add(given_pair)
+    found = PairSet.open(tmp_path / "pairs")[name]
+
+    np.testing.assert_array_equal(found.low.pixels, given_pair.low.pixels)
+    np.testing.assert_array_equal(found.high.pixels, given_pair.high.pixels)
+    assert (found.name, found.group, found.similarity) == ("field", "slide 1", 0.93)
+    assert (found.low.pixel_size, found.high.pixel_size) == ((1.25, 1.25), (0.5, 0.5))
+    assert found.scale == 2.5
+
+
+@pytest.mark.parametrize(
+    ("dtype", "limits"), [(np.uint16, (0, 4095)), (np.float32, (0, 255)), (np.int16, (-5, 300))]
+)
+def test_black_and_white_come_back(tmp_path, tissue, dtype, limits):
+    grey = Micrograph(tissue[:40, :60, 0].astype(dtype), value_range=limits)
+
+    found = PairSet.open(tmp_path)[PairSet.open(tmp_path).add(Pair(grey, grey, 1))]
+
+    assert (found.low.range(), found.high.range()) == (limits, limits)
+
+
+def test_a_missing_folder_is_an_empty_set_until_the_first_pair(tmp_path):
+    pairs = PairSet.open(tmp_path / "new")
+
+    assert (pairs.names, len(pairs), list(pairs)) == ([], 0, [])
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_pair_is_overwritten(tmp_path, tissue):
+    pairs = PairSet.open(tmp_path)
+
+    names = [pairs.add(pair_of(tissue, name=name)) for name in ("a", "a", "A", "a-2")]
+
+    assert names == ["a", "a-2", "A-3", "a-2-2"]
+    assert len(list(pairs)) == 4
+
+
+@given(st.text(max_size=200))
+def test_every_name_becomes_a_file_inside_the_folder(tissue, tmp_path_factory, name):
+    folder = tmp_path_factory.mktemp("names")
+    pairs = PairSet.open(folder)
+
+    given_pair = Pair(tissue[:4, :4], tissue[:4, :4], 1, name=name)
+    got = pairs.add(given_pair)
+
+    assert pairs.names == [got]
+    assert (folder / "low" / f"{got}.tif").resolve().parent == (folder / "low").resolve()
+    assert pairs[got].low.shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "got"),
+    [
+        ("a/b", "a-b"),
+        ("../../etc/passwd", "-..-etc-passwd"),
+        ("x.y.tif", "x.y.tif"),
+        ("Schnitt Ä 日本", "Schnitt Ä 日本"),
+        ("..", "pair"),
+        ("n" * 300, "n" * 80),
+    ],
+)
+def test_names_with_slashes_dots_and_letters_of_any_script(tmp_path, tissue, name, got):
+    assert PairSet.open(tmp_path).add(pair_of(tissue, name=name)) == got
+
+
+def test_a_pair_of_another_scale_or_kind_does_not_join(tmp_path, tissue):
+    pairs = PairSet.open(tmp_path)
+    pairs.add(pair_of(tissue))
+
+    with pytest.raises(
+        PairError, match=r"'other' \(scale 1, RGB\) .*\(scale 2.5, RGB\).*one folder"
+    ):
+        pairs.add(Pair(tissue, tissue, 1, name="other"))
+    with pytest.raises(PairError, match=r"\(scale 2.5, grey\) .*\(scale 2.5, RGB\)"):
+        pairs.add(Pair(tissue[:40, :60, 0], tissue[:100, :150, 0], 2.5))
+    assert pairs.names == ["field"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "it holds no table"),
+        ("{}", "it has no 'scale'"),
+        ('{"scale": "wide"}', "could not convert"),
+        ('{"scale": 2.5, "similarity": "high"}', "could not convert"),
+        ('{"scale": 2.5, "low_range": [1, 2, 3]}', "too many values"),
+    ],
+)
+def test_a_damaged_pair_is_named_and_leaves_the_others_usable(tmp_path, tissue, text, reason):
+    pairs = PairSet.open(tmp_path)
+    for name in ("a", "b"):
+        pairs.add(pair_of(tissue, name=name))
+    (tmp_path / "a.json").write_text(text)
+
+    with pytest.raises(
+        PairError, match=rf"a\.json does not describe a pair: .*{reason}.*Remove it"
+    ):
+        pairs["a"]
+    assert pairs.names == ["a", "b"]
+    assert pairs["b"].name == "b"
+    if not text.startswith('{"'):
+        assert pairs.add(pair_of(tissue, name="c")) == "c"
+
+
+def test_a_pair_without_its_image_or_unknown_is_named(tmp_path, tissue):
+    pairs = PairSet.open(tmp_path)
+    pairs.add(pair_of(tissue))
+    (tmp_path / "low" / "field.tif").unlink()
+
+    with pytest.raises(FileError, match=r"There is no file .*field\.tif"):
+        pairs["field"]
+    with pytest.raises(PairError, match=r"There is no pair 'other' in .*holds 1 others"):
+        pairs["other"]
+
+
+def test_a_file_is_no_folder_of_pairs(tmp_path):
+    (tmp_path / "a.txt").write_text("")
+
+    with pytest.raises(
+        PairError, match=r"a\.txt is a file, not a folder of pairs\. Choose a folder"
+    ):
+        PairSet.open(tmp_path / "a.txt")
+
+
+def test_hidden_files_are_no_pairs(tmp_path, tissue):
+    pairs = PairSet.open(tmp_path)
+    pairs.add(pair_of(tissue))
+    (tmp_path / "._field.json").write_text("")
+
+    assert pairs.names == ["field"]
+
+
+def test_a_folder_that_may_not_be_read_or_made_says_so(tmp_path, tissue, monkeypatch):
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    pairs = PairSet.open(tmp_path / "new")
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.mkdir", forbidden)
+        with pytest.raises(FileError, match=r"new cannot be made: Permission denied\. Choose"):
+            pairs.add(pair_of(tissue))
+    monkeypatch.setattr(os, "listdir", forbidden)
+    with pytest.raises(FileError, match=r"new cannot be read: Permission denied\. Ask"):
+        PairSet.open(tmp_path / "new")
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_full_disk_leaves_the_set_as_it_was(tmp_path, tissue, monkeypatch, writes):
+    import tifffile
+
+    pairs, write, done = PairSet.open(tmp_path), tifffile.imwrite, []
+    pairs.add(pair_of(tissue))
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+
+    def full(*given: object, **options: object) -> None:
+        if len(done) == writes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done.append(write(*given, **options))
+
+    monkeypatch.setattr(tifffile, "imwrite", full)
+    with pytest.raises(FileError, match="no space left"):
+        pairs.add(pair_of(tissue, name="second"))
+
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+
+
+# Dividing
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.sampled_from("abcdefgh"), min_size=3, max_size=30),
+    st.floats(0, 0.6),
+    st.floats(0, 0.6),
+    st.integers(0, 5),
+)
+def test_a_split_leaks_no_group_and_loses_no_pair(groups, validation, test, seed):
+    try:
+        parts = split(groups, validation, test, seed=seed)
+    except PairError:
+        total = len(set(groups.values()))
+        few = total <= (validation > 0) + (test > 0) or validation + test > 0.6
+        assert few or validation + test >= 1
+        return
+
+    assert sorted(name for names in parts.values() for name in names) == sorted(groups)
+    found = [{groups[name] for name in names} for names in parts.values()]
+    assert not (found[0] & found[1] or found[0] & found[2] or found[1] & found[2])
+    assert found[0]
+    assert bool(found[1]) == (validation > 0)
+    assert bool(found[2]) == (test > 0)
+    assert parts == split(groups, validation, test, seed=seed)
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.4), (-0.1, 0), (math.nan, 0), (1, 0)])
+def test_shares_that_leave_nothing_are_refused(shares):
+    with pytest.raises(PairError, match="leave nothing to train on"):
+        split({"a": "1", "b": "2"}, *shares)
+
+
+def test_one_group_cannot_be_split_by_group():
+    with pytest.raises(
+        PairError, match=r"1 group of pairs cannot be split.*other fields or slides"
+    ):
+        split({"a": "1", "b": "1"})
+
+
+def test_a_set_splits_by_the_groups_in_its_files(tmp_path, tissue):
+    pairs = PairSet.open(tmp_path)
+    for number in range(4):
+        pairs.add(pair_of(tissue, name=f"field {number}", group=f"slide {number // 2}"))
+
+    parts = pairs.split(validation=0.5)
+
+    assert sorted(parts["train"] + parts["validation"]) == pairs.names
+    assert {name[-1] for name in parts["validation"]} in ({"0", "1"}, {"2", "3"})
+
+
+def test_dividing_keeps_groups_apart(tissue):
+    pairs = [pair_of(tissue, name=str(n), group=f"slide {n % 3}") for n in range(6)]
+
+    training, validation, words = divide(pairs, share=0.2, guard=8, seed=0)
+
+    assert words == "4 pairs to train on, 2 to validate on"
+    assert not {pair.group for pair in training} & {pair.group for pair in validation}
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 2.5, 4 / 3])
+def test_a_lone_field_is_cut_with_a_guard_between(scale):
+    """Every pixel holds its position along the row, in coarse px, so cuts can be read off."""
+    side = math.ceil(160 * scale - 1e-9)
+    coarse, fine = np.arange(160.0), (np.arange(side) + 0.5) / scale - 0.5
+    images = [
+        Micrograph(np.tile(row, (len(row), 1)), value_range=(-1, 160)) for row in (coarse, fine)
+    ]
+
+    (left,), (right,), words = divide([Pair(*images, scale)], share=0.2, guard=16, seed=0)
+
+    assert "the right side of each is kept for validation" in words
+    first, last = right.low.pixels[0, 0], left.low.pixels[0, -1]
+    assert first == pytest.approx(128, abs=2)
+    assert first - last - 1 >= 15
+    # Both grids are cut at one place: the first fine pixel lies at the first coarse one's left edge.
+    assert right.high.pixels[0, 0] == pytest.approx(first - 0.5 + 0.5 / scale)
+    assert left.high.pixels[0, -1] == pytest.approx(last + 0.5 - 0.5 / scale)
+
+
+def test_what_cannot_be_divided_is_refused(tissue):
+    narrow = Pair(tissue[:16, :16], tissue[:40, :40], 2.5, name="narrow")
+
+    with pytest.raises(PairError, match=r"There are no pairs to train on\. Add some"):
+        divide([], share=0.2, guard=8, seed=0)
+    with pytest.raises(PairError, match=r"'narrow', is 16 pixels wide: too narrow"):
+        divide([narrow], share=0.2, guard=24, seed=0)
+    with pytest.raises(PairError, match=r"'field' and 'pair' differ in scale"):
+        divide([pair_of(tissue), Pair(tissue, tissue, 1)], share=0.2, guard=8, seed=0)
+
+
+# Patches
+
+
+@pytest.mark.parametrize(("scale", "patch"), [(1, 9), (1.5, 8), (2, 7), (2.5, 12), (4 / 3, 9)])
+def test_patches_stay_registered_through_every_flip_and_turn(scale, patch):
+    """Each fine pixel holds its position on the coarse grid, so a shift of any kind would show."""
+    side = math.ceil(48 * scale - 1e-9)
+    coarse = np.stack(np.meshgrid(np.arange(48), np.arange(48), indexing="ij"))
+    fine = (
+        np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij")) + 0.5
+    ) / scale - 0.5
+    field = Field(*(torch.from_numpy(a).float() for a in (coarse, fine)))
+    generator = torch.Generator().manual_seed(0)
+
+    low, high = draw_batch([field], patch=patch, batch=40, scale=scale, generator=generator)
+
+    assert low.shape == (40, 2, patch, patch)
+    assert high.shape[-1] == round(patch * scale)
+    # The centres of mass agree, and so do the two ends of the diagonal to half a pixel.
+    torch.testing.assert_close(low.mean((2, 3)), high.mean((2, 3)), atol=1e-3, rtol=0)
+    assert (low[:, :, 0, 0] - high[:, :, 0, 0]).abs().max() < 0.5
+    assert len({tuple(row.tolist()) for row in (low[:, :, 0, -1] - low[:, :, 0, 0]).sign()}) == 4
+
+
+def test_bytes_stay_bytes_and_other_images_become_unit_floats(tissue):
+    grey = Micrograph(tissue[:40, :60, 0].astype(np.uint16) * 16, value_range=(0, 4080))
+    whole = Pair(tissue[:40, :60], tissue[:40, :60], 1)
+
+    assert load_field(whole).low.dtype == torch.uint8
+    np.testing.assert_allclose(
+        as_unit(load_field(Pair(grey, grey, 1)).low)[0], tissue[:40, :60, 0] / 255, atol=1e-6
+    )
+    assert as_unit(load_field(whole).low).max() <= 1
+
+
+def test_pairs_of_unknown_range_are_refused_when_loaded(tissue):
+    wide = tissue[:40, :60, 0].astype(np.float32)
+
+    with pytest.raises(ImageError, match="black and white are unknown"):
+        load_field(Pair(wide, wide, 1))
