@@ -1,0 +1,258 @@
+"""Models as files: what comes back, what is refused, and that nothing in a file is run."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import pickle
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import napari_acuity as acuity
+from napari_acuity import FileError, Model, ModelError, TrainingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL: dict[str, Any] = {"width": 8, "blocks": 2}
+
+
+def parameters(model: Model) -> int:
+    return sum(parameter.numel() for parameter in model.network.parameters())
+
+
+def output(model: Model) -> torch.Tensor:
+    image = torch.rand(1, model.channels, 20, 23, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        result: torch.Tensor = model.network(image)
+    return result
+
+
+def saved(folder: Path, name: str = "model", **changes: Any) -> Path:
+    """Save a small model; changes are made in its header, None removes an entry."""
+    path = Model.new("brightfield-2017", **SMALL).save(folder / name)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["napari-acuity"])
+        weights = {key: file.get_tensor(key) for key in file.keys()}
+    header = {key: value for key, value in {**header, **changes}.items() if value is not None}
+    save_file(weights, path, metadata={"napari-acuity": json.dumps(header)})
+    return path
+
+
+@pytest.mark.parametrize("recipe", ["brightfield", "brightfield-2017"])
+def test_the_bright_field_network_has_203787_parameters(recipe):
+    assert parameters(Model.new(recipe)) == 203_787
+
+
+def test_a_seed_makes_a_model_and_leaves_the_callers_dice_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    models = [Model.new("brightfield-2017", seed=seed, **SMALL) for seed in (1, 1, 2)]
+
+    torch.testing.assert_close(torch.rand(3), expected)
+    assert torch.equal(output(models[0]), output(models[1]))
+    assert not torch.equal(output(models[0]), output(models[2]))
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"channels": 1}, {"scale": 4 / 3}, {"scale": 2, "blocks": 1}]
+)
+def test_a_model_comes_back_from_its_file_to_the_bit(tmp_path, changes):
+    model = Model.new("brightfield-2017", seed=3, **{**SMALL, **changes})
+    header = replace(
+        model.header,
+        pixel_size=(1.1, 0.9),
+        recipe={"name": "mine", "epochs": 3},
+        data={"train": {"a": ["0f", "1e"]}},
+        scores={"psnr": 31.25},
+        versions={"torch": "2.13.0"},
+    )
+
+    found = acuity.load(replace(model, header=header).save(tmp_path / "lung"))
+
+    assert torch.equal(output(found), output(model))
+    assert found.header == header
+    assert (found.name, found.scale, found.channels) == ("lung", model.scale, model.channels)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("a", "a.safetensors"),
+        ("a.safetensors", "a.safetensors"),
+        ("lung.v2", "lung.v2.safetensors"),
+    ],
+)
+def test_the_suffix_is_added_and_nothing_cut_off(tmp_path, name, file):
+    assert Model.new(**SMALL).save(tmp_path / name) == tmp_path / file
+
+
+def test_a_failed_save_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
+    path = Model.new(**SMALL).save(tmp_path / "model")
+    before = path.read_bytes()
+
+    def full(target: Path, content: bytes) -> int:
+        with target.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(FileError, match="no space left"):
+        Model.new(seed=1, **SMALL).save(path)
+
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_saving_into_a_folder_that_is_missing_is_refused(tmp_path):
+    with pytest.raises(FileError, match=r"There is no folder .*nowhere\. Make it first"):
+        Model.new(**SMALL).save(tmp_path / "nowhere" / "model")
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.5, 0.999])
+def test_a_file_cut_short_is_refused(tmp_path, share):
+    path = saved(tmp_path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors is damaged or no model.*Copy it again"
+    ):
+        acuity.load(path)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(ModelError, match="damaged or no model"):
+        acuity.load(path)
+    torch.save({"weights": Trap()}, path)
+    with pytest.raises(ModelError, match="damaged or no model"):
+        acuity.load(path)
+
+    assert not (tmp_path / "sprung").exists()
+    pickle.loads(pickle.dumps(Trap()))  # the trap does work
+    assert (tmp_path / "sprung").exists()
+
+
+def test_weights_of_another_project_are_refused(tmp_path):
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+
+    with pytest.raises(
+        ModelError, match=r"holds weights, but not of a napari-acuity model\. Choose"
+    ):
+        acuity.load(tmp_path / "other.safetensors")
+
+
+def test_a_missing_file_or_one_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match=r"no model file .*none\.safetensors\. Choose"):
+        acuity.load(tmp_path / "none.safetensors")
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = saved(tmp_path)
+    monkeypatch.setattr("pathlib.Path.stat", forbidden)
+    with pytest.raises(ModelError, match=r"cannot be read: Permission denied\. Ask"):
+        acuity.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"format": 99},
+            r"written by a newer version \(format 99, here 1\)\. Update napari-acuity",
+        ),
+        ({"network": "transformer"}, "network 'transformer' is unknown here. Update napari-acuity"),
+        ({"network": ["pyramid_resnet"]}, "header of model.safetensors cannot be read"),
+        ({"format": None}, "header of model.safetensors cannot be read"),
+        ({"scale": None}, "header of model.safetensors cannot be read.*'scale'"),
+        ({"scale": 4}, "it contradicts itself"),
+        ({"channels": 1}, "it contradicts itself"),
+        ({"arguments": [1]}, "header of model.safetensors cannot be read"),
+        (
+            {"arguments": {"scale": 2.5, "channels": 3, "wdith": 8}},
+            "unexpected keyword argument 'wdith'",
+        ),
+        ({"arguments": {"scale": 2.5, "channels": 3, "width": 9}}, "do not fit its network"),
+        ({"arguments": {"scale": 2.5, "channels": 3, "blocks": "2"}}, "cannot be built"),
+        ({"pixel_size": 3}, "header of model.safetensors cannot be read"),
+        ({"newer": 1}, "header of model.safetensors cannot be read.*'newer'"),
+    ],
+)
+def test_headers_that_do_not_fit_are_refused(tmp_path, changes, message):
+    with pytest.raises(ModelError, match=message):
+        acuity.load(saved(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3", "null", '"text"'])
+def test_headers_that_are_no_table_are_refused(tmp_path, text):
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": torch.zeros(3)}, path, metadata={"napari-acuity": text})
+
+    with pytest.raises(ModelError, match=r"header of model\.safetensors cannot be read"):
+        acuity.load(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scale": 0},
+        {"scale": 0.5},
+        {"scale": 2.51},
+        {"scale": math.nan},
+        {"scale": math.inf},
+        {"scale": "2"},
+        {"channels": 0},
+        {"width": 0},
+        {"width": 1, "init": "interpolation"},
+        {"blocks": 0},
+        {"growth": -1},
+        {"init": "zeros"},
+        {"depth": 3},
+    ],
+)
+def test_arguments_that_make_no_network_are_refused(changes):
+    with pytest.raises(ModelError, match=r"cannot (be built|carry)"):
+        Model.new(**changes)
+
+
+def test_an_unknown_recipe_is_refused_and_the_known_ones_named():
+    with pytest.raises(
+        TrainingError, match=r"no recipe 'darkfield'.*brightfield, brightfield-2017"
+    ):
+        Model.new("darkfield")
+
+
+@pytest.mark.parametrize("scale", [1, 2, 2.5, 3, 4, 1.5])
+def test_the_untrained_model_interpolates_bilinearly(tissue, scale):
+    """Away from the border, on aligned centres, where q input subpixels have a middle one."""
+    from scipy import ndimage
+
+    model = Model.new("brightfield", scale=scale)
+    low = tissue[:40, :41].astype(np.float64) / 255
+    side = [math.ceil(scale * n) for n in low.shape[:2]]
+    p, q = (round(scale * 2), 2) if scale % 1 else (round(scale), 1)
+    # The network blends the q subpixels of an output pixel; each is a bilinear sample of its own.
+    rows, cols = ((np.add.outer(np.arange(n) * q, np.arange(q)) + 0.5) / p - 0.5 for n in side)
+    at = np.broadcast_arrays(rows[:, :, None, None], cols[None, None])
+    expected = np.stack(
+        [ndimage.map_coordinates(low[..., c], at, order=1).mean((1, 3)) for c in range(3)], axis=-1
+    )
+
+    found = acuity.enhance(low, model).pixels
+
+    np.testing.assert_allclose(found[8:-8, 8:-8], expected[8:-8, 8:-8], atol=2e-6)
