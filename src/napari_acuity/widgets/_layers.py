@@ -57,8 +57,8 @@ def is_result(layer: Layer) -> bool:
 class LayerChooser(QComboBox):
     """Lists the layers that fit, follows the layer list, and keeps the choice while it can.
 
-    Until the user chooses, the choice is the newest layer that `prefers` favours, or else that is no
-    result of ours; or the one `rank` below it.
+    Until the user chooses, the choice is the newest layer that `prefers` favours, else the newest
+    that is no result of ours, or the one `rank` below it.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class LayerChooser(QComboBox):
     fits : callable
         Says of a layer whether to list it.
     rank : int
-        0 for the newest, 1 for the one below it (the second of a pair); -1 for none but a preferred one.
+        0 for the newest, 1 for the one below it (the second of a pair); -1 for none.
     none_text : str, optional
         Offers "no layer" under this name.
     prefers : callable, optional
@@ -137,10 +137,10 @@ class LayerChooser(QComboBox):
     def _default(self) -> Layer | None:
         there = [layer for layer in self._layers if layer is not None]
         preferred = [layer for layer in there if self._prefers and self._prefers(layer)]
-        fresh = preferred or [layer for layer in there if not is_result(layer)]
-        if self._rank < 0:
-            return preferred[0] if preferred else None
-        return fresh[min(self._rank, len(fresh) - 1)] if fresh else None
+        fresh = [layer for layer in there if not is_result(layer)]
+        if preferred:
+            return preferred[0]
+        return None if self._rank < 0 or not fresh else fresh[min(self._rank, len(fresh) - 1)]
 
     def _rename(self, _event: object = None) -> None:
         for index, layer in enumerate(self._layers):

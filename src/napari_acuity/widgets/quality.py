@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from ..core.quality.definitions import DEFINITIONS
 from ._jobs import JobBox, one_step
-from ._layers import LayerChooser, add_result, is_plane, made_by, result_layer, snapshot
+from ._layers import LayerChooser, add_result, is_plane, is_result, made_by, result_layer, snapshot
 from ._panel import (
     add_option,
     add_row,
@@ -91,15 +91,15 @@ class QualityPanel(QScrollArea):
         self._make_choices()
         self._make_results()
         self._lay_out()
-        for chooser in (self.reference, self.image):
-            chooser.changed.connect(self.baseline.choose_anew)
+        self.image.changed.connect(self.reference.choose_anew)
+        self.reference.changed.connect(self.baseline.choose_anew)
         self.baseline.changed.connect(self._check)
         self._check()
 
     def _make_choices(self) -> None:
         viewer = self._viewer
-        self.reference = LayerChooser(viewer, fits=is_plane, rank=1)
         self.image = LayerChooser(viewer, fits=is_plane, prefers=_is_outcome)
+        self.reference = LayerChooser(viewer, fits=is_plane, rank=1, prefers=self._is_truth)
         self.baseline = LayerChooser(
             viewer, fits=is_plane, rank=-1, none_text="none", prefers=self._is_input
         )
@@ -154,6 +154,13 @@ class QualityPanel(QScrollArea):
             "padded or not registered.",
         )
         self.value_range = ValueRange(rows)
+
+    def _is_truth(self, layer: Layer) -> bool:
+        """Whether a layer is what the image should be measured against: as many pixels, not ours."""
+        image = self.image.layer
+        if image is None or layer is image or is_result(layer):
+            return False
+        return _rows_columns(layer) == _rows_columns(image)
 
     def _is_input(self, layer: Layer) -> bool:
         """Whether a layer is what the image was probably made of: the reference's field, coarser."""
