@@ -184,7 +184,7 @@ def test_data_of_12_bit_are_refused_until_the_range_is_stated(
     wait(qtbot, panel)
     assert "12-bit" in notes[0] and "Options > Value range" in notes[0]
 
-    panel.range.setCurrentText("12 bit, 0 to 4095")
+    panel.values.box.setCurrentText("12 bit, 0 to 4095")
     click(qtbot, panel)
     wait(qtbot, panel)
     result = viewer.layers["camera | x2.5 lung"]
@@ -196,15 +196,15 @@ def test_data_of_12_bit_are_refused_until_the_range_is_stated(
 
 
 def test_custom_black_and_white(viewer: Any, panel: EnhancePanel) -> None:
-    assert not panel.black.isVisible()
+    assert not panel.values.black.isVisible()
 
-    panel.range.setCurrentText("Custom")
-    panel.black.setValue(-5)
-    panel.white.setValue(300)
+    panel.values.box.setCurrentText("Custom")
+    panel.values.black.setValue(-5)
+    panel.values.white.setValue(300)
 
-    assert panel._value_range(viewer.layers["phone"]) == (-5, 300)
-    panel.range.setCurrentText("Layer's contrast limits")
-    assert panel._value_range(viewer.layers["phone"]) == (0, 255)
+    assert panel.values.of(viewer.layers["phone"]) == (-5, 300)
+    panel.values.box.setCurrentText("Layer's contrast limits")
+    assert panel.values.of(viewer.layers["phone"]) == (0, 255)
 
 
 def test_cancel_leaves_no_layer(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout
 
-from ._panel import add_option, drop_down, side_by_side
+from ._panel import add_option, drop_down
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -31,19 +31,16 @@ class ValueRange:
     """The rows of the option, added to the options of a panel."""
 
     def __init__(self, rows: QFormLayout) -> None:
-        self.box = drop_down(_RANGES)
+        self._rows, self.box = rows, drop_down(_RANGES)
         self.black, self.white = QDoubleSpinBox(), QDoubleSpinBox()
+        add_option(rows, "Value range", self.box, _TIP)
         for box, value, name in ((self.black, 0.0, "Black"), (self.white, 4095.0, "White")):
             box.setRange(-1e9, 1e9)
+            box.setMinimumWidth(80)  # Qt's own minimum has room for all digits of a billion
             box.setValue(value)
             box.setAccessibleName(name)
             box.setToolTip(f"The pixel value that means {name.lower()}")
-        self._custom = QWidget()
-        self._custom.setLayout(
-            side_by_side(QLabel("black"), self.black, QLabel("white"), self.white)
-        )
-        add_option(rows, "Value range", self.box, _TIP)
-        rows.addRow(self._custom)
+            rows.addRow(name, box)
         self.box.currentIndexChanged.connect(self._show_custom)
         self._show_custom()
 
@@ -58,4 +55,5 @@ class ValueRange:
         return None if chosen is None else (float(chosen[0]), float(chosen[1]))
 
     def _show_custom(self, _index: int = 0) -> None:
-        self._custom.setVisible(self.box.currentData() == "custom")
+        for box in (self.black, self.white):
+            self._rows.setRowVisible(box, self.box.currentData() == "custom")

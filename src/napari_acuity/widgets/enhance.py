@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
     QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
     QLabel,
     QScrollArea,
@@ -34,13 +33,13 @@ from ._panel import (
     DeviceChip,
     add_option,
     add_row,
-    drop_down,
     form,
     let_shrink,
     more_button,
     options,
     panel_layout,
 )
+from ._value_range import ValueRange
 
 if TYPE_CHECKING:
     import os
@@ -62,14 +61,6 @@ _NO_MODEL = (
 _PIXEL_SIZE_TOLERANCE = 0.2
 # The name that napari's menus give the dock, so that they find it again.
 _DOCK = "Enhance (Acuity)"
-_RANGES: dict[str, tuple[float, float] | str | None] = {
-    "Auto (by data type)": None,
-    "10 bit, 0 to 1023": (0.0, 1023.0),
-    "12 bit, 0 to 4095": (0.0, 4095.0),
-    "14 bit, 0 to 16383": (0.0, 16383.0),
-    "Layer's contrast limits": "limits",
-    "Custom": "custom",
-}
 _TIPS = {
     "image": "The image to make finer: grey or RGB, 2-D or a stack (done plane by plane).",
     "model": "Models trained or opened since napari started; ... opens a file.",
@@ -77,8 +68,6 @@ _TIPS = {
     "Each time the image grows by the model's scale; 1 is the usual.",
     "tile": "Side of a tile in input px. Auto fits the free memory; make it smaller when memory runs "
     "out. The result is the same.",
-    "range": "The values that mean black and white. State it for 12-bit data in 16-bit files and for "
-    "floats beyond 0 to 1.",
 }
 
 
@@ -108,7 +97,6 @@ class EnhancePanel(QScrollArea):
             self.image.changed,
             self.model.currentIndexChanged,
             self.iterations.valueChanged,
-            self.range.currentIndexChanged,
             self.job.busy,
         ):
             changed.connect(self._update)
@@ -135,19 +123,8 @@ class EnhancePanel(QScrollArea):
         self.tile.setSingleStep(64)
         self.tile.setSuffix(" px")
         self.tile.setSpecialValueText("Auto")
-        self.range = drop_down(_RANGES)
-        self.black, self.white = QDoubleSpinBox(), QDoubleSpinBox()
-        for box, value, name in ((self.black, 0.0, "Black"), (self.white, 4095.0, "White")):
-            box.setRange(-1e9, 1e9)
-            box.setMinimumWidth(80)  # Qt's own minimum has room for all digits of a billion
-            box.setValue(value)
-            box.setAccessibleName(name)
-            box.setToolTip(f"The pixel value that means {name.lower()}")
         add_option(rows, "Tile", self.tile, _TIPS["tile"])
-        add_option(rows, "Value range", self.range, _TIPS["range"])
-        rows.addRow("Black", self.black)
-        rows.addRow("White", self.white)
-        self._option_rows = rows
+        self.values = ValueRange(rows)
         return section
 
     # Models
@@ -189,8 +166,6 @@ class EnhancePanel(QScrollArea):
     # What is true of the inputs
 
     def _update(self, _event: object = None) -> None:
-        for box in (self.black, self.white):
-            self._option_rows.setRowVisible(box, self.range.currentData() == "custom")
         self.job.disable(self._problem())
         known, layer = self.known, self.image.layer
         self.browse.setEnabled(not self.job.running)
@@ -224,15 +199,6 @@ class EnhancePanel(QScrollArea):
             rows, cols = math.ceil(rows * model.scale), math.ceil(cols * model.scale)
         return rows, cols
 
-    def _value_range(self, layer: Image) -> tuple[float, float] | None:
-        chosen = self.range.currentData()
-        if chosen == "limits":
-            low, high = layer.contrast_limits
-            return float(low), float(high)
-        if chosen == "custom":
-            return self.black.value(), self.white.value()
-        return None if chosen is None else (float(chosen[0]), float(chosen[1]))
-
     # Enhance
 
     def _enhance(self) -> None:
@@ -240,7 +206,7 @@ class EnhancePanel(QScrollArea):
         if layer is None or known is None:
             return
         self.image.pin()
-        iterations, value_range = self.iterations.value(), self._value_range(layer)
+        iterations, value_range = self.iterations.value(), self.values.of(layer)
         recipe = made_by(
             "enhance",
             self._python(),
@@ -285,7 +251,7 @@ class EnhancePanel(QScrollArea):
         if layer is None or known is None or known.path is None:
             return ""
         lines = ["import napari_acuity as acuity", "", f"image = viewer.layers[{layer.name!r}]"]
-        if value_range := self._value_range(layer):
+        if value_range := self.values.of(layer):
             lines.append(f'image.metadata["acuity"] = {{"value_range": {value_range}}}')
         lines.append(f"model = acuity.load({str(known.path)!r})")
         lines.append(
@@ -301,7 +267,7 @@ class EnhancePanel(QScrollArea):
         words = ["acuity", "enhance", str(layer.source.path), "--model", str(known.path)]
         words += ["--out", f"{Path(layer.source.path).stem}-enhanced.tif"]
         words += ["--iterations", str(self.iterations.value()), "--tile", str(self.tile.value())]
-        if value_range := self._value_range(layer):
+        if value_range := self.values.of(layer):
             words += ["--range", *(f"{value:g}" for value in value_range)]
         return shlex.join([*words, "--device", self.device.device])
 
