@@ -1,0 +1,113 @@
+"""Do the tour on the sample pair in a real viewer, and take the pictures of README and docs."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from app import open_app
+from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+
+from napari_acuity import PairSet
+from napari_acuity.widgets import _session
+from napari_acuity.widgets.enhance import EnhancePanel
+from napari_acuity.widgets.quality import QualityPanel
+from napari_acuity.widgets.register import RegisterPanel
+from napari_acuity.widgets.train import TrainPanel
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+MINUTES = float(os.environ.get("ACUITY_SCREENSHOT_MINUTES", "2"))
+
+
+def wait(done: Callable[[], bool] = lambda: False, seconds: float = 1.0) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not done():
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def main() -> None:
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    viewer = open_app()
+    viewer.theme = "dark"
+    viewer.window.resize(1366, 768)
+    window = viewer.window._qt_window
+
+    def panel(kind: type[QWidget]) -> QWidget:
+        (found,) = (widget for widget in window.findChildren(kind))
+        return found
+
+    def raise_panel(widget: QWidget) -> None:
+        dock = widget
+        while not isinstance(dock, QDockWidget):
+            dock = dock.parent()
+        dock.raise_()
+        wait()
+
+    def picture(name: str, widget: QWidget) -> None:
+        raise_panel(widget)
+        viewer.screenshot(IMAGES / f"{name}.png", canvas_only=False, flash=False)
+        widget.grab().save(str(IMAGES / f"{name}-panel.png"))
+
+    def frame(*layers: str) -> None:
+        """Show these layers alone, filling the canvas."""
+        for layer in viewer.layers:
+            layer.visible = layer.name in layers
+        corners = np.concatenate([viewer.layers[name].extent.world for name in layers])
+        first, last = corners.min(axis=0), corners.max(axis=0)
+        viewer.scene.camera.center = tuple((first + last) / 2)
+        viewer.scene.camera.zoom = 0.95 * (np.array([719, 666]) / (last - first)).min()
+        wait()
+
+    def finish(widget: QWidget, seconds: float) -> None:
+        wait(lambda: not widget.job.running, seconds)
+        if widget.job.running or widget.job.error:
+            raise SystemExit(f"{type(widget).__name__}: {widget.job.error or 'it takes too long'}")
+
+    register, train, enhance, quality = map(
+        panel, (RegisterPanel, TrainPanel, EnhancePanel, QualityPanel)
+    )
+    wait()
+    register.job.button.click()
+    finish(register, 60)
+    frame("phone | registered", "phone | shifts")
+    picture("register", register)
+
+    with tempfile.TemporaryDirectory() as folder:
+        kept = register._kept
+        pair = kept.registration.pair(kept.moving, kept.fixed, scale=2.5)
+        PairSet.open(Path(folder) / "skin-pairs").add(pair)
+        _session.remember_pairs(Path(folder) / "skin-pairs")
+        train.out.setText(str(Path(folder) / "runs" / "skin"))
+        train.unit.setCurrentText("minutes")
+        train.amount.setValue(MINUTES)
+        raise_panel(train)
+        wait(lambda: train.job.button.isEnabled(), 20)
+        frame("bench")
+        train.job.button.click()
+        finish(train, 90 + 60 * MINUTES)
+        frame("training | input", "training | output", "training | truth")
+        picture("train", train)
+        train.use.click()
+
+    enhance.image.choose(viewer.layers["phone"])
+    enhance.job.button.click()
+    finish(enhance, 60)
+    frame(next(layer.name for layer in viewer.layers if "x2.5" in layer.name))
+    viewer.scene.camera.zoom *= 1.6
+    picture("enhance", enhance)
+
+    quality.reference.choose(viewer.layers["training | truth"])
+    quality.image.choose(viewer.layers["training | output"])
+    quality.baseline.choose(viewer.layers["training | input"])
+    quality.job.button.click()
+    finish(quality, 60)
+    frame("training | output | SSIM map", "training | truth")
+    picture("quality", quality)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()
