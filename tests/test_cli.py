@@ -1,0 +1,492 @@
+"""The command `acuity`: what each command does, what it refuses, and with which exit code."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+import napari_acuity as acuity
+from napari_acuity import Micrograph, Model, PairSet, Recipe, Registration
+from napari_acuity.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMANDS = ("register", "pairs", "train", "enhance", "measure", "demo", "info")
+PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Return a function that runs the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["acuity", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return Outcome(end.value.code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def fields(tmp_path, tissue) -> list[Path]:
+    """Write LOW and HIGH of two fields."""
+    paths = []
+    for number, row in enumerate((0, 256)):
+        high = tissue[row : row + 250, :250]
+        low = cv2.resize(high, (100, 100), interpolation=cv2.INTER_AREA)
+        for part, pixels, size in (("low", low, 1.25), ("high", high, 0.5)):
+            image = Micrograph(pixels, rgb=True, pixel_size=(size, size))
+            paths.append(acuity.write(image, tmp_path / f"{part}{number}.tif"))
+    return paths
+
+
+def small_model(folder: Path, **arguments: object) -> Path:
+    return Model.new(**{"width": 8, "blocks": 1, **arguments}).save(folder / "model")
+
+
+def quick_recipe(folder: Path) -> Path:
+    arguments = {"init": "interpolation", "width": 8, "blocks": 1}
+    Recipe(name="quick", patch=16, batch=64, network_arguments=arguments).save(
+        folder / "quick.toml"
+    )
+    return folder / "quick.toml"
+
+
+def test_help_names_every_command(cli):
+    found = cli("--help")
+
+    assert found.code == 0
+    assert all(re.search(rf"\b{name}\b", found.out) for name in COMMANDS)
+    for name in COMMANDS:
+        assert cli(name, "--help").code == 0
+
+
+def test_wrong_usage_exits_with_2(cli):
+    for words in (
+        [],
+        ["sharpen"],
+        ["enhance"],
+        ["enhance", "a.tif", "--tile", "x"],
+        ["info", "--all"],
+    ):
+        assert cli(*words).code == 2
+
+
+def test_info_tells_versions_and_the_chosen_device(cli):
+    found = cli("info")
+
+    lines = dict(line.split(": ", 1) for line in found.out.splitlines())
+    assert found.code == 0
+    assert {"python", "napari-acuity", "torch", "devices", "chosen"} <= set(lines)
+    assert re.match(r"\w+(:\d+)?, .+", lines["chosen"])
+
+
+def test_the_installed_command_runs(tmp_path):
+    done = subprocess.run([*PROCESS, "info"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "chosen: " in done.stdout
+
+
+def test_an_error_is_two_lines_on_stderr_and_no_traceback(tmp_path):
+    pages = np.zeros((5, 64, 64), np.uint8)
+    tifffile.imwrite(tmp_path / "cut.tif", pages, imagej=True)
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:9000])
+    words = ["enhance", "cut.tif", "--model", "m.safetensors", "--out", "out.tif"]
+
+    done = subprocess.run(
+        [*PROCESS, *words], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "acuity: cut.tif is cut short after 1 of its images.",
+        "Copy it again from its source, or save it anew from the program it comes from.",
+    ]
+    assert not (tmp_path / "out.tif").exists()
+
+
+# register
+
+
+def test_register_writes_image_and_map(cli, fields):
+    low, high, *_ = fields
+
+    found = cli("register", low, high, "--out", "done/reg")
+
+    assert found.code == 0
+    assert "correlation" in found.out and "no folding" in found.out
+    assert acuity.read("done/reg/registered.tif").shape == (250, 250)
+    kept = Registration.load("done/reg/registration.npz")
+    assert kept.scale == pytest.approx(2.5, rel=0.02)
+
+
+def test_register_says_that_it_failed_and_writes_nothing(cli, fields, tmp_path):
+    found = cli("register", fields[0], fields[3], "--out", "reg")
+
+    assert (found.code, found.out) == (1, "")
+    assert "could not be registered: they show no common content" in found.err
+    assert not (tmp_path / "reg").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--start", "magic"], "no start called 'magic'"),
+        (["--out", "low0.tif"], "low0.tif cannot be made: File exists"),
+        (["--out", "low0.tif/reg"], "cannot be made: Not a directory"),
+    ],
+)
+def test_register_refuses(cli, fields, words, message):
+    found = cli(
+        "register", *fields[:2], *(["--out", "reg"] if "--out" not in words else []), *words
+    )
+
+    assert found.code == 1
+    assert message in found.err
+
+
+# pairs
+
+
+def test_pairs_are_registered_added_and_listed(cli, fields, tmp_path):
+    found = cli("pairs", "set", *fields, "--group", "slide 1")
+
+    assert (found.code, found.err) == (0, "")
+    assert found.out.splitlines()[:2] == ["added low0", "added low1"]
+    assert re.search(r"^low1: \d+ x \d+, x2\.5, group slide 1, similarity 0\.9", found.out, re.M)
+    pair = PairSet.open(tmp_path / "set")["low0"]
+    assert pair.low.pixel_size == pytest.approx((1.25, 1.25), rel=0.02)
+    assert cli("pairs", "set").out.count("group slide 1") == 2
+
+
+def test_pairs_takes_a_scale(cli, fields, tmp_path):
+    cli("pairs", "set", *fields[:2], "--scale", 2)
+
+    assert PairSet.open(tmp_path / "set")["low0"].scale == 2
+
+
+def test_pairs_goes_on_past_a_bad_pair_and_exits_with_1(cli, fields, tmp_path):
+    fields[0].write_bytes(fields[0].read_bytes()[:5000])
+
+    found = cli("pairs", "set", *fields)
+
+    assert found.code == 1
+    assert found.out.startswith("added low1\nlow1: ")
+    assert "left out" in found.err and "low0.tif is cut short" in found.err
+    assert PairSet.open(tmp_path / "set").names == ["low1"]
+
+
+def test_pairs_lists_past_a_damaged_pair_and_exits_with_1(cli, fields, tmp_path):
+    cli("pairs", "set", *fields)
+    (tmp_path / "set" / "low0.json").write_text("{")
+
+    found = cli("pairs", "set")
+
+    assert found.code == 1
+    assert found.out.startswith("low1: ")
+    assert "left out low0: " in found.err and "does not describe a pair" in found.err
+
+
+def test_pairs_asks_for_black_and_white_before_it_registers(cli, fields, tmp_path):
+    for path in fields:
+        grey = acuity.read(path).pixels[..., 0].astype(np.uint16) * 16
+        tifffile.imwrite(path, grey)
+
+    asked = cli("pairs", "set", *fields)
+    given = cli("pairs", "set", *fields, "--range", 0, 4095)
+
+    assert asked.code == 1
+    assert "looks like 12-bit data. State it: " in asked.err and "--range 0 4095" in asked.err
+    assert given.code == 0
+    assert PairSet.open(tmp_path / "set")["low0"].high.range() == (0, 4095)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["set", "a.tif"], "1 images cannot be paired: the last one has no partner"),
+        (["low0.tif"], "low0.tif is a file, not a folder of pairs"),
+    ],
+)
+def test_pairs_refuses(cli, fields, words, message):
+    found = cli("pairs", *words)
+
+    assert found.code == 1
+    assert message in found.err
+
+
+def test_pairs_of_a_missing_folder_is_an_empty_list(cli, tmp_path):
+    found = cli("pairs", "set")
+
+    assert (found.code, found.out) == (0, "set holds no pairs.\n")
+    assert not (tmp_path / "set").exists()
+
+
+# train
+
+
+def test_train_writes_a_run_and_says_what_it_reached(cli, fields, tmp_path):
+    cli("pairs", "set", *fields)
+    recipe = quick_recipe(tmp_path)
+
+    found = cli(
+        "train", "set", "--out", "run", "--recipe", recipe, "--epochs", 2, "--device", "cpu"
+    )
+
+    with (tmp_path / "run" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    best = min(rows, key=lambda row: float(row["validation_loss"]))
+    assert found.code == 0
+    assert len(rows) == 2
+    assert found.out.splitlines() == [
+        f"best after epoch {best['number']}: {float(best['psnr']):.2f} dB on the validation fields, "
+        f"bicubic {float(best['bicubic_psnr']):.2f} dB",
+        os.path.join("run", "best.safetensors"),
+    ]
+    assert acuity.load("run/best.safetensors").scale == 2.5
+    again = cli("train", "set", "--out", "run")
+    assert again.code == 1
+    assert "run holds something already" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "There are no pairs to train on"),
+        (["nowhere", "--recipe", "darkfield"], "There is no recipe 'darkfield'"),
+        (["nowhere", "--recipe", "mine.toml"], "There is no recipe mine.toml"),
+        (["nowhere", "--epochs", 0], "Training for 0 epochs is no training"),
+        (["nowhere", "--minutes", -1], "Training for -1 minutes is no training"),
+        (["nowhere", "--device", "abacus"], "The device 'abacus' is not here"),
+    ],
+)
+def test_train_refuses_and_leaves_no_folder(cli, tmp_path, words, message):
+    found = cli("train", *words, "--out", "run")
+
+    assert found.code == 1
+    assert message in found.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_an_interrupt_exits_with_130_and_keeps_the_best_model(cli, fields, tmp_path):
+    cli("pairs", "set", *fields)
+    quick_recipe(tmp_path)
+    words = ["train", "set", "--out", "run", "--recipe", "quick.toml", "--minutes", "5"]
+    process = subprocess.Popen(
+        [*PROCESS, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "best.safetensors").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert acuity.load(tmp_path / "run" / "best.safetensors").header.recipe["name"] == "quick"
+
+
+# enhance
+
+
+def test_enhance_writes_what_the_function_returns(cli, fields, tmp_path):
+    model = small_model(tmp_path)
+
+    found = cli("enhance", fields[0], "--model", model, "--out", "out.tif", "--tile", 32)
+
+    written, expected = acuity.read("out.tif"), acuity.enhance(acuity.read(fields[0]), model)
+    assert (found.code, found.out) == (0, "out.tif\n")
+    assert np.abs(written.pixels.astype(int) - expected.pixels).max() <= 1
+    assert written.pixel_size == pytest.approx((0.5, 0.5))
+
+
+def test_enhance_twice_and_as_png(cli, fields, tmp_path):
+    words = ["--model", small_model(tmp_path), "--iterations", 2, "--out", "out.png"]
+
+    assert cli("enhance", fields[0], *words).code == 0
+    assert acuity.read("out.png").shape == (625, 625)
+
+
+def test_enhance_takes_black_and_white(cli, fields, tmp_path):
+    tifffile.imwrite("12.tif", acuity.read(fields[0]).pixels[..., 0].astype(np.uint16) * 16)
+    model = small_model(tmp_path, channels=1)
+
+    asked = cli("enhance", "12.tif", "--model", model, "--out", "out.tif")
+    given = cli("enhance", "12.tif", "--model", model, "--out", "out.tif", "--range", 0, 4095)
+
+    assert (asked.code, given.code) == (1, 0)
+    assert "--range 0 4095" in asked.err
+    assert acuity.read("out.tif").range() == (0, 4095)
+
+
+def test_nothing_is_overwritten_without_force(cli, fields, tmp_path):
+    model = small_model(tmp_path)
+    commands = {
+        "out.tif": ["enhance", fields[0], "--model", model, "--out", "out.tif"],
+        "out.html": ["measure", fields[1], fields[1], "--out", "out.html"],
+        "reg/registered.tif": ["register", *fields[:2], "--out", "reg"],
+        "reg2/registration.npz": ["register", *fields[:2], "--out", "reg2"],
+    }
+    for name, words in commands.items():
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_text("mine")
+
+        refused = cli(*words)
+        assert (refused.code, refused.out) == (1, "")
+        assert "exists already.\nChoose another name, or add --force." in refused.err
+        assert target.read_text() == "mine"
+        assert len(list(target.parent.iterdir())) == 1 or target.parent == tmp_path
+
+        assert cli(*words, "--force").code == 0
+        assert target.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.tif"], "There is no file none.tif"),
+        (["folder"], "folder is a folder"),
+        (["text.tif"], "text.tif cannot be read (not a TIFF file"),
+        (["blank.tif"], "'blank' has nothing to see: every pixel is 0"),
+        (["grey.tif"], "takes RGB images, and 'grey' is grey"),
+        (["low0.tif", "--out", "out.bmp"], "'out.bmp' names no format to write"),
+        (["low0.tif", "--out", "nowhere/out.tif"], "There is no folder nowhere"),
+        (["low0.tif", "--iterations", 0], "0 iterations cannot be done"),
+        (["low0.tif", "--tile", -2], "tile of -2 pixels cannot be cut"),
+        (["low0.tif", "--device", "abacus"], "The device 'abacus' is not here"),
+        (["low0.tif", "--range", 9, 9], "has the value range (9.0, 9.0)"),
+        (["low0.tif", "--model", "none.safetensors"], "There is no model file none.safetensors"),
+        (["low0.tif", "--model", "text.tif"], "text.tif is damaged or no model"),
+    ],
+)
+def test_enhance_refuses_with_cause_and_cure_and_writes_nothing(
+    cli, fields, tmp_path, words, message
+):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.tif").write_text("not an image")
+    tifffile.imwrite("blank.tif", np.zeros((40, 40, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite("grey.tif", acuity.read(fields[0]).pixels[..., 0])
+    for option, value in (("--model", small_model(tmp_path)), ("--out", "out.tif")):
+        words = words if option in words else [*words, option, value]
+    before = sorted(tmp_path.rglob("*"))
+
+    found = cli("enhance", *words)
+
+    assert (found.code, found.out) == (1, "")
+    assert message in found.err
+    cause, cure = found.err.splitlines()
+    assert cause.startswith("acuity: ") and cure.endswith(".")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_keeps_the_old_file(cli, fields, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "out.tif").write_text("mine")
+    model = small_model(tmp_path)
+    monkeypatch.setattr(tifffile, "imwrite", full)
+
+    found = cli("enhance", fields[0], "--model", model, "--out", "out.tif", "--force")
+
+    assert found.code == 1
+    assert "There is no space left to write out.tif." in found.err
+    assert (tmp_path / "out.tif").read_text() == "mine"
+
+
+# measure
+
+
+def test_measure_prints_a_table_and_writes_reports(cli, fields, tmp_path, tissue):
+    blurred = cv2.GaussianBlur(tissue[:250, :250], (0, 0), 1.5)
+    acuity.write(blurred, "blurred.png")
+    words = ["measure", fields[1], fields[1], "--baseline", "soft=blurred.png", "--border", 4]
+
+    html, table = cli(*words, "--out", "r.html"), cli(*words, "--out", "r.csv")
+
+    assert (html.code, table.code) == (0, 0)
+    assert re.search(r"^soft .*\d\d\.\d\d", html.out, re.M)
+    assert re.search(r"^high0 .*inf .*1\.000", html.out, re.M)
+    with (tmp_path / "r.csv").open() as file:
+        assert [row["image"] for row in csv.DictReader(file)] == ["soft", "high0"]
+    assert "soft" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["high0.tif", "low0.tif"], "250 x 250 px, RGB, but 'low0' is 100 x 100 px"),
+        (["high0.tif", "high1.tif", "--baseline", "x"], "The baseline 'x' has no name"),
+        (["high0.tif", "high1.tif", "--out", "nowhere/r.html"], "There is no folder nowhere"),
+        (["high0.tif", "high1.tif", "--out", "r.pdf"], "cannot be written as '.pdf'"),
+    ],
+)
+def test_measure_refuses(cli, fields, words, message):
+    found = cli("measure", *words)
+
+    assert found.code == 1
+    assert message in found.err
+
+
+# demo
+
+
+@pytest.mark.slow
+def test_the_demo_makes_a_self_contained_report(cli, tmp_path):
+    found = cli("demo", "--minutes", 0.1, "--out", "demo")
+
+    folder = tmp_path / "demo"
+    assert found.code in (0, 1)  # six seconds need not reach every bar; the report says so
+    assert str(folder / "report.html") in found.out
+    assert {"met", "MISSED"} & set(found.out.split())
+    names = {path.name for path in folder.iterdir()}
+    assert {"report.html", "scores.csv", "registration.csv", "pairs", "run", "images"} <= names
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(src|srcset)=["'](?!data:)""", page)
+    assert not re.search(r"""<link[^>]+href=["'](?!data:)|@import|url\((?!["']?data:)""", page)
+    assert acuity.load(folder / "model.safetensors").scale == 2.5
+    with (folder / "registration.csv").open() as file:
+        errors = [float(row["median_error_px"]) for row in csv.DictReader(file)]
+    assert np.median(errors) < 0.5
+    with (folder / "scores.csv").open() as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [
+            "bicubic",
+            "bicubic, colour fitted",
+            "output",
+        ]
+
+
+def test_the_demo_refuses_no_time_at_once(cli, tmp_path):
+    assert cli("demo", "--minutes", 0).code == 2
+    assert list(tmp_path.iterdir()) == []
