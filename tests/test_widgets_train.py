@@ -18,6 +18,7 @@ from napari_acuity.core.recipe import RECIPES
 from napari_acuity.core.training import train as engine
 from napari_acuity.core.training.run_folder import discard_run, open_run, record
 from napari_acuity.widgets import _session
+from napari_acuity.widgets._layers import made_by, result_layer
 from napari_acuity.widgets._pair_source import FolderSource, describe
 from napari_acuity.widgets._plots import Chart, Curve, CurvePlot, _log_ticks
 from napari_acuity.widgets._run_view import LivePreview, loss_chart, psnr_chart
@@ -212,7 +213,7 @@ def test_stop_and_keep_keeps_the_best_model(
     )
     click(qtbot, panel.use)
     viewer, model, path = handed
-    assert viewer is panel._viewer
+    assert viewer == panel._viewer
     assert model.scale == SCALE
     assert path == folder.parent / "colon-run-1" / "best.safetensors"
     kept, in_run = load(target), load(folder.parent / "colon-run-1" / "best.safetensors")
@@ -406,6 +407,14 @@ def test_two_open_layers_train(
     ended(qtbot, panel)
     assert load(tmp_path / "run" / "best.safetensors").header.pixel_size == (1.0, 1.0)
     assert "acuity.Pair(viewer.layers['phone'], viewer.layers['bench'], scale=2)" in panel._python()
+
+
+def test_what_register_pair_made_is_chosen(viewer: Any, panel: TrainPanel) -> None:
+    bench, _, phone = (viewer.add_image(np.eye(64), name=name) for name in ("bench", "x", "phone"))
+    recipe = made_by("register", "", moving="phone", fixed="bench")
+    viewer.add_layer(result_layer(phone, phone.data, what="registered", recipe=recipe, grid=bench))
+    assert panel.pairs.low.currentText() == "phone | registered"
+    assert panel.pairs.high.layer == bench
 
 
 def test_layers_that_do_not_fit_are_explained(

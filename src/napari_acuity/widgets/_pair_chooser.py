@@ -13,10 +13,11 @@ from ..core.errors import AcuityError
 from . import _session
 from ._layers import LayerChooser, follow, is_plane
 from ._pair_source import FolderSource, LayerSource, describe, likely_scale
-from ._panel import add_row, browse_button, drop_down
+from ._panel import add_row, browse_button, drop_down, let_shrink
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Layer
 
     from ._pair_source import Source
     from ._value_range import ValueRange
@@ -61,8 +62,8 @@ class PairChooser(QObject):
         self._look_soon.timeout.connect(self._look)
         self.kind.currentIndexChanged.connect(self._on_kind)
         self.folder.currentTextChanged.connect(self.look_again)
-        for chooser in (self.low, self.high):
-            chooser.changed.connect(self._on_layers)
+        self.low.changed.connect(self.high.choose_anew)
+        self.high.changed.connect(self._on_layers)
         self.scale.valueChanged.connect(self.look_again)
         follow(self.folder, _session.pair_folders.events, ("inserted", "removed"), self._list)
         self._list()
@@ -74,7 +75,7 @@ class PairChooser(QObject):
             text = self.folder.currentText().strip()
             return FolderSource(Path(text).expanduser()) if text else None
         low, high = self.low.layer, self.high.layer
-        if low is None or high is None or low is high:
+        if low is None or high is None or low == high:
             return None
         values = self.values.of(high) if self.values else None
         return LayerSource.of(low, high, self.scale.value(), values)
@@ -92,11 +93,10 @@ class PairChooser(QObject):
 
     def _make(self, viewer: napari.viewer.Viewer) -> None:
         self.kind = drop_down({"A folder of pairs": "folder", "Two open layers": "layers"})
-        self.folder = QComboBox()
+        self.folder = let_shrink(QComboBox())
         self.folder.setLineEdit(QLineEdit(placeholderText="none yet"))
-        self.folder.setMinimumContentsLength(8)
-        self.low = LayerChooser(viewer, fits=is_plane)
-        self.high = LayerChooser(viewer, fits=is_plane, rank=1)
+        self.low = LayerChooser(viewer, fits=is_plane, prefers=_is_registered)
+        self.high = LayerChooser(viewer, fits=is_plane, rank=1, prefers=self._is_fixed)
         self.scale = QDoubleSpinBox()
         self.scale.setRange(1, 16)
         self.scale.setDecimals(3)
@@ -119,6 +119,12 @@ class PairChooser(QObject):
         for row in (2, 3, 4):
             self._form.setRowVisible(self._first_row + row, not folder)
         self._on_layers()
+
+    def _is_fixed(self, layer: Layer) -> bool:
+        """Whether a layer is the one that the low image was registered to."""
+        low = self.low.layer
+        made = {} if low is None else low.metadata.get("acuity", {}).get("parameters", {})
+        return made.get("fixed") == layer.name
 
     def _on_layers(self) -> None:
         low, high = self.low.layer, self.high.layer
@@ -159,6 +165,10 @@ class PairChooser(QObject):
         folder = QFileDialog.getExistingDirectory(self.folder, "Folder of pairs")
         if folder:
             self.folder.setEditText(folder)
+
+
+def _is_registered(layer: Layer) -> bool:
+    return layer.metadata.get("acuity", {}).get("verb") == "register"
 
 
 def _looked(source: Source, seed: int, number: int) -> tuple[int, str, str | None]:

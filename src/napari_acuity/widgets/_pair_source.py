@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -75,8 +76,8 @@ class LayerSource:
     @property
     def run_place(self) -> tuple[Path, str]:
         """The folder in which runs are suggested, and what they are called."""
-        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in self.low.name)
-        return Path.home() / "acuity-runs", name.strip("-") or "run"
+        name = re.sub(r"[^\w]+", "-", self.low.name).strip("-")
+        return Path.home() / "acuity-runs", name or "run"
 
     @property
     def python(self) -> str:

@@ -13,13 +13,12 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
-    QSizePolicy,
     QSpinBox,
 )
 
 from ..core.errors import AcuityError
 from ..core.recipe import RECIPES, Recipe
-from ._panel import add_option
+from ._panel import add_option, let_shrink
 
 if TYPE_CHECKING:
     import os
@@ -43,11 +42,10 @@ class RecipeChooser(QObject):
 
     def __init__(self, *, parent: QObject) -> None:
         super().__init__(parent)
-        self.box = QComboBox()
+        self.box = let_shrink(QComboBox())
         for name, recipe in RECIPES.items():
             self.box.addItem(name, (name, recipe))
         self.box.addItem(_FROM_FILE)
-        self.box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.options: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
         self._index = 0

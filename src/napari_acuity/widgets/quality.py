@@ -158,14 +158,14 @@ class QualityPanel(QScrollArea):
     def _is_truth(self, layer: Layer) -> bool:
         """Whether a layer is what the image should be measured against: as many pixels, not ours."""
         image = self.image.layer
-        if image is None or layer is image or is_result(layer):
+        if image is None or layer == image or is_result(layer):
             return False
         return _rows_columns(layer) == _rows_columns(image)
 
     def _is_input(self, layer: Layer) -> bool:
         """Whether a layer is what the image was probably made of: the reference's field, coarser."""
         reference = self.reference.layer
-        if reference is None or layer is self.image.layer or layer.rgb != reference.rgb:
+        if reference is None or layer == self.image.layer or layer.rgb != reference.rgb:
             return False
         scale = _enlargement(_rows_columns(layer), _rows_columns(reference))
         return scale is not None and scale > 1
@@ -245,9 +245,9 @@ def _problem(reference: Image | None, image: Image | None, baseline: Image | Non
     """Return why these layers cannot be measured, with the cure, or None."""
     if reference is None or image is None:
         return _CHOOSE
-    if reference is image:
+    if reference == image:
         return f"Reference and image are the same layer. {_CHOOSE}"
-    if baseline is image:
+    if baseline == image:
         return "The baseline is the image itself: choose the input of the network, or none."
     for layer in (image, baseline):
         if layer is not None and layer.rgb != reference.rgb:
