@@ -10,19 +10,17 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+import typer
 
 import napari_acuity as acuity
 from napari_acuity import Micrograph, Model, PairSet, Recipe, Registration
-from napari_acuity.cli import main
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from napari_acuity.cli import app, main
 
 COMMANDS = ("register", "pairs", "train", "enhance", "measure", "demo", "info")
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
@@ -85,6 +83,21 @@ def test_help_names_every_command(cli):
     assert all(re.search(rf"\b{name}\b", found.out) for name in COMMANDS)
     for name in COMMANDS:
         assert cli(name, "--help").code == 0
+
+
+def test_the_docs_name_every_command_and_option():
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    common, *parts = re.split(r"^## acuity ", page, flags=re.M)
+    sections = {part.split("\n", 1)[0]: part for part in parts}
+    commands = typer.main.get_command(app).commands
+
+    assert set(sections) == set(commands) == set(COMMANDS)
+    for name, command in commands.items():
+        options = {option for param in command.params for option in param.opts if "--" in option}
+        assert all(f"`{option}" in sections[name] for option in options), name
+        told = set(re.findall(r"^\| `(--[a-z]+)", sections[name], re.M))
+        assert told == options, name
+    assert all(f"`{option}" in common for option in ("--range", "--device", "--force"))
 
 
 def test_wrong_usage_exits_with_2(cli):

@@ -144,7 +144,8 @@ def train_steps(
         model so far is in the last epoch that had one, and in the run's folder.
     """
     chosen, where = recipe_by_name(recipe), choose_device(device)
-    bound = _Bound(chosen.epochs if epochs is minutes is None else epochs, minutes)
+    unbounded = epochs is None and minutes is None
+    bound = _Bound(chosen.epochs if unbounded else epochs, minutes)
     if out is not None:
         check_free(out)
     if isinstance(pairs, str | os.PathLike):
