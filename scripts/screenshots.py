@@ -78,9 +78,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kept = register._kept
         pair = kept.registration.pair(kept.moving, kept.fixed, scale=2.5)
-        PairSet.open(Path(folder) / "skin-pairs").add(pair)
-        _session.remember_pairs(Path(folder) / "skin-pairs")
-        train.out.setText(str(Path(folder) / "runs" / "skin"))
+        os.chdir(folder)  # short paths in the pictures
+        PairSet.open("skin-pairs").add(pair)
+        _session.remember_pairs(Path("skin-pairs"))
         train.unit.setCurrentText("minutes")
         train.amount.setValue(MINUTES)
         raise_panel(train)
@@ -91,6 +91,7 @@ def main() -> None:
         frame("training | input", "training | output", "training | truth")
         picture("train", train)
         train.use.click()
+        os.chdir(IMAGES)
 
     enhance.image.choose(viewer.layers["phone"])
     enhance.job.button.click()

@@ -10,6 +10,8 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -49,3 +51,16 @@ def tissue() -> NDArray[np.uint8]:
     image: NDArray[np.uint8] = data.immunohistochemistry()
     image.flags.writeable = False
     return image
+
+
+@pytest.fixture
+def notes() -> Iterator[list[str]]:
+    """Return the texts of the notifications that napari shows in a test."""
+    from napari.utils.notifications import notification_manager
+
+    start = len(notification_manager.records)
+    texts: list[str] = []
+    notification_manager.notification_ready.connect(lambda note: texts.append(note.message))
+    yield texts
+    del notification_manager.records[start:]
+    notification_manager.notification_ready.disconnect()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QFileDialog
 
+from gui import click, names, opened, wait
 from napari_acuity.core.inference import enhance as engine
 from napari_acuity.core.model import Header, Model
 from napari_acuity.widgets import _session
@@ -49,41 +49,14 @@ def viewer(make_napari_viewer_proxy: Callable[..., Any], tissue: NDArray[np.uint
 
 @pytest.fixture
 def panel(viewer: Any, qtbot: QtBot) -> Iterator[EnhancePanel]:
-    panel = EnhancePanel(viewer)
-    qtbot.addWidget(panel)
-    panel.show()
-    yield panel
-    panel.job.cancel()
-    qtbot.waitUntil(lambda: not panel.job.running, timeout=30_000)
-
-
-@pytest.fixture
-def notes() -> Iterator[list[str]]:
-    start = len(notification_manager.records)
-    texts: list[str] = []
-    notification_manager.notification_ready.connect(lambda note: texts.append(note.message))
-    yield texts
-    del notification_manager.records[start:]
-    notification_manager.notification_ready.disconnect()
+    with opened(qtbot, EnhancePanel(viewer)) as panel:
+        yield panel
 
 
 def model(channels: int = 3, pixel_size: float | None = 0.62, name: str = "lung") -> Model:
     new = Model.new("brightfield", channels=channels)
     size = None if pixel_size is None else (pixel_size, pixel_size)
     return replace(new, header=replace(new.header, pixel_size=size), name=name)
-
-
-def click(qtbot: QtBot, panel: EnhancePanel) -> None:
-    assert panel.job.button.isEnabled(), panel.job.button.toolTip()
-    qtbot.mouseClick(panel.job.button, Qt.MouseButton.LeftButton)
-
-
-def wait(qtbot: QtBot, panel: EnhancePanel) -> None:
-    qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
-
-
-def names(viewer: Any) -> list[str]:
-    return [layer.name for layer in viewer.layers]
 
 
 def test_without_a_model_the_panel_says_how_to_get_one(panel: EnhancePanel) -> None:
@@ -97,7 +70,7 @@ def test_the_result_lies_over_the_image(viewer: Any, panel: EnhancePanel, qtbot:
     panel.choose_model(_session.remember_model(chosen))
     assert "153 x 200 pixels" in panel.facts.text()
 
-    click(qtbot, panel)
+    click(qtbot, panel.job.button)
     wait(qtbot, panel)
 
     assert names(viewer) == ["phone", "phone | x2.5 lung"]
@@ -122,7 +95,7 @@ def test_two_iterations_on_tiles_are_the_same_as_the_whole(
     panel.choose_model(_session.remember_model(chosen))
     panel.iterations.setValue(2)
     panel.tile.setValue(64)
-    click(qtbot, panel)
+    click(qtbot, panel.job.button)
     wait(qtbot, panel)
 
     result = viewer.layers["phone | x6.25 lung"]
@@ -180,12 +153,12 @@ def test_data_of_12_bit_are_refused_until_the_range_is_stated(
     )
     panel.choose_model(_session.remember_model(model(channels=1)))
 
-    click(qtbot, panel)
+    click(qtbot, panel.job.button)
     wait(qtbot, panel)
     assert "12-bit" in notes[0] and "Options > Value range" in notes[0]
 
     panel.values.box.setCurrentText("12 bit, 0 to 4095")
-    click(qtbot, panel)
+    click(qtbot, panel.job.button)
     wait(qtbot, panel)
     result = viewer.layers["camera | x2.5 lung"]
     assert result.data.dtype == np.uint16
@@ -220,12 +193,12 @@ def test_cancel_leaves_no_layer(
     monkeypatch.setattr(engine, "enhance_steps", slow)
     panel.choose_model(_session.remember_model(model()))
     panel.tile.setValue(64)
-    click(qtbot, panel)
+    click(qtbot, panel.job.button)
     qtbot.waitUntil(lambda: panel.job.stage.text() == "tile 1 of 2")
     assert panel.job.button.text() == "Cancel"
     assert not panel.browse.isEnabled()
 
-    click(qtbot, panel)
+    click(qtbot, panel.job.button)
     go_on.release(100)
     wait(qtbot, panel)
 
@@ -239,7 +212,7 @@ def test_a_stack_is_done_plane_by_plane(viewer: Any, panel: EnhancePanel, qtbot:
     panel.image.choose(viewer.add_image(stack, name="stack", scale=(2, 0.5, 0.5)))
     panel.choose_model(_session.remember_model(model(channels=1)))
 
-    click(qtbot, panel)
+    click(qtbot, panel.job.button)
     wait(qtbot, panel)
 
     result = viewer.layers["stack | x2.5 lung"]

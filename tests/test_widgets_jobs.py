@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_acuity.core.errors import ImageError
@@ -107,17 +106,6 @@ def test_every_event_reaches_the_panel_though_the_window_is_drawn_seldom(qtbot: 
 
     assert [number for part in calls for number in part] == list(range(1000))
     assert len(calls) < 100
-
-
-@pytest.fixture
-def notes() -> Iterator[list[str]]:
-    """Texts of the notifications of a test."""
-    start = len(notification_manager.records)
-    texts: list[str] = []
-    notification_manager.notification_ready.connect(lambda note: texts.append(note.message))
-    yield texts
-    del notification_manager.records[start:]
-    notification_manager.notification_ready.disconnect()
 
 
 def run_failing(qtbot: QtBot, error: Exception) -> JobBox:

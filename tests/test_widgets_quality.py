@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 from scipy import ndimage
 from skimage.measure import block_reduce
 
 import napari_acuity as acuity
+from gui import click, names, opened
 from napari_acuity.widgets._layers import made_by, result_layer
 from napari_acuity.widgets.quality import QualityPanel, _enlargement
 
@@ -58,26 +58,8 @@ def viewer(
 
 @pytest.fixture
 def panel(viewer: Any, qtbot: QtBot) -> Iterator[QualityPanel]:
-    panel = QualityPanel(viewer)
-    qtbot.addWidget(panel)
-    panel.show()
-    yield panel
-    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=30_000)
-
-
-@pytest.fixture
-def notes() -> Iterator[list[str]]:
-    start = len(notification_manager.records)
-    texts: list[str] = []
-    notification_manager.notification_ready.connect(lambda note: texts.append(note.message))
-    yield texts
-    del notification_manager.records[start:]
-    notification_manager.notification_ready.disconnect()
-
-
-def click(qtbot: QtBot, button: Any) -> None:
-    assert button.isEnabled(), button.toolTip()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    with opened(qtbot, QualityPanel(viewer)) as panel:
+        yield panel
 
 
 def measure(qtbot: QtBot, panel: QualityPanel) -> None:
@@ -88,10 +70,6 @@ def measure(qtbot: QtBot, panel: QualityPanel) -> None:
 def shown(panel: QualityPanel) -> list[list[str]]:
     """The table as pasted, a list a row."""
     return [line.split("\t") for line in panel.table.text().splitlines()]
-
-
-def names(viewer: Any) -> list[str]:
-    return [layer.name for layer in viewer.layers]
 
 
 def test_the_obvious_layers_are_chosen(panel: QualityPanel) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from napari.layers import Vectors
-from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QFileDialog
 from scipy import ndimage
 
+from gui import click, names, opened, wait
 from napari_acuity.core.pairs.pair import PairSet
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.register import Registration
@@ -59,35 +59,8 @@ def viewer(make_napari_viewer_proxy: Callable[..., Any], pair: Any) -> Any:
 
 @pytest.fixture
 def panel(viewer: Any, qtbot: QtBot) -> Iterator[RegisterPanel]:
-    panel = RegisterPanel(viewer)
-    qtbot.addWidget(panel)
-    panel.show()
-    yield panel
-    panel.job.cancel()
-    qtbot.waitUntil(lambda: not panel.job.running, timeout=30_000)
-
-
-@pytest.fixture
-def notes() -> Iterator[list[str]]:
-    start = len(notification_manager.records)
-    texts: list[str] = []
-    notification_manager.notification_ready.connect(lambda note: texts.append(note.message))
-    yield texts
-    del notification_manager.records[start:]
-    notification_manager.notification_ready.disconnect()
-
-
-def click(qtbot: QtBot, button: Any) -> None:
-    assert button.isEnabled(), button.toolTip()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def wait(qtbot: QtBot, panel: RegisterPanel) -> None:
-    qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
-
-
-def names(viewer: Any) -> list[str]:
-    return [layer.name for layer in viewer.layers]
+    with opened(qtbot, RegisterPanel(viewer)) as panel:
+        yield panel
 
 
 @pytest.fixture

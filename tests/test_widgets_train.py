@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QFileDialog
 from skimage.measure import block_reduce
 
+from gui import click, names, opened
 from napari_acuity import Micrograph, Pair, PairSet, Recipe, TrainingError, load
 from napari_acuity.core.recipe import RECIPES
 from napari_acuity.core.training import train as engine
@@ -85,22 +84,8 @@ def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def panel(viewer: Any, qtbot: QtBot) -> Iterator[TrainPanel]:
-    panel = TrainPanel(viewer)
-    qtbot.addWidget(panel)
-    panel.show()
-    yield panel
-    # By now the panel is closed, which ends its job.
-    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=30_000)
-
-
-@pytest.fixture
-def notes() -> Iterator[list[str]]:
-    start = len(notification_manager.records)
-    texts: list[str] = []
-    notification_manager.notification_ready.connect(lambda note: texts.append(note.message))
-    yield texts
-    del notification_manager.records[start:]
-    notification_manager.notification_ready.disconnect()
+    with opened(qtbot, TrainPanel(viewer)) as panel:
+        yield panel
 
 
 def choose(qtbot: QtBot, panel: TrainPanel, folder: Path) -> None:
@@ -114,11 +99,6 @@ def wait_for_look(qtbot: QtBot, panel: TrainPanel) -> None:
     qtbot.waitUntil(lambda: panel.pairs.problem != "Looking at the pairs.", timeout=30_000)
 
 
-def click(qtbot: QtBot, button: Any) -> None:
-    assert button.isEnabled(), button.toolTip()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
 def train_until(qtbot: QtBot, panel: TrainPanel, epochs: int) -> None:
     """Start, and let this many epochs pass."""
     click(qtbot, panel.job.button)
@@ -127,10 +107,6 @@ def train_until(qtbot: QtBot, panel: TrainPanel, epochs: int) -> None:
 
 def ended(qtbot: QtBot, panel: TrainPanel) -> None:
     qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
-
-
-def names(viewer: Any) -> list[str]:
-    return [layer.name for layer in viewer.layers]
 
 
 def test_the_panel_says_what_the_pairs_are(panel: TrainPanel, qtbot: QtBot, folder: Path) -> None:
