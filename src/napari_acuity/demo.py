@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import samples
+from .core.device import choose_device
 from .core.errors import FileError
 from .core.inference.enhance import enhance_steps
 from .core.io import replacing, write
@@ -67,6 +68,7 @@ def demo_steps(
         Its folder holds ``report.html``, ``scores.csv``, ``registration.csv``, ``pairs/``, ``run/``
         (with the log and the model), and ``images/``.
     """
+    choose_device(device)  # a wrong name is better told before the work
     folder, clock = _new_folder(Path(out)), _Clock()
     fields = []
     origins = _origins(samples.slide())

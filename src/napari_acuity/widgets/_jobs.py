@@ -223,8 +223,8 @@ class JobBox(QWidget):
             last = events[-1]
             left = time_left(last.fraction, time.monotonic() - job.began)
             self._show_state(last.stage, last.fraction, left)
-            if job.watch:
-                job.watch(events)
+        if job.watch:  # also the last ones of a stopped job: what they bring may be kept
+            job.watch(events)
 
     def _finish(self) -> None:
         self._timer.stop()

@@ -185,7 +185,9 @@ class Registration:
         FileError
             When the folder is missing or may not be written, or the disk is full.
         """
-        path = Path(path).with_suffix(".npz")
+        path = Path(path)
+        if path.suffix != ".npz":
+            path = path.with_name(f"{path.name}.npz")
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
