@@ -6,7 +6,7 @@ BASE := $(VENV)/.base-installed
 ALL := $(VENV)/.all-installed
 SCREEN := scripts/with-screen.sh
 
-.PHONY: help demo app test test-all check docs screenshots clean system-libraries
+.PHONY: help demo app test test-all check docs screenshots bench-main clean system-libraries
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -34,6 +34,9 @@ docs: $(ALL) ## Build the documentation into site/
 
 screenshots: system-libraries $(ALL) ## Take the pictures of the panels for README and docs
 	@$(SCREEN) $(VENV)/bin/python scripts/screenshots.py
+
+bench-main: $(ALL) ## Time the main job's steps, each beside a peer in the same run
+	@$(VENV)/bin/python bench/main_job.py
 
 clean: ## Remove the virtual environment, caches and built documentation; results stay
 	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

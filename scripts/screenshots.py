@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from app import open_app
+from PIL import Image
 from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 
 from napari_acuity import PairSet
@@ -48,7 +49,8 @@ def main() -> None:
 
     def picture(name: str, widget: QWidget) -> None:
         raise_panel(widget)
-        viewer.screenshot(IMAGES / f"{name}.png", canvas_only=False, flash=False)
+        window = viewer.screenshot(canvas_only=False, flash=False)
+        Image.fromarray(window[..., :3]).save(IMAGES / f"{name}.jpg", quality=88)
         widget.grab().save(str(IMAGES / f"{name}-panel.png"))
 
     def frame(*layers: str) -> None:
