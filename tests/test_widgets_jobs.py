@@ -174,3 +174,22 @@ def test_a_disabled_button_says_why(qtbot: QtBot, box: JobBox, job: Steady) -> N
 )
 def test_time_left(fraction: float, elapsed_s: float, words: str) -> None:
     assert time_left(fraction, elapsed_s) == words
+
+
+def test_napari_lists_a_running_job_by_its_verb(
+    make_napari_viewer: Callable[..., Any], qtbot: QtBot
+) -> None:
+    """What the dialog shows when napari is closed while a job runs."""
+    viewer = make_napari_viewer()
+
+    def steps() -> Steps[None]:
+        while True:
+            yield Event("on the way", 0.1)
+
+    box = JobBox("Register", lambda: None)
+    qtbot.addWidget(box)
+    box.run(steps, done=lambda _: None)
+    status = viewer.window._task_status_manager.get_status
+    qtbot.waitUntil(lambda: any("Executing Acuity: Register" in line for line in status()))
+    box.cancel()
+    qtbot.waitUntil(lambda: not box.running)

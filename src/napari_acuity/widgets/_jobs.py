@@ -59,6 +59,15 @@ class _Running:
     outcome: _Outcome[Any] | None = None
 
 
+class _Titled(partial):
+    """A call that napari lists by its title when it is closed while the call runs."""
+
+    title = ""
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class JobBox(QWidget):
     """A primary button, the stage in words, a bar, the time left, and one line of outcome.
 
@@ -126,7 +135,9 @@ class JobBox(QWidget):
             return
         self.error = None
         opened: list[Steps[T]] = []
-        worker = create_worker(_drain, make_steps, opened, _ignore_errors=True)
+        task = _Titled(_drain, make_steps, opened)
+        task.title = f"Acuity: {self._verb}"
+        worker = create_worker(task, _ignore_errors=True)
         self._job = _Running(worker, done, watch, stopped)
         self._workers.append(worker)
         worker.yielded.connect(self._take)
