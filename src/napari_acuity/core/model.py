@@ -93,8 +93,8 @@ class Model:
         return self.header.channels
 
     @classmethod
-    def build(cls, header: Header, *, name: str = "model") -> Model:
-        """Build the network that a header describes, with fresh weights.
+    def build(cls, header: Header, *, name: str = "model", seed: int = 0) -> Model:
+        """Build the network that a header describes, with fresh weights drawn from `seed`.
 
         Raises
         ------
@@ -107,7 +107,9 @@ class Model:
                 "Update napari-acuity, or use one of: " + ", ".join(NETWORKS) + ".",
             )
         try:
-            network = NETWORKS[header.network](**header.arguments)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network = NETWORKS[header.network](**header.arguments)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise ModelError(
                 f"The network '{header.network}' cannot be built from {header.arguments}: {error}.",
@@ -133,9 +135,7 @@ class Model:
         header = Header(
             chosen.network, arguments, scale=arguments["scale"], channels=arguments["channels"]
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls.build(header, name=f"{recipe} (untrained)")
+        return cls.build(header, name=f"{recipe} (untrained)", seed=seed)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write weights and header as one ``.safetensors`` file.

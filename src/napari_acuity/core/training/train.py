@@ -161,8 +161,8 @@ def train_steps(
     bicubic = _validate(lambda low: _bicubic(low, scale), validation)
     # Only now: pairs that cannot be used leave no folder behind.
     with nullcontext() if out is None else open_run(out, chosen) as folder:
-        torch.manual_seed(chosen.seed)
-        model = Model.build(_header(chosen, train_pairs, validation_pairs), name=chosen.name)
+        header = _header(chosen, train_pairs, validation_pairs)
+        model = Model.build(header, name=chosen.name, seed=chosen.seed)
         network = place(model.network, where).train()
         average = copy.deepcopy(network).eval()
         optimiser = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate)
