@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import napari.viewer
 
-    from ..core.training.train import Preview
+    from ..core.training.validation import Preview
 
 __all__ = ["LivePreview", "loss_chart", "psnr_chart"]
 

@@ -8,10 +8,9 @@ import os
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 from ..device import Device, choose_device, half_precision, place
 from ..errors import TrainingError
@@ -20,11 +19,12 @@ from ..jobs import Event, Steps, run
 from ..micrograph import fingerprint
 from ..model import Header, Model
 from ..pairs.pair import Pair, PairSet
-from ..pairs.patches import Field, as_unit, divide, draw_batch, load_field
+from ..pairs.patches import Field, divide, draw_batch, load_field
 from ..recipe import Recipe, recipe_by_name
 from ..versions import installed
 from .losses import supervised_loss
 from .run_folder import check_free, open_run, record
+from .validation import Preview, interpolate, middle, preview, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,22 +32,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["Epoch", "Preview", "train", "train_steps"]
+__all__ = ["Epoch", "train", "train_steps"]
 
 _VALIDATION_SHARE = 0.2
 _LEAST_PATCHES_AN_EPOCH = 512
 _OVERLAP = 0.4
-# Validation looks at the middle of every field; more says little more and costs training time.
-_VALIDATION_SIDE = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """One fixed validation crop, (H, W) or (H, W, 3) float32 in 0..1, each on the output's grid."""
-
-    input: Any
-    output: Any
-    truth: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +146,8 @@ def train_steps(
     yield Event(words, 0.0)
     scale, patch = train_pairs[0].scale, _patch_side(train_pairs, chosen)
     training = [load_field(pair).to(where.name) for pair in train_pairs]
-    validation = [_middle(load_field(pair), scale).to(where.name) for pair in validation_pairs]
-    bicubic = _validate(lambda low: _bicubic(low, scale), validation)
+    validation = [middle(load_field(pair), scale).to(where.name) for pair in validation_pairs]
+    bicubic = validate(lambda low: interpolate(low, scale), validation)
     # Only now: pairs that cannot be used leave no folder behind.
     with nullcontext() if out is None else open_run(out, chosen) as folder:
         header = _header(chosen, train_pairs, validation_pairs)
@@ -185,11 +174,10 @@ def train_steps(
                     raise _diverged(best, folder)
                 yield Event(f"epoch {epoch + 1}", min(done, 1.0))
             epoch += 1
-            loss, psnr = _validate(average, validation)
+            loss, psnr = validate(average, validation)
             improved = loss < best_loss
             if improved:
                 best_loss, best = loss, _snapshot(model, average)
-            preview = _preview(average, validation[0], scale)
             state = Epoch(
                 epoch,
                 step,
@@ -198,7 +186,7 @@ def train_steps(
                 psnr,
                 bicubic[1],
                 best if improved else None,
-                preview,
+                preview(average, validation[0], scale),
             )
             if folder:
                 record(folder, state.row(), state.best)
@@ -241,19 +229,6 @@ def _patch_side(pairs: Sequence[Pair], recipe: Recipe) -> int:
     return side
 
 
-def _middle(field: Field, scale: float) -> Field:
-    """Cut the middle of a field, in step with both grids."""
-    p, q = ratio(scale).as_integer_ratio()
-    height, width = (min(n, _VALIDATION_SIDE) // q * q for n in field.low.shape[1:])
-    top, left = (
-        (n - m) // 2 // q * q for n, m in zip(field.low.shape[1:], (height, width), strict=True)
-    )
-    y, x, h, w = (v * p // q for v in (top, left, height, width))
-    return Field(
-        field.low[:, top : top + height, left : left + width], field.high[:, y : y + h, x : x + w]
-    )
-
-
 def _steps_an_epoch(fields: Sequence[Field], patch: int, batch: int) -> int:
     """Return the steps in which patches overlapping by 40 % cover the fields once."""
     area = sum(field.low.shape[1] * field.low.shape[2] for field in fields)
@@ -291,33 +266,6 @@ def _step(
 def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(value, 1 - decay)
-
-
-@torch.no_grad()
-def _validate(network: Any, fields: Sequence[Field]) -> tuple[float, float]:
-    """Return the mean squared error over the fields and its PSNR in dB, outputs clipped to 0..1."""
-    errors = []
-    for field in fields:
-        low, high = as_unit(field.low)[None], as_unit(field.high)[None]
-        errors.append(functional.mse_loss(network(low).float().clamp(0, 1), high).item())
-    mean = sum(errors) / len(errors)
-    return mean, -10 * math.log10(max(mean, 1e-12))
-
-
-def _bicubic(low: torch.Tensor, scale: float) -> torch.Tensor:
-    size = [round(n * scale) for n in low.shape[-2:]]
-    return functional.interpolate(low, size, mode="bicubic", align_corners=False)
-
-
-@torch.no_grad()
-def _preview(network: nn.Module, field: Field, scale: float) -> Preview:
-    low, high = as_unit(field.low)[None], as_unit(field.high)[None]
-    return Preview(*(_picture(image) for image in (_bicubic(low, scale), network(low), high)))
-
-
-def _picture(batch: torch.Tensor) -> Any:
-    image = batch[0].float().clamp(0, 1).cpu()
-    return (image.movedim(0, -1) if len(image) > 1 else image[0]).numpy()
 
 
 def _snapshot(model: Model, network: nn.Module) -> Model:
