@@ -15,7 +15,7 @@ from scipy import ndimage
 from gui import click, names, opened, wait
 from napari_acuity.core.pairs.pair import PairSet
 from napari_acuity.core.registration import register as engine
-from napari_acuity.core.registration.register import Registration
+from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets import _session
 from napari_acuity.widgets._shifts import sample_shifts
 from napari_acuity.widgets.register import RegisterPanel

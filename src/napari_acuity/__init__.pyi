@@ -23,8 +23,8 @@ from .core.quality.measure import Report as Report
 from .core.quality.measure import measure as measure
 from .core.quality.measure import measure_steps as measure_steps
 from .core.recipe import Recipe as Recipe
-from .core.registration.register import Registration as Registration
 from .core.registration.register import register as register
 from .core.registration.register import register_steps as register_steps
+from .core.registration.registration import Registration as Registration
 from .core.training.train import train as train
 from .core.training.train import train_steps as train_steps

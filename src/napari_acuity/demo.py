@@ -23,7 +23,7 @@ from .core.jobs import Event, Steps, altered, within
 from .core.pairs.pair import PairSet
 from .core.quality import bicubic, fit_colour
 from .core.quality.measure import Report, measure_steps
-from .core.registration.register import Registration, register_steps
+from .core.registration.register import register_steps
 from .core.simulate import PHONE, Capture, capture
 from .core.training.train import Epoch, train_steps
 from .demo_report import Bar, Demo, Field, write_report
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .core.micrograph import Micrograph
     from .core.model import Model
+    from .core.registration.registration import Registration
 
 __all__ = ["demo_steps"]
 

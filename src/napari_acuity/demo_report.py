@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .core.model import Model
     from .core.pairs.pair import Pair
     from .core.quality.measure import Report
-    from .core.registration.register import Registration
+    from .core.registration.registration import Registration
     from .core.simulate import Capture
     from .core.training.train import Epoch
 

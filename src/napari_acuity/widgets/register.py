@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from ..core.jobs import Event, Steps
     from ..core.micrograph import Micrograph
-    from ..core.registration.register import Registration
+    from ..core.registration.registration import Registration
 
 __all__ = ["RegisterPanel", "summary"]
 
@@ -396,7 +396,7 @@ def _register_and_warp(
 
 def _load_and_warp(path: str, moving: Any, fixed: Any) -> tuple[Registration, Micrograph]:
     from ..core.micrograph import as_micrograph
-    from ..core.registration.register import Registration
+    from ..core.registration.registration import Registration
 
     registration, target = Registration.load(path), as_micrograph(fixed)
     if target.shape != registration.fixed_shape:

@@ -1,0 +1,271 @@
+"""The map from a fixed image to a moving one: to apply, to make pairs with, to keep."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..errors import FileError, RegistrationError
+from ..geometry import dense_map, map_points, ratio, resample, scale_at_centre
+from ..io import replacing
+from ..micrograph import ImageLike, Micrograph, as_micrograph
+from ..pairs.pair import Pair
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+__all__ = ["Registration", "no_points"]
+
+_FORMAT = 1
+
+
+def no_points() -> NDArray[np.float64]:
+    """Return an empty list of points, (0, 2)."""
+    return np.zeros((0, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """The map from a fixed image to a moving one, and its evidence.
+
+    Parameters
+    ----------
+    homography : (3, 3) float64 or None
+        (x, y, 1) px of fixed -> (x, y, 1) px of moving; None when no plane map was used.
+    shift_map : (2, H, W) float32
+        The elastic part (dy, dx), px of fixed: fixed p maps to homography(p + shift).
+    similarity : (ny, nx) float64
+        Pearson correlation of the last level's blocks.
+    moving_shape : (int, int)
+        Rows and columns of the moving image.
+    correlation : (float, float)
+        Mean local correlation after the start and after the elastic part, -1 to 1.
+    residual_px : float
+        Median shift that the last level still found, px of fixed; NaN without an elastic part.
+    start : str
+        Which start won, and what it found, in words.
+    fixed_points, moving_points : (n, 2) float64
+        The start's inlier matches, (row, col) in each image.
+    """
+
+    homography: NDArray[np.float64] | None
+    shift_map: NDArray[np.float32]
+    similarity: NDArray[np.float64]
+    moving_shape: tuple[int, int]
+    correlation: tuple[float, float]
+    residual_px: float
+    start: str
+    fixed_points: NDArray[np.float64] = field(default_factory=no_points)
+    moving_points: NDArray[np.float64] = field(default_factory=no_points)
+
+    @property
+    def fixed_shape(self) -> tuple[int, int]:
+        """Rows and columns of the fixed image."""
+        return self.shift_map.shape[1], self.shift_map.shape[2]
+
+    @property
+    def largest_shift_px(self) -> float:
+        """Length of the longest elastic shift, px of fixed."""
+        return float(np.linalg.norm(self.shift_map, axis=0).max())
+
+    @property
+    def folds(self) -> bool:
+        """Whether the shift map turns any part of the image inside out (Jacobian determinant <= 0)."""
+        if min(self.fixed_shape) < 2:
+            return False
+        (yy, yx), (xy, xx) = (np.gradient(part) for part in self.shift_map)
+        return bool(((1 + yy) * (1 + xx) - yx * xy).min() <= 0)
+
+    @property
+    def scale(self) -> float:
+        """How many fixed pixels one moving pixel spans at the centre of the fixed image."""
+        return (
+            1.0
+            if self.homography is None
+            else 1 / scale_at_centre(self.homography, self.fixed_shape)
+        )
+
+    def map_points(self, points_rc: NDArray) -> NDArray[np.float64]:
+        """Map points of the fixed image into the moving one.
+
+        Parameters
+        ----------
+        points_rc : (n, 2)
+            (row, col) in px of the fixed image.
+
+        Returns
+        -------
+        (n, 2) float64
+            (row, col) in px of the moving image: homography and shift map together.
+        """
+        return map_points(points_rc, self.homography, self.shift_map)
+
+    def warp(self, image: ImageLike, *, scale: float = 1.0) -> Micrograph:
+        """Resample an image on the moving grid onto the fixed grid, once.
+
+        Parameters
+        ----------
+        image : Micrograph, array or napari layer
+            Any image of the moving one's rows and columns: itself, or another channel.
+        scale : float
+            Pixels of the result are `scale` fixed pixels wide (2.5: the low-resolution half of a pair).
+
+        Returns
+        -------
+        Micrograph
+            (floor(H / scale), floor(W / scale)); border pixels are repeated where there is no image.
+
+        Raises
+        ------
+        RegistrationError
+            When the image is not on the moving grid.
+        """
+        moving = as_micrograph(image)
+        return self._warped(moving, scale)[0]
+
+    def pair(self, moving: ImageLike, fixed: ImageLike, *, scale: float | None = None) -> Pair:
+        """Make a training pair: the moving image on fixed's grid / scale, and the fixed image.
+
+        Parameters
+        ----------
+        moving, fixed : Micrograph, array or napari layer
+            The registered images.
+        scale : float, optional
+            How much finer the network shall make the image; by default the nearest of 1, 1.5, 2, 2.5,
+            3 and 4 to the ratio of the two images' pixels.
+
+        Returns
+        -------
+        Pair
+            Cut to the largest rectangle that both images cover.
+
+        Raises
+        ------
+        RegistrationError
+            When they overlap too little for a pair.
+        """
+        low, high = as_micrograph(moving, name="moving"), as_micrograph(fixed, name="fixed")
+        scale = scale or min((1, 1.5, 2, 2.5, 3, 4), key=lambda s: abs(np.log(s / self.scale)))
+        warped, inside = self._warped(low, scale)
+        step = ratio(scale).denominator
+        top, left, bottom, right = _covered_rectangle(inside, step)
+        if min(bottom - top, right - left) < 2 * step:
+            raise RegistrationError(
+                f"'{low.name}' and '{high.name}' share no rectangle to make a pair of.",
+                "Choose images that overlap more.",
+            )
+        y, x, end_y, end_x = (round(v * scale) for v in (top, left, bottom, right))
+        return Pair(
+            warped.with_pixels(warped.pixels[top:bottom, left:right], name=low.name),
+            high.with_pixels(high.pixels[y:end_y, x:end_x]),
+            scale=scale,
+            name=low.name,
+            similarity=float(np.median(self.similarity)) if self.similarity.size else None,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the map as a ``.npz`` archive of plain arrays.
+
+        Raises
+        ------
+        FileError
+            When the folder is missing or may not be written, or the disk is full.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            path = path.with_name(f"{path.name}.npz")
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                format=_FORMAT,
+                homography=np.zeros((0, 0)) if self.homography is None else self.homography,
+                shift_map=self.shift_map,
+                similarity=self.similarity,
+                moving_shape=self.moving_shape,
+                correlation=self.correlation,
+                residual_px=self.residual_px,
+                start=self.start,
+                fixed_points=self.fixed_points,
+                moving_points=self.moving_points,
+            )
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Registration:
+        """Read a map that `save` wrote; nothing from the file is executed.
+
+        Raises
+        ------
+        FileError
+            When the file is missing, damaged, not a registration, or of a newer version.
+        """
+        try:
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                version = int(file["format"])
+                if version > _FORMAT:
+                    raise FileError(
+                        f"{path} was written by a newer version (format {version}, here {_FORMAT}).",
+                        "Update napari-acuity.",
+                    )
+                plane = file["homography"]
+                return cls(
+                    homography=plane if plane.size else None,
+                    shift_map=file["shift_map"],
+                    similarity=file["similarity"],
+                    moving_shape=tuple(file["moving_shape"].tolist()),
+                    correlation=tuple(file["correlation"].tolist()),
+                    residual_px=float(file["residual_px"]),
+                    start=str(file["start"]),
+                    fixed_points=file["fixed_points"],
+                    moving_points=file["moving_points"],
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise FileError(
+                f"{path} is no registration that can be read: {error}.",
+                "Choose a .npz file that 'Save' in Register pair or Registration.save wrote.",
+            ) from error
+
+    def _warped(self, moving: Micrograph, scale: float) -> tuple[Micrograph, NDArray[np.bool_]]:
+        if moving.pixels.ndim != 2 + moving.rgb:
+            raise RegistrationError(
+                f"'{moving.name}' is a stack of shape {moving.pixels.shape}.",
+                "Give it plane by plane.",
+            )
+        if moving.shape != self.moving_shape:
+            raise RegistrationError(
+                f"'{moving.name}' has {moving.shape} pixels, the registered moving image "
+                f"{self.moving_shape}.",
+                "Give an image on the same grid: another channel, or the moving image itself.",
+            )
+        mapping = dense_map(self.homography, torch.from_numpy(self.shift_map), scale=scale)
+        pixels, inside = resample(moving.pixels, mapping)
+        size = None
+        if moving.pixel_size is not None:
+            size = (
+                moving.pixel_size[0] * scale / self.scale,
+                moving.pixel_size[1] * scale / self.scale,
+            )
+        return moving.with_pixels(pixels, pixel_size=size), inside
+
+
+def _covered_rectangle(inside: NDArray[np.bool_], step: int) -> tuple[int, int, int, int]:
+    """Peel the worst side until every pixel is inside -> (top, left, bottom, right), multiples of step."""
+    top, left = 0, 0
+    bottom, right = (length - length % step for length in inside.shape)
+    while bottom > top and right > left and not inside[top:bottom, left:right].all():
+        view = inside[top:bottom, left:right]
+        outside = [1 - float(side.mean()) for side in (view[0], view[-1], view[:, 0], view[:, -1])]
+        # A notch inside the frame touches no side yet: then the longer side gives way.
+        worst = (
+            int(np.argmax(outside)) if max(outside) > 0 else 2 * int(view.shape[1] > view.shape[0])
+        )
+        top, bottom = top + step * (worst == 0), bottom - step * (worst == 1)
+        left, right = left + step * (worst == 2), right - step * (worst == 3)
+    return top, left, bottom, right
