@@ -11,10 +11,18 @@ import numpy as np
 import torch
 
 from ..errors import FileError, RegistrationError
-from ..geometry import dense_map, map_points, ratio, resample, scale_at_centre
+from ..geometry import (
+    apply_homography,
+    dense_map,
+    map_points,
+    ratio,
+    resample,
+    scale_at_centre,
+)
 from ..io import replacing
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from ..pairs.pair import Pair
+from .displacement import jacobian, unshift
 
 if TYPE_CHECKING:
     import os
@@ -78,10 +86,7 @@ class Registration:
     @property
     def folds(self) -> bool:
         """Whether the shift map turns any part of the image inside out (Jacobian determinant <= 0)."""
-        if min(self.fixed_shape) < 2:
-            return False
-        (yy, yx), (xy, xx) = (np.gradient(part) for part in self.shift_map)
-        return bool(((1 + yy) * (1 + xx) - yx * xy).min() <= 0)
+        return bool(self.jacobian().min() <= 0)
 
     @property
     def scale(self) -> float:
@@ -106,6 +111,37 @@ class Registration:
             (row, col) in px of the moving image: homography and shift map together.
         """
         return map_points(points_rc, self.homography, self.shift_map)
+
+    def inverse_points(self, points_rc: NDArray) -> NDArray[np.float64]:
+        """Map points of the moving image into the fixed one: the inverse of `map_points`.
+
+        Parameters
+        ----------
+        points_rc : (n, 2)
+            (row, col) in px of the moving image.
+
+        Returns
+        -------
+        (n, 2) float64
+            (row, col) in px of the fixed image, to 0.01 px; beyond its border as `map_points` goes on
+            there. NaN where the map folds, and beyond the homography's horizon.
+        """
+        points = np.asarray(points_rc, dtype=np.float64).reshape(-1, 2)
+        if self.homography is not None:
+            back = np.asarray(np.linalg.inv(self.homography), dtype=np.float64)
+            points = apply_homography(back, points)
+        return unshift(points, self.shift_map)
+
+    def jacobian(self) -> NDArray[np.float32]:
+        """Return how much the shift map enlarges the area round each pixel of the fixed image.
+
+        Returns
+        -------
+        (H, W) float32
+            The Jacobian determinant of p -> p + shift(p): 1 where nothing is stretched, 0 or less where
+            the map folds. The homography is not part of it.
+        """
+        return jacobian(self.shift_map)
 
     def warp(self, image: ImageLike, *, scale: float = 1.0) -> Micrograph:
         """Resample an image on the moving grid onto the fixed grid, once.
