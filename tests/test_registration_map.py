@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from napari_acuity import Registration
+from napari_acuity import FileError, Registration
 from napari_acuity.core.simulate.distortion import random_distortion
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 SHAPE = (120, 160)
@@ -129,3 +134,77 @@ def test_jacobian_tells_a_fold() -> None:
     assert a_map(mild).jacobian().min() == pytest.approx(0.1, abs=0.01)
     assert not a_map(mild).folds
     assert a_map(strong).folds
+
+
+# ---- files for other programs ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def sitk() -> Any:
+    return pytest.importorskip("SimpleITK")
+
+
+def itk_transform(sitk: Any, path: Path) -> Any:
+    return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
+
+
+@pytest.mark.parametrize("homography", [None, TILTED])
+def test_itk_maps_points_alike(
+    homography: NDArray[np.float64] | None, sitk: Any, tmp_path: Path
+) -> None:
+    found = a_map(bent(5), homography)
+    transform = itk_transform(sitk, found.export(tmp_path / "map.mha"))
+    points = np.random.default_rng(0).integers((0, 0), SHAPE, (100, 2))
+    theirs = [transform.TransformPoint((float(x), float(y)))[::-1] for y, x in points]
+    np.testing.assert_allclose(theirs, found.map_points(points), atol=1e-3)
+
+
+def test_itk_maps_points_alike_in_micrometres(sitk: Any, tmp_path: Path) -> None:
+    found, fixed_um, moving_um = a_map(bent(6), TILTED), (0.5, 0.4), (1.25, 1.2)
+    path = found.export(tmp_path / "map.mha", pixel_size=fixed_um, moving_pixel_size=moving_um)
+    transform = itk_transform(sitk, path)
+    points = np.random.default_rng(0).integers((0, 0), SHAPE, (100, 2))
+    physical = points * fixed_um
+    theirs = np.array([transform.TransformPoint((x, y))[::-1] for y, x in physical])
+    np.testing.assert_allclose(theirs / moving_um, found.map_points(points), atol=1e-3)
+
+
+def test_itk_warps_alike(sitk: Any, tmp_path: Path) -> None:
+    plane = np.array([[0.97, 0.1, -3.0], [-0.1, 0.97, 8.0], [1e-5, -2e-5, 1.0]])
+    found = replace(a_map(bent(7), plane), moving_shape=SHAPE)
+    noise = np.random.default_rng(0).normal(size=SHAPE)
+    image = ndimage.gaussian_filter(noise, 6, mode="wrap").astype(np.float32)
+    reference = sitk.Image(SHAPE[1], SHAPE[0], sitk.sitkFloat32)
+    transform = itk_transform(sitk, found.export(tmp_path / "map.mha"))
+    theirs = sitk.GetArrayFromImage(
+        sitk.Resample(sitk.GetImageFromArray(image), reference, transform, sitk.sitkBSpline)
+    )
+    ours = found.warp(image).pixels
+    y, x = found.map_points(np.mgrid[: SHAPE[0], : SHAPE[1]].reshape(2, -1).T).T.reshape(2, *SHAPE)
+    within = (y > 2) & (y < SHAPE[0] - 3) & (x > 2) & (x < SHAPE[1] - 3)
+    assert within.mean() > 0.7
+    assert np.abs(ours - theirs)[within].max() < 0.005 * np.ptp(image)
+
+
+@pytest.mark.parametrize("name", ["map.tif", "map.ome.tif", "MAP.TIFF"])
+def test_ome_tiff_holds_the_total_displacement(name: str, tmp_path: Path) -> None:
+    found = a_map(bent(8), TILTED)
+    path = found.export(tmp_path / name, pixel_size=(0.5, 0.4), moving_pixel_size=(1.25, 1.2))
+    with tifffile.TiffFile(path) as file:
+        assert file.is_ome
+        field = file.asarray()
+        pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+    assert [channel["Name"] for channel in pixels["Channel"]] == ["dy", "dx"]
+    assert (pixels["PhysicalSizeY"], pixels["PhysicalSizeX"]) == (0.5, 0.4)
+    assert field.dtype == np.float32
+    points = np.mgrid[: SHAPE[0], : SHAPE[1]].reshape(2, -1).T
+    expected = found.map_points(points) * (1.25, 1.2) - points * (0.5, 0.4)
+    np.testing.assert_allclose(field.reshape(2, -1).T, expected, atol=1e-3)
+
+
+def test_export_refuses(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="names no format of displacement fields"):
+        a_map(bent(0)).export(tmp_path / "map.nii")
+    with pytest.raises(FileError, match="no folder"):
+        a_map(bent(0)).export(tmp_path / "missing" / "map.mha")
+    assert not any(tmp_path.iterdir())

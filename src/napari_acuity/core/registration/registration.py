@@ -23,6 +23,7 @@ from ..io import replacing
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from ..pairs.pair import Pair
 from .displacement import jacobian, unshift
+from .export import export_map
 
 if TYPE_CHECKING:
     import os
@@ -205,6 +206,45 @@ class Registration:
             name=low.name,
             similarity=float(np.median(self.similarity)) if self.similarity.size else None,
         )
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pixel_size: tuple[float, float] = (1.0, 1.0),
+        moving_pixel_size: tuple[float, float] = (1.0, 1.0),
+    ) -> Path:
+        """Write homography and shift map together as one displacement field for other programs.
+
+        The field holds, at each pixel of the fixed image, where its content lies in the moving image
+        less where it lies in the fixed one.
+
+        Parameters
+        ----------
+        path : path
+            ``.mha``: a displacement field in ITK's convention [1]_ (vectors x, y), for ITK, SimpleITK,
+            elastix, 3D Slicer. ``.tif``, ``.tiff``: an OME-TIFF of two float32 channels, dy and dx.
+        pixel_size, moving_pixel_size : (float, float)
+            (y, x) of the fixed and of the moving image as the other program knows them; the vectors
+            are in that unit (um in the OME-TIFF). The defaults are right for images read without a
+            pixel size: the vectors are in px.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        FileError
+            For another suffix; when the folder is missing or may not be written, or the disk is full.
+
+        References
+        ----------
+        .. [1] H. J. Johnson, M. M. McCormick, L. Ibanez, "The ITK Software Guide, Book 2", chapter
+           Registration: a point x of the fixed image maps to x + d(x) of the moving one.
+        """
+        mapping = dense_map(self.homography, torch.from_numpy(self.shift_map)).numpy()
+        return export_map(mapping, path, pixel_size, moving_pixel_size)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the map as a ``.npz`` archive of plain arrays.
