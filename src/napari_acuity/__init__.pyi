@@ -23,6 +23,9 @@ from .core.quality.measure import Report as Report
 from .core.quality.measure import measure as measure
 from .core.quality.measure import measure_steps as measure_steps
 from .core.recipe import Recipe as Recipe
+from .core.registration.batch import RegisteredPair as RegisteredPair
+from .core.registration.batch import register_all as register_all
+from .core.registration.batch import register_all_steps as register_all_steps
 from .core.registration.register import register as register
 from .core.registration.register import register_steps as register_steps
 from .core.registration.registration import Registration as Registration
