@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ..errors import FileError, RegistrationError
+from ..errors import RegistrationError
 from ..geometry import (
     apply_homography,
     dense_map,
@@ -19,20 +17,19 @@ from ..geometry import (
     resample,
     scale_at_centre,
 )
-from ..io import replacing
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from ..pairs.pair import Pair
+from .archive import reading, write_arrays
 from .displacement import jacobian, unshift
 from .export import export_map
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
 __all__ = ["Registration", "no_points"]
-
-_FORMAT = 1
 
 
 def no_points() -> NDArray[np.float64]:
@@ -254,24 +251,18 @@ class Registration:
         FileError
             When the folder is missing or may not be written, or the disk is full.
         """
-        path = Path(path)
-        if path.suffix != ".npz":
-            path = path.with_name(f"{path.name}.npz")
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                format=_FORMAT,
-                homography=np.zeros((0, 0)) if self.homography is None else self.homography,
-                shift_map=self.shift_map,
-                similarity=self.similarity,
-                moving_shape=self.moving_shape,
-                correlation=self.correlation,
-                residual_px=self.residual_px,
-                start=self.start,
-                fixed_points=self.fixed_points,
-                moving_points=self.moving_points,
-            )
-        return path
+        return write_arrays(
+            path,
+            homography=np.zeros((0, 0)) if self.homography is None else self.homography,
+            shift_map=self.shift_map,
+            similarity=self.similarity,
+            moving_shape=self.moving_shape,
+            correlation=self.correlation,
+            residual_px=self.residual_px,
+            start=self.start,
+            fixed_points=self.fixed_points,
+            moving_points=self.moving_points,
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Registration:
@@ -282,31 +273,20 @@ class Registration:
         FileError
             When the file is missing, damaged, not a registration, or of a newer version.
         """
-        try:
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                version = int(file["format"])
-                if version > _FORMAT:
-                    raise FileError(
-                        f"{path} was written by a newer version (format {version}, here {_FORMAT}).",
-                        "Update napari-acuity.",
-                    )
-                plane = file["homography"]
-                return cls(
-                    homography=plane if plane.size else None,
-                    shift_map=file["shift_map"],
-                    similarity=file["similarity"],
-                    moving_shape=tuple(file["moving_shape"].tolist()),
-                    correlation=tuple(file["correlation"].tolist()),
-                    residual_px=float(file["residual_px"]),
-                    start=str(file["start"]),
-                    fixed_points=file["fixed_points"],
-                    moving_points=file["moving_points"],
-                )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise FileError(
-                f"{path} is no registration that can be read: {error}.",
-                "Choose a .npz file that 'Save' in Register pair or Registration.save wrote.",
-            ) from error
+        cure = "Choose a .npz file that 'Save' in Register pair or Registration.save wrote."
+        with reading(path, kind="registration", cure=cure) as file:
+            plane = file["homography"]
+            return cls(
+                homography=plane if plane.size else None,
+                shift_map=file["shift_map"],
+                similarity=file["similarity"],
+                moving_shape=tuple(file["moving_shape"].tolist()),
+                correlation=tuple(file["correlation"].tolist()),
+                residual_px=float(file["residual_px"]),
+                start=str(file["start"]),
+                fixed_points=file["fixed_points"],
+                moving_points=file["moving_points"],
+            )
 
     def _warped(self, moving: Micrograph, scale: float) -> tuple[Micrograph, NDArray[np.bool_]]:
         if moving.pixels.ndim != 2 + moving.rgb:
