@@ -205,7 +205,10 @@ def made_by(verb: str, python: str, **parameters: Any) -> dict[str, Any]:
 
 
 def grid_of(
-    layer: Layer, *, finer: float = 1.0, offset_px: tuple[float, float] = (0.0, 0.0)
+    layer: Layer,
+    *,
+    finer: float | tuple[float, float] = 1.0,
+    offset_px: tuple[float, float] = (0.0, 0.0),
 ) -> dict[str, Any]:
     """Return the keyword arguments that lay a new layer over a grid.
 
@@ -213,7 +216,7 @@ def grid_of(
     ----------
     layer : Layer
         Whose grid: its scale, translate, rotate, shear, affine, units and axis labels.
-    finer : float
+    finer : float or (float, float)
         How many pixels of the new layer span one of the old along y and x. Pixel centres sit at whole
         numbers, so the first centre of the finer grid lies (1/finer - 1)/2 old pixels from the old one.
     offset_px : (float, float)
@@ -226,8 +229,8 @@ def grid_of(
     """
     linear = Affine(scale=layer.scale, rotate=layer.rotate, shear=layer.shear).linear_matrix
     origin, scale = np.zeros(layer.ndim), np.array(layer.scale, dtype=float)
-    origin[-2:] = (1 / finer - 1) / 2 + np.asarray(offset_px)
-    scale[-2:] /= finer
+    origin[-2:] = (1 / np.asarray(finer) - 1) / 2 + np.asarray(offset_px)
+    scale[-2:] /= np.asarray(finer)
     return {
         "scale": scale,
         "translate": np.asarray(layer.translate) + linear @ origin,
@@ -246,7 +249,7 @@ def result_layer(
     what: str,
     recipe: dict[str, Any],
     grid: Layer | None = None,
-    finer: float = 1.0,
+    finer: float | tuple[float, float] = 1.0,
     offset_px: tuple[float, float] = (0.0, 0.0),
     **look: Any,
 ) -> Image:

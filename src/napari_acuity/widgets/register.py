@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +22,8 @@ from qtpy.QtWidgets import (
 
 from ..core.errors import RegistrationError
 from . import _session
+from ._compare_views import CompareRow, Kept
+from ._evidence import EvidenceButton
 from ._jobs import JobBox, one_step
 from ._layers import (
     LayerChooser,
@@ -59,6 +60,7 @@ _FIGURES = (
     "Correlation: mean local Pearson correlation of the two images, after the start and after the "
     "elastic part; 1 is perfect.\n"
     "Residual: the median shift that the last elastic level still found, in pixels of the fixed image.\n"
+    "RMS shift: the root of the mean square of the elastic shifts, in pixels of the fixed image.\n"
     "Largest shift: the longest elastic shift, in pixels of the fixed image.\n"
     "Folding: whether the shift map turns a part of the image inside out; such a map is wrong there."
 )
@@ -73,29 +75,21 @@ _TIPS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """The last registration, and the layers it belongs to."""
-
-    registration: Registration
-    moving: Image
-    fixed: Image
-    recipe: dict[str, Any]
-
-
 class RegisterPanel(QScrollArea):
     """Register a moving image onto a fixed one."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._kept: _Kept | None = None
+        self._kept: Kept | None = None
         self._arrows: Vectors | None = None
         self.moving, self.fixed = LayerChooser(viewer), LayerChooser(viewer, rank=1)
         self.start = drop_down({"Auto": "auto", "Features": "features", "None": "none"})
         self.elastic = QCheckBox("Elastic")
         self.elastic.setChecked(True)
         self.job = JobBox("Register", self._register)
+        self.compare = CompareRow(viewer)
+        self.evidence = EvidenceButton(viewer)
         self._make_keepers()
         self._lay_out()
         self._delay = QTimer(self)
@@ -157,6 +151,8 @@ class RegisterPanel(QScrollArea):
         self.job.set_tip("Find the map from the fixed image to the moving one")
         self.job.outcome.setToolTip(_FIGURES)
         layout.addWidget(self.job)
+        layout.addLayout(side_by_side(QLabel("View"), self.compare, stretch=self.compare))
+        layout.addLayout(side_by_side(self.compare.before, self.evidence, stretch=self.evidence))
         keep = form()
         keep.addRow("Arrow gain", side_by_side(self.gain, self.gain_text, stretch=self.gain))
         layout.addLayout(keep)
@@ -207,6 +203,7 @@ class RegisterPanel(QScrollArea):
         how = {"start": self.start.currentData(), "elastic": self.elastic.isChecked()}
         recipe = made_by("register", self._python(), moving=moving.name, fixed=fixed.name, **how)
         self._forget_preview()
+        self.compare.leave()
         self.job.run(
             partial(_register_and_warp, snapshot(moving), snapshot(fixed), how),
             done=partial(self._show, moving, fixed, recipe),
@@ -235,12 +232,14 @@ class RegisterPanel(QScrollArea):
     ) -> None:
         registration, registered = result
         self._remove_preview()
-        self._kept = _Kept(registration, moving, fixed, recipe)
         facts = {**recipe, "homography": registration.homography}
-        add_result(
+        layer = add_result(
             self._viewer,
             result_layer(moving, registered.pixels, what="registered", recipe=facts, grid=fixed),
         )
+        self._kept = Kept(registration, moving, fixed, cast("Image", layer), recipe)
+        self.compare.compare(self._kept)
+        self.evidence.show_of(self._kept)
         if registration.largest_shift_px > 0:
             self.gain.setValue(auto_gain(registration.shift_map))
             with keep_selection(self._viewer):
@@ -312,7 +311,7 @@ class RegisterPanel(QScrollArea):
         )
 
     def _add_warped(
-        self, layer: Image, kept: _Kept, recipe: dict[str, Any], warped: Micrograph
+        self, layer: Image, kept: Kept, recipe: dict[str, Any], warped: Micrograph
     ) -> None:
         facts = {**recipe, "homography": kept.registration.homography}
         add_result(
@@ -377,7 +376,8 @@ def summary(registration: Registration) -> str:
     figures = [f"correlation {before:.2f} → {after:.2f}"]
     if not np.isnan(registration.residual_px):
         figures.append(f"residual {registration.residual_px:.2f} px")
-    figures.append(f"largest shift {registration.largest_shift_px:.1f} px")
+    rms = float(np.sqrt(np.square(registration.shift_map).sum(axis=0).mean()))
+    figures.append(f"RMS shift {rms:.1f} px, largest shift {registration.largest_shift_px:.1f} px")
     figures.append("the map folds" if registration.folds else "no folding")
     words = f"{registration.start}\n{', '.join(figures)}"
     return words.replace("start", "Start", 1).replace("\nc", "\nC", 1)
