@@ -160,6 +160,19 @@ def test_register_writes_image_and_map(cli, fields):
     assert kept.scale == pytest.approx(2.5, rel=0.02)
 
 
+def test_register_exports_a_displacement_field(cli, fields, tmp_path):
+    found = cli("register", *fields[:2], "--out", "reg", "--export", "map.tif")
+    again = cli("register", *fields[:2], "--out", "reg2", "--export", "map.tif")
+    other = cli("register", *fields[:2], "--out", "reg3", "--export", "map.nii")
+
+    assert found.code == 0 and found.out.endswith("map.tif\n")
+    assert tifffile.imread("map.tif").shape == (2, 250, 250)
+    assert again.code == other.code == 1
+    assert "map.tif exists already" in again.err
+    assert "names no format of displacement fields" in other.err
+    assert not (tmp_path / "reg2").exists() and not (tmp_path / "reg3").exists()
+
+
 def test_register_says_that_it_failed_and_writes_nothing(cli, fields, tmp_path):
     found = cli("register", fields[0], fields[3], "--out", "reg")
 

@@ -48,12 +48,19 @@ def register(
     out: Annotated[Path, typer.Option(help="Folder for registered.tif and registration.npz.")],
     start: Annotated[str, typer.Option(help="auto, features or none.")] = "auto",
     elastic: Annotated[bool, typer.Option(help="Follow the start with the elastic part.")] = True,
+    export: Annotated[
+        Path | None, typer.Option(help="Displacement field to write too: .mha for ITK, or .tif.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Bring MOVING onto FIXED."""
     image = acuity.read(moving)
     targets = [_fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
+    if export:
+        check_folder(_fresh(export, force))
     found = acuity.register(image, acuity.read(fixed), start=start, elastic=elastic)  # type: ignore[arg-type]
+    if export:
+        targets.append(found.export(export))
     _make(out)
     acuity.write(found.warp(image), targets[0])
     found.save(targets[1])

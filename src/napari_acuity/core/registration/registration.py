@@ -219,8 +219,8 @@ class Registration:
         Parameters
         ----------
         path : path
-            ``.mha``: a displacement field in ITK's convention [1]_ (vectors x, y), for ITK, SimpleITK,
-            elastix, 3D Slicer. ``.tif``, ``.tiff``: an OME-TIFF of two float32 channels, dy and dx.
+            ``.mha``: a displacement field in ITK's convention [1]_ (vectors x, y), for ITK, SimpleITK and
+            elastix. ``.tif``, ``.tiff``: an OME-TIFF of two float32 channels, dy and dx.
         pixel_size, moving_pixel_size : (float, float)
             (y, x) of the fixed and of the moving image as the other program knows them; the vectors
             are in that unit (um in the OME-TIFF). The defaults are right for images read without a
