@@ -163,12 +163,13 @@ class CompareRow(QWidget):
         if (pictures, view, before) != (self._pictures, self.view, self.before.isChecked()):
             return  # another choice was made meanwhile
         self._blink.stop()
-        self._stage.clear()
+        if self._kept is None or view is None or view != self._stage.view:
+            self._stage.clear()
         if self._kept is None or (view is None and pixels is None):
             return
-        layer = self._kept.registered
+        self._stage.view, layer = view, self._kept.registered
         if pixels is not None:
-            layer = self._stage.add(_view_layer(self._kept, view, pixels), self._kept)
+            layer = self._stage.put(_view_layer(self._kept, view, pixels), self._kept)
         pair = [layer, self._kept.fixed] if view in ("overlay", "blink") else [layer]
         self._stage.show(pair, opacity=0.5 if view == "overlay" else 1.0)
         if view == "blink":
@@ -180,28 +181,36 @@ class _Stage:
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self.busy = False
+        self.view: str | None = None
         self._viewer = viewer
         self._before: list[tuple[Layer, bool, float, str]] = []
-        self._made: list[Layer] = []
+        self._made: Layer | None = None
         self._upper: Layer | None = None
 
     def whole(self) -> bool:
-        """Whether all layers made for the view are still there."""
-        return all(layer in self._viewer.layers for layer in self._made)
+        """Whether the layer made for the view, if any, is still there."""
+        return self._made is None or self._made in self._viewer.layers
 
-    def add(self, layer: Layer, kept: Kept) -> Layer:
-        """Insert a layer right above those it compares, under the arrows."""
+    def put(self, layer: Layer, kept: Kept) -> Layer:
+        """Insert the view's layer right above those it compares, under the arrows.
+
+        Where the view has its layer already, that one gets the pixels and keeps its contrast limits:
+        before and after can be compared, and napari takes long to remove a layer.
+        """
         layers = self._viewer.layers
+        if self._made is not None:
+            self._made.data = layer.data
+            return self._made
         above = 1 + max(layers.index(x) for x in (kept.fixed, kept.registered))
         with keep_selection(self._viewer):
             layers.insert(above, layer)
-        added: Layer = layers[above]
-        self._made.append(added)
-        return added
+        self._made = layers[above]
+        return self._made
 
     def show(self, shown: list[Layer], *, opacity: float) -> None:
         """Show these images and hide the others; `opacity` is that of the upper one."""
         layers = self._viewer.layers
+        self._restore()
         self._upper = max(shown, key=layers.index)
         for layer in layers:
             if not is_image(layer):
@@ -220,13 +229,16 @@ class _Stage:
     def clear(self) -> None:
         """Remove what was made and restore what was changed."""
         self.busy = True
-        for layer in self._made:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        if self._made is not None and self._made in self._viewer.layers:
+            self._viewer.layers.remove(self._made)
+        self._made = self._upper = self.view = None
+        self._restore()
+        self.busy = False
+
+    def _restore(self) -> None:
         for layer, visible, opacity, blending in self._before:
             layer.visible, layer.opacity, layer.blending = visible, opacity, blending
-        self._made, self._before, self._upper = [], [], None
-        self.busy = False
+        self._before = []
 
 
 def _compute(
