@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QRadioButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QRadioButton, QWidget
 from superqt.utils import create_worker
 
 from ._compare_images import Pictures
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..core.registration.registration import Registration
 
-__all__ = ["CompareRow", "Kept"]
+__all__ = ["CompareBox", "Kept"]
 
 _KEY = "Q"
 _BLINK_MS = 500
@@ -47,14 +47,20 @@ class Kept:
     recipe: dict[str, Any]
 
 
-class CompareRow(QWidget):
+class CompareBox(QWidget):
     """Chooses how the registered image is compared with the fixed one; a chosen view can be left.
 
     The viewer's other images are hidden in a view, and everything is as it was when the view is left:
     the layers made for it are removed. Camera, slice and selection stay untouched.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    beside : QWidget
+        A further control, laid beside the views.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, beside: QWidget) -> None:
         super().__init__()
         self.view: str | None = None
         self._viewer, self._stage = viewer, _Stage(viewer)
@@ -65,7 +71,7 @@ class CompareRow(QWidget):
         self._blink = QTimer(self)
         self._blink.setInterval(_BLINK_MS)
         self._blink.timeout.connect(self._stage.blink)
-        self._lay_out()
+        self._lay_out(beside)
         follow(self, viewer.layers.events, ("removed",), self._on_removed)
         self.destroyed.connect(partial(_leave, self._stage))
         self._bind()
@@ -90,15 +96,16 @@ class CompareRow(QWidget):
         self.before.blockSignals(False)
         self._apply()
 
-    def _lay_out(self) -> None:
-        layout = QHBoxLayout(self)
+    def _lay_out(self, beside: QWidget) -> None:
+        layout = QGridLayout(self)  # one row would widen the panel, and with it all four
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for name, button in self.buttons.items():
+        layout.setColumnStretch(2, 1)
+        for index, (name, button) in enumerate(self.buttons.items()):
             button.setAutoExclusive(False)  # so that a second click leaves the view
             button.clicked.connect(partial(self._on_click, name))
-            layout.addWidget(button)
-        layout.addStretch(1)
+            layout.addWidget(button, index // 2, index % 2)
+        layout.addWidget(self.before, 0, 2)
+        layout.addWidget(beside, 1, 2)
         self.before.toggled.connect(self._apply)
 
     def _bind(self) -> None:
@@ -177,7 +184,7 @@ class CompareRow(QWidget):
 
 
 class _Stage:
-    """What a view changed in the viewer, to be undone; outlives the row, to undo it at its end."""
+    """What a view changed in the viewer, to be undone; outlives the box, to undo it at its end."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self.busy = False

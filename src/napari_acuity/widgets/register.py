@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from ..core.errors import RegistrationError
 from . import _session
-from ._compare_views import CompareRow, Kept
+from ._compare_views import CompareBox, Kept
 from ._evidence import EvidenceButton
 from ._jobs import JobBox, one_step
 from ._layers import (
@@ -88,8 +88,8 @@ class RegisterPanel(QScrollArea):
         self.elastic = QCheckBox("Elastic")
         self.elastic.setChecked(True)
         self.job = JobBox("Register", self._register)
-        self.compare = CompareRow(viewer)
         self.evidence = EvidenceButton(viewer)
+        self.compare = CompareBox(viewer, self.evidence)
         self._make_keepers()
         self._lay_out()
         self._delay = QTimer(self)
@@ -152,7 +152,6 @@ class RegisterPanel(QScrollArea):
         self.job.outcome.setToolTip(_FIGURES)
         layout.addWidget(self.job)
         layout.addLayout(side_by_side(QLabel("View"), self.compare, stretch=self.compare))
-        layout.addLayout(side_by_side(self.compare.before, self.evidence, stretch=self.evidence))
         keep = form()
         keep.addRow("Arrow gain", side_by_side(self.gain, self.gain_text, stretch=self.gain))
         layout.addLayout(keep)
