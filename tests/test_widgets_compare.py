@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
 from gui import click, names, opened, wait
+from napari_acuity.core.errors import FileError
 from napari_acuity.core.micrograph import Micrograph
-from napari_acuity.widgets._compare_images import checkerboard, difference
+from napari_acuity.core.registration.registration import Registration
+from napari_acuity.widgets._compare_images import Pictures, checkerboard, difference
+from napari_acuity.widgets._layers import snapshot
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import SimpleNamespace
 
     from numpy.typing import NDArray
     from pytestqt.qtbot import QtBot
@@ -226,6 +231,63 @@ def test_evidence_that_there_is_not(viewer: Any, panel: RegisterPanel, qtbot: Qt
     assert not any(choice.isEnabled() for choice in choices.values())
     assert "matched no features" in choices["Matches"].toolTip()
     assert "no elastic part" in choices["Similarity"].toolTip()
+
+
+def test_a_view_that_fails_says_why_and_is_left(
+    viewer: Any,
+    registered: RegisterPanel,
+    qtbot: QtBot,
+    notes: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(*_: object) -> None:
+        raise FileError("The image is gone.", "Open it again.")
+
+    monkeypatch.setattr(Pictures, "picture", gone)
+    click(qtbot, registered.compare.buttons["difference"])
+
+    qtbot.waitUntil(lambda: len(notes) == 1)
+    assert notes == ["The image is gone. Open it again."]
+    assert not registered.compare.buttons["difference"].isChecked()
+    assert names(viewer) == visible(viewer) == LAYERS
+
+
+def test_before_is_frame_on_frame_also_where_size_and_kind_differ(
+    tissue: NDArray[np.uint8],
+) -> None:
+    fixed = tissue[:160, :120]
+    moving = fixed[::2, ::2, 1].astype(np.uint16) * 200
+    pictures = Pictures(
+        layer_like(moving),
+        layer_like(fixed),
+        Registration(
+            homography=np.array([[0.5, 0, 4.25], [0, 0.5, 4.25], [0, 0, 1]]),  # 9 px further
+            shift_map=np.zeros((2, 160, 120), np.float32),
+            similarity=np.zeros((0, 0)),
+            moving_shape=(80, 60),
+            correlation=(1, 1),
+            residual_px=np.nan,
+            start="by hand",
+        ),
+    )
+
+    before, after = (pictures.picture("overlay", now) for now in (True, False))
+
+    assert before.dtype == np.uint16
+    assert before.shape == after.shape == (160, 120)
+    stretched = ndimage.zoom(moving.astype(float), 2, order=1, grid_mode=True, mode="nearest")
+    assert np.abs(before - stretched).mean() < 0.1 * moving.std()
+    np.testing.assert_allclose(after[20:100, 20:100], before[29:109, 29:109], atol=1)
+    for view in ("checkerboard", "difference"):
+        assert pictures.picture(view, True).shape == (160, 120)
+    assert (
+        pictures.picture("difference", True).mean() < pictures.picture("difference", False).mean()
+    )
+
+
+def layer_like(pixels: NDArray[Any]) -> SimpleNamespace:
+    """What `snapshot` hands over of a layer."""
+    return snapshot(Image(pixels))
 
 
 def test_difference_sees_neither_exposure_nor_depth() -> None:

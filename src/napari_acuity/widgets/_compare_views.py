@@ -156,7 +156,7 @@ class CompareBox(QWidget):
         if self._pictures is None or not (wanted[2] or self.view in ("checkerboard", "difference")):
             self._show((*wanted, None))
             return
-        worker = create_worker(_compute, *wanted)
+        worker = create_worker(_compute, *wanted, _ignore_errors=True)  # `_fail` tells of them
         worker.returned.connect(self._show)
         worker.errored.connect(self._fail)
         worker.start()
