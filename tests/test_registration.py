@@ -175,6 +175,38 @@ def test_layers_are_images_too(tissue: np.ndarray) -> None:
     np.testing.assert_allclose(found.homography, np.eye(3), atol=1e-3)
 
 
+SECTIONS = {
+    "kidney, HE and PanCytokeratin": (
+        "birl/data-images/rat-kidney_/scale-5pc/Rat-Kidney_HE",
+        "birl/data-images/rat-kidney_/scale-5pc/Rat-Kidney_PanCytokeratin",
+        0.004,
+    ),
+    "lung lesion, HE and proSPC": (
+        "birl/data-images/lesions_/scale-5pc/Izd2-29-041-w35_HE",
+        "birl/data-images/lesions_/scale-5pc/Izd2-29-041-w35_proSPC",
+        0.008,
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", SECTIONS)
+def test_sections_in_unlike_stains(pair: str, shared_data: Path) -> None:
+    """Median distance to experts' landmarks, relative to the diagonal (as the ANHIR challenge does)."""
+    fixed, moving, bound = SECTIONS[pair]
+    images, landmarks = [], []
+    for name in (fixed, moving):
+        path = shared_data / "registration" / name
+        images.append(acuity.read(path.with_suffix(".jpg")))
+        table = np.loadtxt(path.with_suffix(".csv"), delimiter=",", skiprows=1)
+        landmarks.append(table[:, [2, 1]])
+    found = acuity.register(images[1], images[0])
+    assert "structure" in found.start
+    count = min(map(len, landmarks))
+    away = np.linalg.norm(found.map_points(landmarks[0][:count]) - landmarks[1][:count], axis=1)
+    assert np.median(away) / np.hypot(*images[1].shape) < bound
+    assert not found.folds
+
+
 # ---- events ---------------------------------------------------------------------------------------
 
 

@@ -84,7 +84,9 @@ class RegisterPanel(QScrollArea):
         self._kept: Kept | None = None
         self._arrows: Vectors | None = None
         self.moving, self.fixed = LayerChooser(viewer), LayerChooser(viewer, rank=1)
-        self.start = drop_down({"Auto": "auto", "Features": "features", "None": "none"})
+        self.start = drop_down(
+            {"Auto": "auto", "Features": "features", "Structure": "structure", "None": "none"}
+        )
         self.elastic = QCheckBox("Elastic")
         self.elastic.setChecked(True)
         self.job = JobBox("Register", self._register)
@@ -137,8 +139,9 @@ class RegisterPanel(QScrollArea):
             "moving": "The image to be warped: the modest instrument's.",
             "fixed": "The image that stays, on whose grid the result lies: the better instrument's.",
             "start": "How the images are first brought together. Features: matching details, for any "
-            "shift, rotation and scale. None: the frames lie over each other already. Auto: features, "
-            "else none if the images then agree.",
+            "shift, rotation and scale. Structure: outlines and layers, for images whose details differ, "
+            "such as neighbouring sections in unlike stains. None: the frames lie over each other "
+            "already. Auto: the first of these that leads to images that agree.",
             "elastic": "Follow with shifts that vary over the field, such as a lens's distortion.",
         }
         add_row(rows, "Moving image", self.moving, tips["moving"])

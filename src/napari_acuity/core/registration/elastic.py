@@ -23,11 +23,55 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Level", "elastic_levels", "local_correlation", "local_normalise"]
+__all__ = [
+    "STRUCTURE",
+    "TEXTURE",
+    "Level",
+    "Look",
+    "elastic_levels",
+    "local_correlation",
+    "local_normalise",
+]
 
-# Block side and largest shift in px, and how often the level is repeated.
-_LEVELS = ((128, 24, 1), (80, 12, 1), (50, 8, 2))
 _LEAST_OVERLAP = 0.5
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of the images is compared, and at which levels.
+
+    Parameters
+    ----------
+    name : str
+        What progress calls it.
+    blur_px : float
+        Gaussian sigma of a blur before all else; 0 for none.
+    local_px : float
+        Gaussian sigma of "local" in the local normalisation.
+    levels : tuple of (int, int, int)
+        Block side and largest shift in px, and how often the level is repeated.
+    """
+
+    name: str
+    blur_px: float
+    local_px: float
+    levels: tuple[tuple[int, int, int], ...]
+
+    def of(self, grey: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what this look sees of a grey image."""
+        import cv2
+
+        if self.blur_px:
+            blurred = cv2.GaussianBlur(grey, (0, 0), self.blur_px, borderType=cv2.BORDER_REFLECT)
+            grey = np.asarray(blurred, dtype=np.float32)
+        return local_normalise(grey, sigma_px=self.local_px)
+
+
+TEXTURE = Look("texture", 0.0, 12.0, ((128, 24, 1), (80, 12, 1), (50, 8, 2)))
+"""Fine texture: two images of one section."""
+
+STRUCTURE = Look("structure", 4.0, 60.0, ((128, 32, 2), (80, 16, 1)))
+"""Outlines and layers of the tissue, all that neighbouring sections in unlike stains share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +119,12 @@ def local_normalise(image: NDArray[np.float32], *, sigma_px: float = 12.0) -> ND
 
 
 def elastic_levels(
-    fixed: NDArray[np.float32], moving: NDArray[np.float32], inside: NDArray[np.bool_]
+    fixed: NDArray[np.float32],
+    moving: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    *,
+    levels: tuple[tuple[int, int, int], ...] = TEXTURE.levels,
+    shift_map: NDArray[np.float32] | None = None,
 ) -> Iterator[Level]:
     """Refine a shift map level by level.
 
@@ -85,6 +134,10 @@ def elastic_levels(
         Locally normalised, `moving` already brought onto the grid of `fixed` by the start.
     inside : (H, W) bool
         Where `moving` has content.
+    levels : tuple of (int, int, int)
+        Block side and largest shift in px, and how often the level is repeated.
+    shift_map : (2, H, W) float32, optional
+        What is known of the shifts; by default none.
 
     Yields
     ------
@@ -92,23 +145,23 @@ def elastic_levels(
         After every pass; the last one is the result.
     """
     height, width = fixed.shape
-    levels = [level for level in _LEVELS if 2 * level[0] <= min(height, width)] or [
+    fitting = [level for level in levels if 2 * level[0] <= min(height, width)] or [
         (min(50, height, width), 8, 2)
     ]
     coverage = {
         block: ndimage.uniform_filter(inside.astype(np.float32), block, mode="constant")
-        for block, _, _ in levels
+        for block, _, _ in fitting
     }
-    field = np.zeros((2, height, width), np.float32)
+    field = np.zeros((2, height, width), np.float32) if shift_map is None else shift_map
     target = torch.from_numpy(fixed)
-    for number, (block, max_shift, passes) in enumerate(levels, start=1):
+    for number, (block, max_shift, passes) in enumerate(fitting, start=1):
         for again in range(passes):
             reach = max_shift if again == 0 else max(4, max_shift // 2)
             warped = _warp(moving, field)
             found = block_shifts(target, torch.from_numpy(warped), block=block, max_shift=reach)
             trust = found.similarity * (_at_centres(coverage[block], found) > _LEAST_OVERLAP)
             field = fit_field(found.rows, found.cols, _total(found, field), trust, fixed.shape)
-            yield Level(number, len(levels), field, found)
+            yield Level(number, len(fitting), field, found)
 
 
 def local_correlation(
