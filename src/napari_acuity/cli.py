@@ -14,7 +14,7 @@ import typer
 
 import napari_acuity as acuity
 from napari_acuity.core.errors import AcuityError, FileError, PairError
-from napari_acuity.core.io import check_folder, check_target
+from napari_acuity.core.io import check_folder, check_target, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def register(
     found = acuity.register(image, acuity.read(fixed), start=start, elastic=elastic)  # type: ignore[arg-type]
     if export:
         targets.append(found.export(export))
-    _make(out)
+    make_folder(out)
     acuity.write(found.warp(image), targets[0])
     found.save(targets[1])
     print(found.start)
@@ -235,12 +235,3 @@ def _fresh(path: Path, force: bool) -> Path:
     if path.exists() and not force:
         raise FileError(f"{path} exists already.", "Choose another name, or add --force.")
     return path
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(
-            f"{folder} cannot be made: {error.strerror}.", "Choose another folder."
-        ) from error

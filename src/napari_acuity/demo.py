@@ -16,9 +16,8 @@ import numpy as np
 
 from . import samples
 from .core.device import choose_device
-from .core.errors import FileError
 from .core.inference.enhance import enhance_steps
-from .core.io import replacing, write
+from .core.io import make_folder, replacing, write
 from .core.jobs import Event, Steps, altered, within
 from .core.pairs.pair import PairSet
 from .core.quality import bicubic, fit_colour
@@ -115,12 +114,7 @@ def _new_folder(wanted: Path) -> Path:
     folder, number = wanted, 2
     while folder.exists() and (folder.is_file() or any(folder.iterdir())):
         folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
-    try:
-        (folder / "images").mkdir(parents=True)
-    except OSError as error:
-        raise FileError(
-            f"{folder} cannot be made: {error}.", "Choose another with --out."
-        ) from error
+    make_folder(folder / "images")
     return folder
 
 

@@ -14,7 +14,7 @@ from ..errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_folder", "replacing"]
+__all__ = ["check_folder", "make_folder", "replacing"]
 
 
 @contextmanager
@@ -40,6 +40,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make a folder and those above it, where they are missing.
+
+    Raises
+    ------
+    FileError
+        When it cannot be made.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"{path} cannot be made: {error.strerror or error}.", "Choose another folder."
+        ) from error
+    return path
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import FileError, PairError
 from ..geometry import ratio
-from ..io import read, replacing, write
+from ..io import make_folder, read, replacing, write
 from ..micrograph import Micrograph, as_micrograph, check_content
 
 if TYPE_CHECKING:
@@ -199,14 +199,8 @@ class PairSet:
         """
         self._check_fits(pair)
         name = self._free_name(pair.name)
-        try:
-            for part in ("low", "high"):
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(
-                f"{self.folder} cannot be made: {error.strerror or error}.",
-                "Choose another folder.",
-            ) from error
+        for folder in (self.folder, self.folder / "low", self.folder / "high"):
+            make_folder(folder)
         files = [self.folder / part / f"{name}.tif" for part in ("low", "high")]
         try:
             for image, path in zip((pair.low, pair.high), files, strict=True):

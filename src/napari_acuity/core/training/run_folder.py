@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FileError, TrainingError
-from ..io import replacing
+from ..io import make_folder, replacing
 
 if TYPE_CHECKING:
     import os
@@ -53,13 +53,7 @@ def open_run(folder: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
         When it cannot be made or written.
     """
     check_free(folder)
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(
-            f"{path} cannot be made: {error.strerror}.", "Choose another folder."
-        ) from error
+    path = make_folder(folder)
     try:
         recipe.save(path / RECIPE)
         yield path
