@@ -230,6 +230,20 @@ def test_events_tell_start_and_levels(tissue: np.ndarray) -> None:
     np.testing.assert_array_equal(levels[-1].shift_map, found.shift_map)
 
 
+def test_progress_never_falls_while_starts_fail(
+    tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_acuity.core.registration.register._LEAST_CORRELATION", 2.0)
+    moving = ndimage.shift(tissue, (3, -2, 0), order=1, mode="reflect")
+    fractions = []
+    with pytest.raises(acuity.RegistrationError, match=r"features: .*; structure: .*; none: "):
+        for event in acuity.register_steps(moving, tissue):
+            fractions.append(event.fraction)
+    assert len(fractions) > 8
+    assert fractions == sorted(fractions)
+    assert fractions[-1] <= 1
+
+
 # ---- files ----------------------------------------------------------------------------------------
 
 

@@ -76,18 +76,21 @@ def register_steps(
     moving, fixed = _planar(moving, "moving"), _planar(fixed, "fixed")
     greys = grey(fixed), grey(moving)
     tried = []
+    done, end = 0.0, 0.9  # mostly the first start that finds something is the last
     for name in ("features", "structure", "none") if start == "auto" else (start,):
-        yield Event(f"start: {name}", 0.0)
+        yield Event(f"start: {name}", done)
         found = _find(name, *greys)
         if isinstance(found, str):
             tried.append(f"{name}: {found}")
             continue
-        yield Event(found.words, 0.3, found.matches)
-        registration = yield from within(_refine(found, *greys, elastic=elastic), 0.3, 1.0)
+        started = done + 0.3 * (end - done)
+        yield Event(found.words, started, found.matches)
+        registration = yield from within(_refine(found, *greys, elastic=elastic), started, end)
         reached = registration.correlation[1]
         if start == "none" or reached >= _LEAST_CORRELATION:
             return registration
         tried.append(f"{name}: {found.words}, but the correlation is only {reached:.2f}")
+        done, end = end, (1 + end) / 2
     raise RegistrationError(
         f"'{moving.name}' and '{fixed.name}' could not be registered: they show no common content that "
         f"was found ({'; '.join(tried)}).",

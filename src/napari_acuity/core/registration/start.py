@@ -117,9 +117,10 @@ def find_by_structure(
         What was found, in words.
     """
     (small_f, to_small_f), (small_m, to_small_m) = _shrunk(fixed), _shrunk(moving)
-    agreement = _agree_on_structure(small_f, small_m)
+    target = STRUCTURE.of(small_f)
+    agreement = _agree_on_structure(target, small_m)
     # What blocks agree on where there is nothing to find: the same image, turned over.
-    chance = _agree_on_structure(small_f, np.ascontiguousarray(small_m[::-1, ::-1]))
+    chance = _agree_on_structure(target, np.ascontiguousarray(small_m[::-1, ::-1]))
     words = f"{agreement.share:.0%} of the blocks agree, {chance.share:.0%} by chance"
     needed = max(_LEAST_SHARE, _BETTER * chance.share)
     if agreement.agree < _LEAST_BLOCKS or agreement.share < needed:
@@ -142,10 +143,11 @@ class _Agreement:
         return self.agree / self.trusted if self.trusted else 0.0
 
 
-def _agree_on_structure(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> _Agreement:
-    found = _Agreement(resize_homography(fixed.shape, moving.shape))
+def _agree_on_structure(target: NDArray[np.float32], moving: NDArray[np.float32]) -> _Agreement:
+    """Fit an affine map from a fixed image's structure to a moving image, round by round."""
+    found = _Agreement(resize_homography(target.shape, moving.shape))
     for block, max_shift, tolerance_px in _ROUNDS:
-        shifts = _structure_shifts(fixed, moving, found.plane, block, max_shift)
+        shifts = _structure_shifts(target, moving, found.plane, block, max_shift)
         trusted = shifts.similarity > 0.2
         if trusted.sum() < 6:
             return _Agreement(found.plane)
@@ -168,20 +170,19 @@ def _agree_on_structure(fixed: NDArray[np.float32], moving: NDArray[np.float32])
 
 
 def _structure_shifts(
-    fixed: NDArray[np.float32],
+    target: NDArray[np.float32],
     moving: NDArray[np.float32],
     plane: NDArray[np.float64],
     block: int,
     max_shift: int,
 ) -> BlockShifts:
-    warped, inside = resample(moving, dense_map(plane, torch.zeros((2, *fixed.shape))))
-    target, source = (
-        torch.from_numpy(np.where(inside, STRUCTURE.of(image), np.float32(0)))
-        for image in (fixed, warped)
+    warped, inside = resample(moving, dense_map(plane, torch.zeros((2, *target.shape))))
+    shared, source = (
+        torch.from_numpy(np.where(inside, structure, np.float32(0)))
+        for structure in (target, STRUCTURE.of(warped))
     )
-    return block_shifts(
-        target, source, block=min(block, min(fixed.shape) // 2), max_shift=max_shift
-    )
+    side = min(block, min(target.shape) // 2)
+    return block_shifts(shared, source, block=side, max_shift=max_shift)
 
 
 def _shrunk(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
