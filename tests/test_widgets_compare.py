@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.layers import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QRadioButton
 from scipy import ndimage
 
 from gui import click, names, opened, wait
@@ -17,6 +17,7 @@ from napari_acuity.core.micrograph import Micrograph
 from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets._compare_images import Pictures, checkerboard, difference
 from napari_acuity.widgets._layers import snapshot
+from napari_acuity.widgets.quality import QualityPanel
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:
@@ -324,3 +325,17 @@ def test_checkerboard_has_eight_squares_along_the_longer_side(rgb: bool) -> None
     assert not own[8:16, :8].any()
     assert own[8:16, 8:16].all()
     assert own[:, -8:].all()
+
+
+def test_quality_takes_no_view_for_a_result(
+    registered: RegisterPanel, viewer: Any, qtbot: QtBot
+) -> None:
+    (checkerboard,) = (
+        button
+        for button in registered.findChildren(QRadioButton)
+        if button.text() == "checkerboard"
+    )
+    checkerboard.click()
+    qtbot.waitUntil(lambda: "phone | checkerboard" in names(viewer), timeout=30_000)
+    with opened(qtbot, QualityPanel(viewer)) as quality:
+        assert quality.image.currentText() == "phone | registered"

@@ -46,6 +46,11 @@ class Kept:
     registered: Image
     recipe: dict[str, Any]
 
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """The recipe of layers that show how the registration went, and are no result to measure."""
+        return {**self.recipe, "verb": "compare"}
+
 
 class CompareBox(QWidget):
     """Chooses how the registered image is compared with the fixed one; a chosen view can be left.
@@ -261,7 +266,9 @@ def _view_layer(kept: Kept, view: str | None, pixels: Any) -> Image:
         top = max(float(pixels.max()), 1e-6)
         bottom = 0.0 if what == "difference" else min(float(pixels.min()), top - 1e-6)
         look = {"colormap": "gray", "contrast_limits": (bottom, top)}
-    return result_layer(kept.moving, pixels, what=what, recipe=kept.recipe, grid=kept.fixed, **look)
+    return result_layer(
+        kept.moving, pixels, what=what, recipe=kept.evidence, grid=kept.fixed, **look
+    )
 
 
 def _leave(stage: _Stage, _owner: object = None) -> None:

@@ -95,7 +95,7 @@ def similarity_layer(kept: Kept) -> Image:
         kept.moving,
         similarity.astype(np.float32),
         what="similarity",
-        recipe=kept.recipe,
+        recipe=kept.evidence,
         grid=kept.fixed,
         finer=(1 / side[0], 1 / side[1]),
         offset_px=tuple(np.array(centre) - (side - 1) / 2),
@@ -112,7 +112,7 @@ def magnitude_layer(kept: Kept) -> Image:
         kept.moving,
         length,
         what="shift magnitude",
-        recipe=kept.recipe,
+        recipe=kept.evidence,
         grid=kept.fixed,
         colormap="turbo",
         contrast_limits=(0.0, float(length.max())),
@@ -133,7 +133,7 @@ def matches_layer(kept: Kept) -> Points:
         face_contrast_limits=(0.0, max(1e-3, float(residual_px.max()))),
         size=max(2.0, max(registration.fixed_shape) / 100),
         border_width=0,
-        metadata={"acuity": kept.recipe},
+        metadata={"acuity": kept.evidence},
         **grid_of(kept.fixed),
     )
 
