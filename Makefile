@@ -4,14 +4,16 @@
 VENV := .venv
 BASE := $(VENV)/.base-installed
 ALL := $(VENV)/.all-installed
+BENCH_VENV := .venv-bench
+BENCH := $(BENCH_VENV)/.bench-installed
 SCREEN := scripts/with-screen.sh
 
-.PHONY: help demo app test test-all check docs screenshots bench-main clean system-libraries
+.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration clean system-libraries
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: $(BASE) ## Register, train, enhance and measure on real images; the report goes to acuity-demo/
 	@$(VENV)/bin/acuity demo --out acuity-demo
@@ -38,8 +40,13 @@ screenshots: system-libraries $(ALL) ## Take the pictures of the panels for READ
 bench-main: $(ALL) ## Time the main job's steps, each beside a peer in the same run
 	@$(VENV)/bin/python bench/main_job.py
 
-clean: ## Remove the virtual environment, caches and built documentation; results stay
-	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+bench-registration: system-libraries $(BENCH) ## Registration beside its peers; ACUITY_BENCH_DATA=FOLDER adds images
+	@$(BENCH_VENV)/bin/python bench/registration.py --sizes 512 1024 2048 --clean --rough --shifts --real \
+		--rows runs/bench-registration.unfinished --out runs/bench-registration.md
+	@mv runs/bench-registration.unfinished runs/bench-registration.jsonl
+
+clean: ## Remove the virtual environments, caches and built documentation; results stay
+	rm -rf $(VENV) $(BENCH_VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests scripts bench -name __pycache__ -type d -exec rm -rf {} +
 
 system-libraries:
@@ -52,3 +59,7 @@ $(BASE): pyproject.toml constraints.txt
 $(ALL): pyproject.toml constraints.txt
 	@scripts/install.sh all
 	@touch $(BASE) $@
+
+$(BENCH): pyproject.toml constraints.txt
+	@scripts/install.sh bench
+	@touch $@

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install napari-acuity into .venv:  install.sh base  (the engine and the command line)
 #                                    install.sh all   (also napari, Qt, and what tests, checks and docs need)
+# Into .venv-bench:                  install.sh bench (the engine and the peers it is measured beside)
 # PYTHON=python3.12 chooses the interpreter; else python3 if new enough, else the newest one found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,10 +44,24 @@ make_venv() {
   "$python" -m venv --clear "$venv"
 }
 
+# A peer without a wheel for this platform is left out; the tables say so.
+install_peers() {
+  local peer
+  while read -r peer; do
+    pip_install -c constraints.txt "$peer" || echo "Left out: $peer" >&2
+  done < <("$venv/bin/python" -c '
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    print(*tomllib.load(file)["dependency-groups"]["bench"], sep="\n")
+')
+}
+
 pip_install() {
   "$venv/bin/python" -m pip --disable-pip-version-check install --quiet "$@"
 }
 
+# Of their own: the peers bring another OpenCV, which is no good in ours.
+[[ "${1:-}" == bench ]] && venv=.venv-bench
 make_venv
 pip_install --upgrade 'pip>=25.1' # the first that knows dependency groups
 case "${1:-}" in
@@ -58,8 +73,13 @@ case "${1:-}" in
     echo "Installing napari-acuity, napari, Qt and the developers' tools (the first time this takes a few minutes)"
     pip_install -c constraints.txt -e '.[all]' --group dev
     ;;
+  bench)
+    echo "Installing napari-acuity and the peers of the benchmark (the first time this takes a few minutes)"
+    pip_install -c constraints.txt -e .
+    install_peers
+    ;;
   *)
-    echo "usage: install.sh base|all" >&2
+    echo "usage: install.sh base|all|bench" >&2
     exit 2
     ;;
 esac
