@@ -90,11 +90,16 @@ def measure_all(chosen: argparse.Namespace, methods: list[str]) -> list[Row]:
             row = measure(worker, case, chosen.timeout)
             rows.append(row)
             keep(chosen.rows, row)
-            figures = " ".join(f"{k} {row[k]:.4g}" for k in ("median", "mean", "cpu") if k in row)
-            print(f"{name}, {worker.method}: {row['status']}, {figures}", flush=True)
+            print(f"{name}, {worker.method}: {in_short(row)}", flush=True)
     for worker in workers:
         worker.stop()
     return rows
+
+
+def in_short(row: Row) -> str:
+    if row["status"] != "ok":
+        return row["status"]
+    return f"median {row['median']:.4g}, mean {row['mean']:.4g}, {row['cpu']:.2f} CPU s"
 
 
 def contains(name: str, parts: list[str]) -> bool:
