@@ -22,7 +22,7 @@ import napari_acuity as acuity
 from napari_acuity import Micrograph, Model, PairSet, Recipe, Registration
 from napari_acuity.cli import app, main
 
-COMMANDS = ("register", "pairs", "train", "enhance", "measure", "demo", "info")
+COMMANDS = ("register", "stitch", "pairs", "train", "enhance", "measure", "demo", "info")
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
 
 
@@ -196,6 +196,67 @@ def test_register_refuses(cli, fields, words, message):
 
     assert found.code == 1
     assert message in found.err
+
+
+# stitch
+
+
+@pytest.fixture
+def scanned(tmp_path, tissue) -> list[Path]:
+    """Write four tiles of a 2 x 2 grid that overlap by 40 px."""
+    return [
+        acuity.write(
+            Micrograph(tissue[y : y + 200, x : x + 200], rgb=True), tmp_path / f"tile{number}.tif"
+        )
+        for number, (y, x) in enumerate([(0, 3), (2, 163), (160, 0), (158, 162)])
+    ]
+
+
+def test_stitch_writes_one_field(cli, scanned):
+    words = ["--grid", 2, 2, "--overlap", 0.2]
+
+    found = cli("stitch", *scanned, *words, "--out", "field.tif")
+    again = cli("stitch", *scanned, *words, "--out", "field.tif")
+    large = cli("stitch", *scanned, *words, "--out", "field.ome.zarr")
+
+    assert found.code == large.code == 0
+    assert re.match(r"360 x 363 px, 4 of 4 overlaps used, residual 0\.\d+ px", found.out)
+    assert acuity.read("field.tif").shape == acuity.read("field.ome.zarr").shape == (360, 363)
+    assert again.code == 1 and "exists already" in again.err
+
+
+def test_stitch_goes_on_past_a_bad_tile_and_exits_with_1(cli, scanned):
+    scanned[2].write_bytes(b"rubbish")
+
+    found = cli("stitch", *scanned, "--grid", 2, 2, "--overlap", 0.2, "--out", "field.tif")
+
+    assert found.code == 1 and f"left out {scanned[2]}" in found.err
+    assert Path("field.tif").exists()
+
+
+def test_stitch_names_tiles_that_nothing_links(cli, scanned):
+    acuity.write(Micrograph(np.full((200, 200, 3), 240, np.uint8), rgb=True), scanned[1])
+
+    found = cli("stitch", *scanned, "--grid", 2, 2, "--overlap", 0.2, "--out", "field.tif")
+
+    assert found.code == 0
+    assert f"at its nominal place, linked to nothing: {scanned[1]}" in found.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--grid", 2, 3, "--out", "field.tif"], "make no grid"),
+        (["--grid", 2, 2, "--out", "nowhere/field.tif"], "There is no folder"),
+        (["--grid", 2, 2, "--out", "nowhere/field.ome.zarr"], "There is no folder"),
+        (["--grid", 2, 2, "--out", "field.bmp"], "names no format"),
+        (["--grid", 2, 2, "--overlap", 2, "--out", "field.tif"], "cannot overlap"),
+    ],
+)
+def test_stitch_refuses(cli, scanned, words, message):
+    found = cli("stitch", *scanned, *words)
+
+    assert found.code == 1 and message in found.err
 
 
 # pairs

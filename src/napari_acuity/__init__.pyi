@@ -28,6 +28,9 @@ from .core.registration.batch import register_all as register_all
 from .core.registration.batch import register_all_steps as register_all_steps
 from .core.registration.lens_profile import LensProfile as LensProfile
 from .core.registration.lens_profile import mean_shift as mean_shift
+from .core.registration.mosaic import Mosaic as Mosaic
+from .core.registration.mosaic import stitch as stitch
+from .core.registration.mosaic import stitch_steps as stitch_steps
 from .core.registration.register import register as register
 from .core.registration.register import register_steps as register_steps
 from .core.registration.registration import Registration as Registration

@@ -72,6 +72,35 @@ def register(
 
 
 @app.command()
+def stitch(
+    tiles: Annotated[list[Path], typer.Argument(help="Tiles, row by row from the top left.")],
+    grid: Annotated[tuple[int, int], typer.Option(help="Rows and columns of tiles.")],
+    out: Annotated[Path, typer.Option(help="The .tif, .png, .jpg or .ome.zarr to write.")],
+    overlap: Annotated[float, typer.Option(help="Share of a tile that neighbours share.")] = 0.1,
+    snake: Annotated[bool, typer.Option("--snake", help="Every other row runs leftwards.")] = False,
+    search: Annotated[
+        int | None, typer.Option(help="How far neighbours may be off their places, px.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Stitch overlapping TILES into one field."""
+    found = acuity.stitch(
+        tiles, grid=grid, overlap=overlap, snake=snake, search_px=search, out=_fresh(out, force)
+    )
+    used = sum(link.used for link in found.links)
+    rows, cols = found.image.shape
+    print(f"{rows} x {cols} px, {used} of {len(found.links)} overlaps used", end="")
+    print(f", residual {found.residual_px:.2f} px")
+    for number in found.unlinked:
+        print(f"at its nominal place, linked to nothing: {tiles[number]}")
+    print(out)
+    for number, error in found.left_out.items():
+        print(f"left out {tiles[number]}: {error}", file=sys.stderr)
+    if found.left_out:
+        raise typer.Exit(1)
+
+
+@app.command()
 def pairs(
     folder: Annotated[Path, typer.Argument(help="A folder of pairs; made if it is missing.")],
     images: Annotated[

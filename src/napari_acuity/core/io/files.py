@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import AcuityError, FileError
 from ..micrograph import ImageLike, Micrograph, as_micrograph
+from .ngff import read_zarr
 from .pictures import check_picture, read_jpeg, read_png, read_raw, write_jpeg, write_png
 from .replacing import check_folder, replacing
 from .tiff import check_tiff, read_tiff, write_tiff
@@ -22,6 +23,7 @@ _READERS = {
     **dict.fromkeys((".jpg", ".jpeg"), read_jpeg),
     ".png": read_png,
     ".dng": read_raw,
+    ".zarr": read_zarr,
 }
 _WRITERS = {
     **dict.fromkeys((".tif", ".tiff"), (check_tiff, write_tiff)),
@@ -37,8 +39,9 @@ def read(path: str | os.PathLike[str]) -> Micrograph:
     ----------
     path : path
         TIFF, OME-TIFF (also the first level of SVS and other tiled slides), PNG, JPEG (turned upright as
-        its EXIF data say), or a phone's raw DNG (developed to 16-bit sRGB; needs the extra
-        ``napari-acuity[raw]``).
+        its EXIF data say), a phone's raw DNG (developed to 16-bit sRGB; needs the extra
+        ``napari-acuity[raw]``), or an OME-Zarr folder (its finest level, read into memory; needs the
+        extra ``napari-acuity[mosaic]``).
 
     Returns
     -------
@@ -132,6 +135,8 @@ def _writer(image: Micrograph, path: Path) -> Callable[[Micrograph, Path], None]
 
 
 def _check_readable(path: Path) -> None:
+    if path.is_dir() and path.suffix.lower() == ".zarr":
+        return
     if path.is_dir():
         raise FileError(f"{path} is a folder.", "Give the images in it one by one.")
     if not path.exists():

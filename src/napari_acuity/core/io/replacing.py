@@ -14,7 +14,7 @@ from ..errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_folder", "make_folder", "replacing"]
+__all__ = ["check_folder", "make_folder", "replacing", "storage_error"]
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise _storage_error(path, error) from error
+        raise storage_error(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -73,7 +73,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise _storage_error(path, error) from error
+        raise storage_error(path, error) from error
 
 
 def _umask() -> int:
@@ -82,7 +82,8 @@ def _umask() -> int:
     return mask
 
 
-def _storage_error(path: Path, error: OSError) -> FileError:
+def storage_error(path: Path, error: OSError) -> FileError:
+    """Say why `path` could not be written, and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FileError(
             f"There is no space left to write {path}.", "Free some, or choose another disk."
