@@ -104,6 +104,28 @@ def test_grey_tiles_of_another_image(tissue):
     assert np.abs(inside).max() <= 8 and np.abs(inside).mean() < 0.2
 
 
+def test_noisy_fluorescence_on_a_dark_ground():
+    field = acuity.read(SLIDE.parent / "actin-widefield.tif").pixels.astype(float)
+    noise = np.random.default_rng(0).normal(0, 0.01 * field.max(), (4, 280, 280))
+    places = np.array([[2, 0], [0, 230], [229, 3], [231, 232]])
+    tiles = [
+        np.clip(field[y : y + 280, x : x + 280] + grain, 0, 65535).astype(np.uint16)
+        for (y, x), grain in zip(places, noise, strict=True)
+    ]
+
+    found = acuity.stitch(tiles, grid=(2, 2), overlap=0.18)
+
+    assert found.unlinked == () and errors(found.positions_px, places).max() < 0.15
+
+
+def test_unrelated_tiles_are_not_linked(slide, tissue):
+    slide_tile, tissue_tile = slide[400:700, 400:700, 1], tissue[100:400, 100:400, 1]
+    for first, second in ((slide_tile, tissue_tile), (tissue_tile, slide_tile)):
+        for overlap in (0.1, 0.3):
+            with pytest.raises(RegistrationError, match="No two"):
+                acuity.stitch([first, second], grid=(1, 2), overlap=overlap)
+
+
 def test_snake_order_and_positions_say_the_same(slide):
     cut = scan(slide)
     numbers = np.arange(12).reshape(GRID)

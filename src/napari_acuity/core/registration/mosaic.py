@@ -2,7 +2,7 @@
 
 The places come from our own short code (`mosaic_overlaps`, `mosaic_links`), not from multiview-stitcher
 0.1.62: on twenty simulated tiles of 270 x 260 px with vignetting, noise and bare glass at the slide's edge,
-its best settings left three or four tiles 16 to 33 px off and took 15 s; this takes 0.5 s, has the same or a
+its best settings left three or four tiles 16 to 33 px off and took 15 s; this takes 0.3 s, has the same or a
 smaller median error, and names the tiles that it could not link. The library would also add twelve packages.
 """
 

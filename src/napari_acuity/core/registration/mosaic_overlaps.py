@@ -21,7 +21,7 @@ __all__ = ["Overlap", "detail", "measured", "overlaps"]
 # Noise is averaged over sigma 1. What is wider than sigma 3 is left out: shading differs between the two
 # edges of a field, and wide kernels see beyond the overlap, differently in the two tiles.
 _NOISE_PX, _SHADING_PX = 1.0, 3.0
-_LEAST_CORRELATION = 0.15
+_LEAST_CORRELATION = 0.2
 _LEAST_SIGNIFICANCE = 7.0
 _LEAST_OVERLAP_PX = 8
 # Passes of the sub-pixel search, and the step that ends it: the fineness of its grid.
@@ -125,7 +125,9 @@ def measured(overlap: Overlap, first: NDArray[np.float32], second: NDArray[np.fl
     if significance > 0:
         found, correlation = _fine_lag(first, second, lag)
     shift = overlap.nominal + found - start
-    good = significance >= _LEAST_SIGNIFICANCE and correlation >= _LEAST_CORRELATION
+    # Where the fine search leaves the coarse peak, there was none.
+    stayed = bool((np.abs(found - lag) <= 1 + factor).all())
+    good = significance >= _LEAST_SIGNIFICANCE and correlation >= _LEAST_CORRELATION and stayed
     return Link(
         *(overlap.first, overlap.second),
         *((float(shift[0]), float(shift[1])), correlation),
