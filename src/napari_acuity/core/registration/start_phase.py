@@ -25,6 +25,8 @@ _SIDE, _SPECTRUM, _LOCAL_PX = 256, 384, 8.0
 # Angles over half a turn, radii on a log scale, and the first radius used: below it, all is window.
 _ANGLES, _RADII, _FIRST_RADIUS = 360, 256, 6.0
 _PEAKS, _POLISHED = 3, 3
+# Of 132 unrelated pairs none reached 0.35. Of twelve pairs of serial sections in unlike stains six
+# reached 0.53 and more, all with the right map; a wrong map of another pair reached 0.48.
 _LEAST_CORRELATION = 0.5
 
 
