@@ -20,7 +20,7 @@ import torch
 import napari_acuity as acuity
 from napari_acuity import samples
 from napari_acuity.core.micrograph import grey
-from napari_acuity.core.registration.elastic import local_normalise
+from napari_acuity.core.registration.looks import normalised
 from napari_acuity.core.simulate import PHONE, capture
 
 REPEATS = 5
@@ -52,7 +52,7 @@ def sift_and_dis(moving: np.ndarray, fixed: np.ndarray) -> Callable[[np.ndarray]
         moving, plane, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     )
     a, b = (
-        np.clip(local_normalise(v) * 40 + 128, 0, 255).astype(np.uint8) for v in (fixed, warped)
+        np.clip(normalised(v) * 40 + 128, 0, 255).astype(np.uint8) for v in (fixed, warped)
     )
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
 

@@ -45,10 +45,8 @@ def seen_through(
     return acuity.Registration(
         homography=pose,
         shift_map=shift.T.reshape(2, *fixed_shape).astype(np.float32),
-        similarity=np.zeros((0, 0)),
         moving_shape=MOVING_SHAPE,
         correlation=(0.0, 0.0),
-        residual_px=float("nan"),
         start="made up",
     )
 

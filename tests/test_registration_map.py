@@ -30,10 +30,8 @@ def a_map(
     return Registration(
         homography=homography,
         shift_map=shift_map,
-        similarity=np.zeros((0, 0)),
         moving_shape=(90, 100),
         correlation=(0.0, 0.0),
-        residual_px=float("nan"),
         start="made up",
     )
 

@@ -264,10 +264,8 @@ def test_before_is_frame_on_frame_also_where_size_and_kind_differ(
         Registration(
             homography=np.array([[0.5, 0, 4.25], [0, 0.5, 4.25], [0, 0, 1]]),  # 9 px further
             shift_map=np.zeros((2, 160, 120), np.float32),
-            similarity=np.zeros((0, 0)),
             moving_shape=(80, 60),
             correlation=(1, 1),
-            residual_px=np.nan,
             start="by hand",
         ),
     )

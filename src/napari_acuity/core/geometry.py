@@ -14,6 +14,8 @@ import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "ratio",
     "resample",
     "resize_homography",
+    "sample",
     "scale_at_centre",
 ]
 
@@ -74,7 +77,11 @@ def map_points(
 
 
 def dense_map(
-    homography: NDArray[np.float64] | None, shift_map: torch.Tensor, *, scale: float = 1.0
+    homography: NDArray[np.float64] | None,
+    shift_map: torch.Tensor,
+    *,
+    scale: float = 1.0,
+    dtype: torch.dtype = torch.float64,
 ) -> torch.Tensor:
     """Compose homography and shift map.
 
@@ -85,24 +92,30 @@ def dense_map(
         (dy, dx) in px of the fixed image.
     scale : float
         The result's pixels are `scale` fixed pixels wide, their edges aligned at the top left.
+    dtype : torch.dtype
+        To compute in; float32 is right to 0.001 px up to 16,000 px, and faster.
 
     Returns
     -------
-    tensor (2, floor(H / scale), floor(W / scale)), float64
+    tensor (2, floor(H / scale), floor(W / scale)), of the dtype
         (row, col) of the moving image at each pixel of the result.
     """
     _, height, width = shift_map.shape
-    rows = (torch.arange(int(height / scale + 1e-6), dtype=torch.float64) + 0.5) * scale - 0.5
-    cols = (torch.arange(int(width / scale + 1e-6), dtype=torch.float64) + 0.5) * scale - 0.5
-    grid = torch.stack(torch.meshgrid(rows, cols, indexing="ij")).to(shift_map.device)
-    shift = shift_map.double()
-    y, x = grid + (shift if scale == 1 else _bilinear(shift, grid))
+    rows, cols = (
+        (torch.arange(int(length / scale + 1e-6), dtype=dtype, device=shift_map.device) + 0.5)
+        * scale
+        - 0.5
+        for length in (height, width)
+    )
+    grid = torch.stack(torch.meshgrid(rows, cols, indexing="ij"))
+    shift = shift_map.to(dtype)
+    y, x = grid + (shift if scale == 1 else _interpolate(shift, grid, "bilinear"))
     if homography is None:
         return torch.stack([y, x])
-    h = torch.as_tensor(homography)
-    w = (h[2, 0] * x + h[2, 1] * y + h[2, 2]).clamp_min(1e-9)
+    h = homography.tolist()
+    w = (h[2][0] * x + h[2][1] * y + h[2][2]).clamp_min(1e-9)
     return torch.stack(
-        [(h[1, 0] * x + h[1, 1] * y + h[1, 2]) / w, (h[0, 0] * x + h[0, 1] * y + h[0, 2]) / w]
+        [(h[1][0] * x + h[1][1] * y + h[1][2]) / w, (h[0][0] * x + h[0][1] * y + h[0][2]) / w]
     )
 
 
@@ -133,24 +146,47 @@ def resample(pixels: NDArray[Any], mapping: torch.Tensor) -> tuple[NDArray[Any],
     if pixels.dtype.kind in "ui":
         limits = np.iinfo(pixels.dtype)
         result = np.clip(np.rint(result), limits.min, limits.max)
+    return result.astype(pixels.dtype), _inside(mapping, pixels.shape).cpu().numpy()
+
+
+def sample(image: torch.Tensor, mapping: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Resample a grey image as `resample` does, to compare it and not to keep it: many times faster.
+
+    torch's own bicubic is right to a few thousandths of the contrast.
+
+    Parameters
+    ----------
+    image : (H, W) float32 tensor
+    mapping : (2, h, w) tensor
+        (row, col) of the image at each pixel of the result.
+
+    Returns
+    -------
+    (h, w) float32 tensor
+    (h, w) bool tensor
+        Where the result lies inside the image.
+    """
+    plane = _low_pass(image[None], _shrinkage(mapping))
+    return _interpolate(plane, mapping, "bicubic")[0], _inside(mapping, image.shape)
+
+
+def _inside(mapping: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     y, x = mapping
-    height, width = pixels.shape[:2]
-    inside = (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
-    return result.astype(pixels.dtype), inside.cpu().numpy()
+    return (y >= -0.5) & (y <= shape[0] - 0.5) & (x >= -0.5) & (x <= shape[1] - 0.5)
 
 
-def _bilinear(planes: torch.Tensor, mapping: torch.Tensor) -> torch.Tensor:
+def _interpolate(planes: torch.Tensor, mapping: torch.Tensor, mode: str) -> torch.Tensor:
     """Sample (C, H, W) at (2, h, w) positions (row, col), borders repeated -> (C, h, w)."""
     size = torch.tensor(planes.shape[-2:], dtype=mapping.dtype, device=mapping.device)
     relative = mapping * (2 / size)[:, None, None] + (1 / size - 1)[:, None, None]
     grid = relative.flip(0).movedim(0, -1)[None].to(planes.dtype)
     return functional.grid_sample(
-        planes[None], grid, mode="bilinear", padding_mode="border", align_corners=False
+        planes[None], grid, mode=mode, padding_mode="border", align_corners=False
     )[0]
 
 
 def _bicubic(planes: torch.Tensor, mapping: torch.Tensor) -> torch.Tensor:
-    """Do as `_bilinear`, by cubic convolution with a = -1/2 (Keys 1981, doi:10.1109/TASSP.1981.1163711).
+    """Do as `_interpolate`, by cubic convolution with a = -1/2 (Keys 1981, doi:10.1109/TASSP.1981.1163711).
 
     torch's own bicubic has a = -3/4, which does not even reproduce a linear ramp.
     """
@@ -184,7 +220,9 @@ def _shrinkage(mapping: torch.Tensor) -> float:
     """Return how many input pixels one result pixel spans, on average."""
     if min(mapping.shape[1:]) < 2:
         return 1.0
-    dy, dx = torch.diff(mapping, dim=1)[:, :, :-1], torch.diff(mapping, dim=2)[:, :-1]
+    # Every eighth pixel tells as much as all.
+    corner = mapping[:, :-1:8, :-1:8]
+    dy, dx = mapping[:, 1::8, :-1:8] - corner, mapping[:, :-1:8, 1::8] - corner
     area = (dy[0] * dx[1] - dy[1] * dx[0]).abs()
     return float(area.median().sqrt())
 

@@ -16,9 +16,10 @@ from scipy.fft import next_fast_len
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BlockShifts", "block_origins", "block_shifts"]
+__all__ = ["BlockShifts", "block_origins", "block_shifts", "no_blocks"]
 
 _BLOCKS_AT_ONCE = 256
+_MOST_BLOCKS = 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +42,25 @@ class BlockShifts:
     similarity: NDArray[np.float64]
 
 
+def no_blocks() -> BlockShifts:
+    """Return what no block said."""
+    return BlockShifts(np.zeros(0), np.zeros(0), np.zeros((0, 0, 2)), np.zeros((0, 0)))
+
+
 def block_origins(length: int, block: int) -> NDArray[np.int64]:
-    """Return the origins of half-overlapping blocks that cover 0..length evenly."""
+    """Return the origins of blocks that cover 0..length evenly.
+
+    They overlap by half; by less where that would be more than 48, which tell no more.
+    """
     count = max(2, -(-(length - block) // (block // 2)) + 1) if length > block else 1
+    count = max(min(count, _MOST_BLOCKS), -(-length // block))
     return np.unique(np.linspace(0, length - block, count).astype(np.int64))
 
 
 def block_shifts(
     fixed: torch.Tensor, moving: torch.Tensor, *, block: int, max_shift: int
 ) -> BlockShifts:
-    """Find the shift of every half-overlapping block.
+    """Find the shift of every block.
 
     Parameters
     ----------

@@ -81,10 +81,8 @@ class LensProfile:
         unbent = Registration(
             homography=None,
             shift_map=self.shift_map,
-            similarity=np.zeros((0, 0)),
             moving_shape=(self.shift_map.shape[1], self.shift_map.shape[2]),
             correlation=(float("nan"), float("nan")),
-            residual_px=float("nan"),
             start="lens profile",
         )
         return unbent.warp(image)

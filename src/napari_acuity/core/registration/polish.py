@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..geometry import scale_at_centre
-from .elastic import local_normalise
+from .looks import normalised
 from .plane import shrunk
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ def polish(
             shrunk(part, max(part.shape) * scale * factor),
             shrunk(field, max(field.shape) * factor),
         )
-        seen_p, seen_f = (
-            local_normalise(image, sigma_px=side / 12) for image in (small_p, small_f)
-        )
+        seen_p, seen_f = (normalised(image, sigma_px=side / 12) for image in (small_p, small_f))
         start = to_small_f @ plane @ np.linalg.inv(to_small_p)
         try:
             correlation, refined = cv2.findTransformECC(

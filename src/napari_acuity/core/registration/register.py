@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 
 from ..errors import RegistrationError
-from ..geometry import dense_map, resample, resize_homography, scale_at_centre
+from ..geometry import apply_homography, resize_homography, scale_at_centre
 from ..jobs import Event, Steps, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey
-from .elastic import STRUCTURE, TEXTURE, Level, Look, elastic_levels, local_correlation
-from .registration import Registration, no_points
-from .start import Matches, find_by_features, find_by_structure
+from .elastic import elastic_levels
+from .looks import STRUCTURE, TEXTURE, Look, smooth
+from .registration import Registration
+from .start import (
+    find_by_features,
+    find_by_landmarks,
+    find_by_phase,
+    find_by_structure,
+    find_by_template,
+)
+from .views import Views
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from .plane import Matches
 
 __all__ = ["Start", "register", "register_steps"]
 
-Start = Literal["auto", "features", "structure", "none"]
+Start = Literal["auto", "features", "structure", "phase", "template", "landmarks", "none"]
 
 # Of 132 unrelated pairs (tissues, noise, photographs) none reached 0.10; phone captures reach 0.5 to 0.98.
 _LEAST_CORRELATION = 0.15
+# Features after which the images agree so well are right, and no other start is tried.
+_ENOUGH = 0.3
+_OTHERS: tuple[Start, ...] = ("phase", "template", "structure", "none")
 _LEAST_SIDE_PX = 32
 
 
 def register(
-    moving: ImageLike, fixed: ImageLike, *, start: Start = "auto", elastic: bool = True
+    moving: ImageLike,
+    fixed: ImageLike,
+    *,
+    start: Start | Registration = "auto",
+    elastic: bool = True,
+    landmarks: tuple[Any, Any] | None = None,
+    exclude: NDArray[np.bool_] | None = None,
 ) -> Registration:
     """Find the map that brings a moving image onto a fixed one.
 
@@ -37,13 +58,22 @@ def register(
     ----------
     moving, fixed : Micrograph, array or napari Image layer
         Two images of one field, (H, W) or (H, W, 3) each, of any dtype, range and pixel size.
-    start : {"auto", "features", "structure", "none"}
-        "features": matching details (SIFT), for any shift, turn and scale; "structure": outlines and
+    start : str or Registration
+        "features": matching details (SIFT), for any shift, turn, scale and mirroring; "phase": turn,
+        scale and mirroring from the spectra, then the shift, for images that show about the same
+        field; "template": the smaller field found in a much larger one; "structure": outlines and
         layers, for images whose details differ, such as neighbouring sections in unlike stains, with
-        the frames roughly over each other; "none": the frames lie over each other already (stretched
-        where their sizes differ); "auto": the first of these that leads to correlated images.
+        the frames roughly over each other; "landmarks": a plane map through the landmarks; "none": the
+        frames lie over each other already (stretched where their sizes differ). "auto": the landmarks
+        where there are some; else features, and where they do not lead to images that agree, the start
+        after which they agree best. A Registration: go on after the level it stands at.
     elastic : bool
         Follow with the elastic pyramid.
+    landmarks : (array, array), optional
+        Points that show the same, (n, 2) (row, col) px of fixed and (n, 2) of moving, in one order.
+        They also hold in the elastic part.
+    exclude : (H, W) bool array, optional
+        True where the fixed image is not to be compared.
 
     Returns
     -------
@@ -52,51 +82,77 @@ def register(
     Raises
     ------
     RegistrationError
-        When the images show no common content; a wild map is never returned.
+        When the images show no common content (a wild map is never returned); for landmarks that do
+        not pair up.
     ImageError
         When an image is empty, constant, NaN or a stack.
     """
-    return run(register_steps(moving, fixed, start=start, elastic=elastic))
+    return run(
+        register_steps(
+            moving, fixed, start=start, elastic=elastic, landmarks=landmarks, exclude=exclude
+        )
+    )
 
 
 def register_steps(
-    moving: ImageLike, fixed: ImageLike, *, start: Start = "auto", elastic: bool = True
+    moving: ImageLike,
+    fixed: ImageLike,
+    *,
+    start: Start | Registration = "auto",
+    elastic: bool = True,
+    landmarks: tuple[Any, Any] | None = None,
+    exclude: NDArray[np.bool_] | None = None,
 ) -> Steps[Registration]:
     """Do what `register` does, yielding events.
 
     Yields
     ------
     Event
-        `new` is the start's `Matches` where it has some, then a `Level` after every elastic pass.
+        `new` is the start's `Matches` where it has some, then after every elastic level the
+        `Registration` as it stands: the one to keep where a user stops there.
     """
+    images = _images(moving, fixed, landmarks, exclude)
+    if isinstance(start, Registration):
+        return (yield from _refine(images, _go_on(start, images), elastic=elastic))
     if start not in get_args(Start):
         raise RegistrationError(
             f"There is no start called '{start}'.", "Choose one of: " + ", ".join(get_args(Start))
         )
-    moving, fixed = _planar(moving, "moving"), _planar(fixed, "fixed")
-    greys = grey(fixed), grey(moving)
-    tried = []
-    done, end = 0.0, 0.9  # mostly the first start that finds something is the last
-    for name in ("features", "structure", "none") if start == "auto" else (start,):
-        yield Event(f"start: {name}", done)
-        found = _find(name, *greys)
+    if start == "landmarks" or (start == "auto" and landmarks is not None):
+        found = _find("landmarks", images)
         if isinstance(found, str):
-            tried.append(f"{name}: {found}")
-            continue
-        started = done + 0.3 * (end - done)
-        yield Event(found.words, started, found.matches)
-        registration = yield from within(_refine(found, *greys, elastic=elastic), started, end)
-        reached = registration.correlation[1]
-        if start == "none" or reached >= _LEAST_CORRELATION:
-            return registration
-        tried.append(f"{name}: {found.words}, but the correlation is only {reached:.2f}")
-        done, end = end, (1 + end) / 2
-    raise RegistrationError(
-        f"'{moving.name}' and '{fixed.name}' could not be registered: they show no common content that "
-        f"was found ({'; '.join(tried)}).",
-        "Check that they show one field; crop the larger one to it; if the frames already lie over each "
-        "other, choose start 'none'.",
-    )
+            raise RegistrationError(f"The landmarks fit no map: {found}.", "Set them anew.")
+        return (yield from _refine(images, found, elastic=elastic))
+    if start == "auto":
+        return (yield from _best(images, elastic=elastic))
+    yield Event(f"start: {start}", 0.0)
+    found = _find(start, images)
+    if isinstance(found, str):
+        raise _unrelated(images, [f"{start}: {found}"])
+    yield Event(found.words, 0.2, found.matches)
+    registration = yield from within(_refine(images, found, elastic=elastic), 0.2, 1.0)
+    if start != "none" and registration.correlation[1] < _LEAST_CORRELATION:
+        raise _unrelated(images, [_too_little(found, registration)])
+    return registration
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """What is registered: two grey images, their names, and what the user says of them."""
+
+    fixed: NDArray[np.float32]
+    moving: NDArray[np.float32]
+    names: tuple[str, str]
+    trusted: NDArray[np.bool_]
+    landmarks: tuple[Any, Any] | None
+    scale: float | None
+
+    def at_start(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return fixed and moving for a start to compare: no details where they are not trusted."""
+        if self.trusted.all():
+            return self.fixed, self.moving
+        level = self.fixed[self.trusted].mean() if self.trusted.any() else np.float32(0)
+        return np.where(self.trusted, self.fixed, level), self.moving
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,70 +161,203 @@ class _Found:
 
     plane: NDArray[np.float64] | None
     words: str
+    name: str
     looks: tuple[Look, ...]
     matches: Matches | None = None
+    before: Registration | None = None
 
 
-def _find(start: str, fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> _Found | str:
+def _images(
+    moving: ImageLike,
+    fixed: ImageLike,
+    landmarks: tuple[Any, Any] | None,
+    exclude: NDArray[np.bool_] | None,
+) -> _Images:
+    moving, fixed = _planar(moving, "moving"), _planar(fixed, "fixed")
+    trusted = np.ones(fixed.shape, bool) if exclude is None else ~np.asarray(exclude, bool)
+    if trusted.shape != fixed.shape:
+        raise RegistrationError(
+            f"What to exclude has {trusted.shape} pixels, '{fixed.name}' {fixed.shape}.",
+            "Give a mask of the fixed image's rows and columns.",
+        )
+    scale = None
+    if fixed.pixel_size is not None and moving.pixel_size is not None:
+        scale = fixed.pixel_size[0] / moving.pixel_size[0]
+    names = moving.name, fixed.name
+    return _Images(grey(fixed), grey(moving), names, trusted, landmarks, scale)
+
+
+def _best(images: _Images, *, elastic: bool) -> Steps[Registration]:
+    """Take features where they lead to images that agree, else the best of the other starts."""
+    failed, likely = list[str](), list[tuple[float, _Found]]()
+    yield Event("start: features", 0.0)
+    found = _find("features", images)
+    if isinstance(found, str):
+        failed.append(f"features: {found}")
+    else:
+        yield Event(found.words, 0.05, found.matches)
+        refining = within(_refine(images, found, elastic=elastic), 0.1, 1.0)
+        registration = yield from _if_it_agrees(refining)
+        if registration is not None:
+            return registration
+        likely.append((_agreement(images, found, STRUCTURE), found))
+    for step, name in enumerate(_OTHERS):
+        yield Event(f"start: {name}", 0.3 + 0.05 * step)
+        other = _find(name, images)
+        if isinstance(other, str):
+            failed.append(f"{name}: {other}")
+        else:
+            likely.append((_agreement(images, other, STRUCTURE), other))
+    # "None" has found nothing: it comes last, however well the frames seem to agree.
+    likely.sort(key=lambda scored: (scored[1].name != "none", scored[0]), reverse=True)
+    scores = {found.name: score for score, found in likely}
+    for number, (_, found) in enumerate(likely):
+        begin, end = (0.5 + 0.5 * (number + side) / len(likely) for side in (0, 1))
+        yield Event(found.words, begin, found.matches)
+        registration = yield from within(_refine(images, found, elastic=elastic), begin, end)
+        if registration.correlation[1] >= _LEAST_CORRELATION:
+            return replace(registration, scores=scores)
+        failed.append(_too_little(found, registration))
+    raise _unrelated(images, failed)
+
+
+def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
+    """Go on only where the images agree after the first elastic level; else return None."""
+    score = None
+    while True:
+        try:
+            event = next(refining)
+        except StopIteration as end:
+            registration: Registration = end.value
+            score = registration.correlation[1] if score is None else score
+            return replace(registration, scores={"features": score}) if score >= _ENOUGH else None
+        if score is None and isinstance(event.new, Registration):
+            score = event.new.correlation[1]
+            if score < _ENOUGH:
+                refining.close()
+                return None
+        yield event
+
+
+def _find(start: Start, images: _Images) -> _Found | str:
     """Try a start; where it fails, say why."""
+    fixed, moving = images.at_start()
+    matches: Matches | None = None
+    looks: tuple[Look, ...] = (STRUCTURE, TEXTURE)
     if start == "features":
         matches, words = find_by_features(fixed, moving)
-        if matches is None:
-            return words
-        return _Found(matches.homography, f"start: features, {words}", (TEXTURE,), matches)
-    if start == "structure":
+        plane = None if matches is None else matches.homography
+        looks = (TEXTURE,)
+    elif start == "structure":
         plane, words = find_by_structure(fixed, moving)
-        if plane is None:
-            return words
-        return _Found(plane, f"start: structure, {words}", (STRUCTURE, TEXTURE))
-    plane = None if fixed.shape == moving.shape else resize_homography(fixed.shape, moving.shape)
-    return _Found(plane, "start: none, frame on frame", (TEXTURE,))
+    elif start == "phase":
+        plane, words = find_by_phase(fixed, moving)
+    elif start == "template":
+        plane, words = find_by_template(fixed, moving, scale=images.scale)
+        looks = (TEXTURE,)
+    elif start == "landmarks":
+        if images.landmarks is None:
+            raise RegistrationError(
+                "There are no landmarks to start from.", "Give landmarks, or choose another start."
+            )
+        plane, words = find_by_landmarks(*images.landmarks, fixed.shape, moving.shape)
+    else:
+        same = fixed.shape == moving.shape
+        plane = None if same else resize_homography(fixed.shape, moving.shape)
+        return _Found(plane, "start: none, frame on frame", start, (TEXTURE,))
+    if plane is None:
+        return words
+    return _Found(plane, f"start: {start}, {words}", start, looks, matches)
 
 
-def _refine(
-    found: _Found, fixed: NDArray[np.float32], moving: NDArray[np.float32], *, elastic: bool
-) -> Steps[Registration]:
+def _go_on(before: Registration, images: _Images) -> _Found:
+    if (before.fixed_shape, before.moving_shape) != (images.fixed.shape, images.moving.shape):
+        raise RegistrationError(
+            "The registration to go on from is of images of other sizes.",
+            "Give the images it was made with.",
+        )
+    looks = (STRUCTURE, TEXTURE) if before.level.startswith(STRUCTURE.name) else (TEXTURE,)
+    return _Found(before.homography, before.start, "", looks, None, before)
+
+
+def _agreement(images: _Images, found: _Found, look: Look) -> float:
+    """Return the correlation that a start leads to after one coarse elastic pass."""
+    views = _views(images, found, look)
+    still = np.zeros((2, *images.fixed.shape), np.float32)
+    bent = next(elastic_levels(views, still)).shift_map
+    return max(views.correlation(still), views.correlation(bent))
+
+
+def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registration]:
     """Follow a start with the elastic levels of each of its looks, as far as they raise correlation."""
-    shift_map = np.zeros((2, *fixed.shape), np.float32)
-    kept: Level | None = None
-    correlation = (0.0, 0.0)
+    kept = found.before or _started(images, found)
+    started = kept.correlation[0]
     for share, look in enumerate(found.looks):
-        target, source, inside = _on_one_grid(fixed, moving, found.plane, look)
-        started = local_correlation(target, source, inside)
-        before = started if kept is None else _correlation_at(shift_map, target, source, inside)
-        if share == 0:
-            correlation = (started, started)
-        level, after = None, before
-        passes = elastic_levels(target, source, inside, levels=look.levels, shift_map=shift_map)
-        for count, level in enumerate(passes if elastic else (), start=1):
+        views = _views(images, found, look)
+        still = np.zeros_like(kept.shift_map)
+        before = views.correlation(kept.shift_map)
+        if share == 0 and found.before is None:
+            started = before
+            kept = replace(kept, correlation=(before, before))
+        elif found.before is None:
+            started = views.correlation(still)
+        name, _, done = kept.level.partition(" ")
+        after = int(done) if found.before is not None and name == look.name else 0
+        newest = kept
+        for level in elastic_levels(views, kept.shift_map, after=after) if elastic else ():
             words = f"elastic, {look.name}, level {level.number} of {level.count}"
-            yield Event(words, (share + min(0.2 * count, 0.9)) / len(found.looks), level)
-        if level is not None:
-            after = _correlation_at(level.shift_map, target, source, inside)
+            newest = replace(
+                kept,
+                shift_map=level.shift_map,
+                blocks=level.blocks,
+                correlation=(started, views.correlation(level.shift_map)),
+                level=f"{look.name} {level.number}",
+            )
+            fraction = (share + level.number / (level.count + 1)) / len(found.looks)
+            yield Event(words, fraction, newest)
         # A little correlation is gained by fitting noise, too; the coarser look is then worth more.
-        if level is not None and after > before and (share == 0 or after >= _LEAST_CORRELATION):
-            shift_map, kept, correlation = level.shift_map, level, (started, after)
+        reached = newest.correlation[1]
+        if (
+            newest is not kept
+            and reached > before
+            and (share == 0 or reached >= _LEAST_CORRELATION)
+        ):
+            kept = newest
+    return kept
+
+
+def _started(images: _Images, found: _Found) -> Registration:
+    """Return the map of a start alone."""
+    nothing = np.zeros((0, 2))
     return Registration(
         homography=found.plane,
-        shift_map=shift_map,
-        similarity=kept.blocks.similarity if kept else np.zeros((0, 0)),
-        moving_shape=(moving.shape[0], moving.shape[1]),
-        correlation=correlation,
-        residual_px=_residual(kept) if kept else float("nan"),
+        shift_map=np.zeros((2, *images.fixed.shape), np.float32),
+        moving_shape=(images.moving.shape[0], images.moving.shape[1]),
+        correlation=(0.0, 0.0),
         start=found.words,
-        fixed_points=found.matches.fixed if found.matches else no_points(),
-        moving_points=found.matches.moving if found.matches else no_points(),
+        fixed_points=found.matches.fixed if found.matches else nothing,
+        moving_points=found.matches.moving if found.matches else nothing,
     )
 
 
-def _correlation_at(
-    shift_map: NDArray[np.float32],
-    target: NDArray[np.float32],
-    source: NDArray[np.float32],
-    inside: NDArray[np.bool_],
-) -> float:
-    warped, _ = resample(source, dense_map(None, torch.from_numpy(shift_map)))
-    return local_correlation(target, warped, inside)
+def _views(images: _Images, found: _Found, look: Look) -> Views:
+    """Return both images as the elastic part compares them: at the coarser one's resolution."""
+    target = torch.from_numpy(images.fixed)
+    scale = 1.0 if found.plane is None else scale_at_centre(found.plane, images.fixed.shape)
+    if scale < 0.95:
+        target = smooth(target, 0.5 * (1 / scale**2 - 1) ** 0.5)
+    trusted, anchors = torch.from_numpy(images.trusted), _anchors(images, found.plane)
+    return Views(target, torch.from_numpy(images.moving), found.plane, look, trusted, anchors)
+
+
+def _anchors(images: _Images, plane: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return the landmarks as points of fixed and the shifts that lead to their places, (n, 2, 2)."""
+    if images.landmarks is None:
+        return np.zeros((0, 2, 2))
+    at, landed = (np.asarray(points, np.float64).reshape(-1, 2) for points in images.landmarks)
+    if plane is not None:
+        landed = apply_homography(np.asarray(np.linalg.inv(plane), np.float64), landed)
+    return np.stack([at, landed - at], axis=1)
 
 
 def _planar(image: ImageLike, role: str) -> Micrograph:
@@ -186,27 +375,16 @@ def _planar(image: ImageLike, role: str) -> Micrograph:
     return micrograph
 
 
-def _on_one_grid(
-    fixed: NDArray[np.float32],
-    moving: NDArray[np.float32],
-    plane: NDArray[np.float64] | None,
-    look: Look,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Return both images on the fixed grid, as the look sees them, at the coarser one's resolution."""
-    import cv2
-
-    scale = 1.0 if plane is None else scale_at_centre(plane, fixed.shape)
-    if scale < 0.95:
-        sigma = 0.5 * (1 / scale**2 - 1) ** 0.5
-        blurred = cv2.GaussianBlur(fixed, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-        fixed = np.asarray(blurred, dtype=np.float32)
-    still = torch.zeros((2, *fixed.shape))
-    warped, inside = resample(moving, dense_map(plane, still))
-    target, source = look.of(fixed), look.of(warped)
-    # Outside the overlap the images are made equal, so that its edge pulls no block.
-    return target, np.where(inside, source, target), inside
+def _too_little(found: _Found, registration: Registration) -> str:
+    words = found.words.removeprefix("start: ")
+    return f"{words}, but the correlation is only {registration.correlation[1]:.2f}"
 
 
-def _residual(level: Level) -> float:
-    trusted = level.blocks.similarity >= np.median(level.blocks.similarity)
-    return float(np.median(np.linalg.norm(level.blocks.shift, axis=-1)[trusted]))
+def _unrelated(images: _Images, failed: Sequence[str]) -> RegistrationError:
+    moving, fixed = images.names
+    return RegistrationError(
+        f"'{moving}' and '{fixed}' could not be registered: they show no common content that "
+        f"was found ({'; '.join(failed)}).",
+        "Check that they show one field; crop the larger one to it; set landmarks in both; if the frames "
+        "already lie over each other, choose start 'none'.",
+    )

@@ -20,11 +20,13 @@ from ..geometry import (
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from ..pairs.pair import Pair
 from .archive import reading, write_arrays
+from .correlation import BlockShifts, no_blocks
 from .displacement import jacobian, unshift
 from .export import export_map
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,27 +49,30 @@ class Registration:
         (x, y, 1) px of fixed -> (x, y, 1) px of moving; None when no plane map was used.
     shift_map : (2, H, W) float32
         The elastic part (dy, dx), px of fixed: fixed p maps to homography(p + shift).
-    similarity : (ny, nx) float64
-        Pearson correlation of the last level's blocks.
     moving_shape : (int, int)
         Rows and columns of the moving image.
     correlation : (float, float)
         Mean local correlation after the start and after the elastic part, -1 to 1.
-    residual_px : float
-        Median shift that the last level still found, px of fixed; NaN without an elastic part.
     start : str
         Which start won, and what it found, in words.
+    blocks : BlockShifts
+        What the last level's blocks said: their centres, similarity, and the shift left.
+    scores : mapping of str to float
+        The correlation each start that was tried led to after a coarse elastic pass.
+    level : str
+        The last elastic level passed, such as "texture 2"; empty without an elastic part.
     fixed_points, moving_points : (n, 2) float64
         The start's inlier matches, (row, col) in each image.
     """
 
     homography: NDArray[np.float64] | None
     shift_map: NDArray[np.float32]
-    similarity: NDArray[np.float64]
     moving_shape: tuple[int, int]
     correlation: tuple[float, float]
-    residual_px: float
     start: str
+    blocks: BlockShifts = field(default_factory=no_blocks)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    level: str = ""
     fixed_points: NDArray[np.float64] = field(default_factory=no_points)
     moving_points: NDArray[np.float64] = field(default_factory=no_points)
 
@@ -75,6 +80,22 @@ class Registration:
     def fixed_shape(self) -> tuple[int, int]:
         """Rows and columns of the fixed image."""
         return self.shift_map.shape[1], self.shift_map.shape[2]
+
+    @property
+    def similarity(self) -> NDArray[np.float64]:
+        """Pearson correlation of the last level's blocks, (ny, nx)."""
+        return self.blocks.similarity
+
+    @property
+    def residual_px(self) -> float:
+        """Median shift that the more similar half of the last level's blocks still found, px of fixed.
+
+        NaN without an elastic part.
+        """
+        if not self.similarity.size:
+            return float("nan")
+        trusted = self.similarity >= np.median(self.similarity)
+        return float(np.median(np.linalg.norm(self.blocks.shift, axis=-1)[trusted]))
 
     @property
     def largest_shift_px(self) -> float:
@@ -255,11 +276,16 @@ class Registration:
             path,
             homography=np.zeros((0, 0)) if self.homography is None else self.homography,
             shift_map=self.shift_map,
+            block_rows=self.blocks.rows,
+            block_cols=self.blocks.cols,
+            block_shift=self.blocks.shift,
             similarity=self.similarity,
             moving_shape=self.moving_shape,
             correlation=self.correlation,
-            residual_px=self.residual_px,
             start=self.start,
+            tried=np.array(list(self.scores), dtype=str),
+            scores=np.array(list(self.scores.values()), dtype=float),
+            level=self.level,
             fixed_points=self.fixed_points,
             moving_points=self.moving_points,
         )
@@ -279,11 +305,17 @@ class Registration:
             return cls(
                 homography=plane if plane.size else None,
                 shift_map=file["shift_map"],
-                similarity=file["similarity"],
+                blocks=BlockShifts(
+                    file["block_rows"],
+                    file["block_cols"],
+                    file["block_shift"],
+                    file["similarity"],
+                ),
                 moving_shape=tuple(file["moving_shape"].tolist()),
                 correlation=tuple(file["correlation"].tolist()),
-                residual_px=float(file["residual_px"]),
                 start=str(file["start"]),
+                scores=dict(zip(file["tried"].tolist(), file["scores"].tolist(), strict=True)),
+                level=str(file["level"]),
                 fixed_points=file["fixed_points"],
                 moving_points=file["moving_points"],
             )

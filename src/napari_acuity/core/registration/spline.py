@@ -1,76 +1,93 @@
-"""A smooth displacement field through the shifts of many blocks, some of them wrong.
+"""A smooth displacement field through what many small cells of an image say, some of them wrongly.
 
-Uniform cubic B-splines on a K x K grid, fitted by robust weighted least squares; K is chosen by
-cross-validation, so that the field is as fine as the blocks can tell and no finer.
+The field is a cubic B-spline that is penalised for bending; how much, cross-validation says: the field
+is as fine as the cells can tell and no finer. The penalty is taken along rows and columns alone, so that
+in the Demmler-Reinsch basis (functions ordered by how much they bend; Demmler and Reinsch 1975,
+doi:10.1007/BF01437406) it is diagonal, and few steps of conjugate gradients solve for a field.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from scipy import linalg
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Array = NDArray[np.float64]
 
-__all__ = ["fit_field"]
+__all__ = ["Splines", "basis", "choose_stiffness", "fit", "fit_vectors", "splines_over"]
 
-_RESOLUTIONS = (4, 5, 6, 7, 9, 11, 14, 18)
-_BENDING = 1e-3
-_FOLDS = 4
-# The finest grids cost the most; they are tried only while finer ones gain.
-_PATIENCE = 2
+_FINEST_KNOT_PX, _MOST_KNOTS = 20.0, 40
+# Which derivatives are penalised, and how much. Fourth ones leave long waves alone and follow them into
+# empty parts of an image; with some of the second ones the field does not fly off there.
+_LONG_WAVES = ((4, 1.0), (2, 0.1))
+_PLAIN = ((2, 1.0),)
+_STIFFNESS = tuple(10.0**n for n in np.arange(-9.0, 2.1, 0.5))
+_FOLDS, _ROBUST_ROUNDS = 3, 4
+_MOST_STEPS = 100
 
 
-def fit_field(
-    rows: Array, cols: Array, values: Array, similarity: Array, shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Fit a smooth field to vectors at block centres and evaluate it at every pixel.
+@dataclass(frozen=True, eq=False)
+class Splines:
+    """Smooth functions over an image, ordered by how much they bend.
 
     Parameters
     ----------
-    rows, cols : (ny,), (nx,)
-        Block centres in px.
-    values : (ny, nx, 2)
-        (dy, dx) at the centres, in px.
-    similarity : (ny, nx)
-        Trust in each, 0 to 1; the weight grows with its square above 0.15.
-    shape : (int, int)
-        Height and width of the field in px.
-
-    Returns
-    -------
-    (2, H, W) float32
+    cell_rows, cell_cols : (ny, ky), (nx, kx) float64
+        Their values at the centres of the cells.
+    rows, cols : (H, ky), (W, kx) float32
+        Their values at the pixels.
+    bending : (ky, kx) float64
+        What each product of a row's and a column's function costs.
     """
-    trust = np.clip(similarity - 0.15, 0, None) ** 2 + 1e-6
-    limit = 1.2 * min(len(rows), len(cols)) + 3
-    candidates = [k for k in _RESOLUTIONS if k <= limit] or [_RESOLUTIONS[0]]
-    folds = np.random.default_rng(0).integers(0, _FOLDS, similarity.shape)
-    best_error, best_k, best_weight, idle = np.inf, candidates[0], trust, 0
-    for k in candidates:
-        by, bx = basis(rows, shape[0], k), basis(cols, shape[1], k)
-        weight = _robust_weight(by, bx, values, trust)
-        error = _cross_validate(by, bx, values, weight, folds)
-        # A finer grid must earn its place: noise alone lowers the error a little.
-        if error < 0.985 * best_error:
-            best_error, best_k, best_weight, idle = error, k, weight, 0
-        elif (idle := idle + 1) == _PATIENCE:
-            break
-    by, bx = basis(rows, shape[0], best_k), basis(cols, shape[1], best_k)
-    coefficients = _solve(by, bx, values, best_weight)
-    fine_y = basis(np.arange(shape[0]), shape[0], best_k).astype(np.float32)
-    fine_x = basis(np.arange(shape[1]), shape[1], best_k).astype(np.float32)
-    return np.stack(
-        [fine_y @ c.astype(np.float32) @ fine_x.T for c in np.moveaxis(coefficients, -1, 0)]
+
+    cell_rows: Tensor
+    cell_cols: Tensor
+    rows: Tensor
+    cols: Tensor
+    bending: Tensor
+
+    def at_cells(self, coefficients: Tensor) -> Tensor:
+        """Evaluate (..., ky, kx) coefficients at the cells -> (..., ny, nx)."""
+        return self.cell_rows @ coefficients @ self.cell_cols.mT
+
+    def from_cells(self, values: Tensor) -> Tensor:
+        """Sum (..., ny, nx) values over the cells, weighted by each function -> (..., ky, kx)."""
+        return self.cell_rows.mT @ values @ self.cell_cols
+
+    def at_pixels(self, coefficients: Tensor) -> Tensor:
+        """Evaluate (..., ky, kx) coefficients at the pixels -> (..., H, W) float32."""
+        return self.rows @ coefficients.float() @ self.cols.mT
+
+
+def splines_over(
+    rows: Array,
+    cols: Array,
+    shape: tuple[int, int],
+    *,
+    penalties: tuple[tuple[int, float], ...] = _LONG_WAVES,
+    device: str = "cpu",
+) -> Splines:
+    """Return splines over an image of a shape, for cells centred at rows and cols (px)."""
+    parts = [
+        _bending_basis(at, length, penalties)
+        for at, length in zip((rows, cols), shape, strict=True)
+    ]
+    (cell_y, pixel_y, bend_y), (cell_x, pixel_x, bend_x) = (
+        [torch.from_numpy(array).to(device) for array in part] for part in parts
     )
+    return Splines(cell_y, cell_x, pixel_y.float(), pixel_x.float(), bend_y[:, None] + bend_x[None])
 
 
 def basis(positions: NDArray, length: int, k: int) -> Array:
     """Return the (n, k) values of k uniform cubic B-splines that span 0..length - 1."""
-    t = np.asarray(positions, dtype=np.float64) / (length - 1) * (k - 3)
+    t = np.asarray(positions, dtype=np.float64) / max(length - 1, 1) * (k - 3)
     first = np.clip(np.floor(t).astype(int), 0, k - 4)
     u = t - first
     pieces = ((1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3)
@@ -80,44 +97,163 @@ def basis(positions: NDArray, length: int, k: int) -> Array:
     return matrix
 
 
-def _solve(by: Array, bx: Array, values: Array, weight: Array) -> Array:
-    """Solve for (k, k, 2) coefficients: weighted least squares with a little bending energy."""
-    k = by.shape[1]
-    normal = np.einsum("yi,yj,yx,xk,xl->ikjl", by, by, weight, bx, bx, optimize=True).reshape(
-        k * k, k * k
-    )
-    right = np.einsum("yi,yx,xk,yxc->ikc", by, weight, bx, values, optimize=True).reshape(k * k, 2)
-    second = np.diff(np.eye(k), 2, axis=0)
-    bend = second.T @ second
-    bending = np.kron(bend, np.eye(k)) + np.kron(np.eye(k), bend)
-    scale = normal.trace() / len(normal)
-    system = normal + _BENDING * scale * bending + 1e-9 * np.eye(len(normal))
-    solution = linalg.solve(system, right, assume_a="pos", overwrite_a=True, check_finite=False)
-    return np.asarray(solution).reshape(k, k, 2)
+def _bending_basis(
+    centres: Array, length: int, penalties: tuple[tuple[int, float], ...]
+) -> tuple[Array, Array, Array]:
+    """Return values at the centres, at the pixels, and the bending of each function of one axis."""
+    knots = int(np.clip(length / _FINEST_KNOT_PX + 3, 4, max(4, min(_MOST_KNOTS, len(centres)))))
+    step_px, frame_px = length / (knots - 3), length / 9
+    penalty = np.zeros((knots, knots))
+    for order, weight in penalties:
+        if order < knots:
+            slopes = np.diff(np.eye(knots), order, axis=0) * (frame_px / step_px) ** order
+            penalty += weight * step_px * slopes.T @ slopes
+    at_cells = basis(centres, length, knots)
+    mass = at_cells.T @ at_cells * (length / len(centres))
+    bending, change = linalg.eigh(penalty, mass + 1e-6 * mass.trace() / knots * np.eye(knots))
+    at_pixels = basis(np.arange(length), length, knots)
+    return at_cells @ change, at_pixels @ change, np.clip(bending, 0, None)
 
 
-def _evaluate(by: Array, bx: Array, coefficients: Array) -> Array:
-    return np.einsum("yi,xk,ikc->yxc", by, bx, coefficients, optimize=True)
+def fit(
+    splines: Splines,
+    information: Tensor,
+    pull: Tensor,
+    stiffness: float,
+    *,
+    start: Tensor | None = None,
+    tolerance: float = 1e-4,
+) -> Tensor:
+    """Find the field d that minimises the sum over cells of d.A d - 2 b.d, plus its bending.
+
+    Parameters
+    ----------
+    splines : Splines
+    information : (..., 3, ny, nx) float64 tensor
+        A of each cell: yy, xx and yx, in 1/px^2; the inverse of the variance of what the cell says.
+    pull : (..., 2, ny, nx) float64 tensor
+        b of each cell: A times the displacement it speaks for, 1/px.
+    stiffness : float
+        What bending costs, against the mean information of a pixel.
+    start : (..., 2, ky, kx) tensor, optional
+        Coefficients near the solution.
+    tolerance : float
+        Where the conjugate gradients end, relative.
+
+    Returns
+    -------
+    (..., 2, ky, kx) float64 tensor
+        Coefficients.
+    """
+    cells = information.shape[-2] * information.shape[-1]
+    area = len(splines.rows) * len(splines.cols) / cells
+    mean = information[..., :2, :, :].mean((-3, -2, -1), keepdim=True) / area + 1e-30
+    cost = mean * stiffness * splines.bending
+    preconditioner = 1 / (cost + mean)
+
+    def apply(coefficients: Tensor) -> Tensor:
+        pulled = times(information, splines.at_cells(coefficients))
+        return splines.from_cells(pulled) + cost * coefficients
+
+    right = splines.from_cells(pull)
+    solution = torch.zeros_like(right) if start is None else start.clone()
+    residual = right - apply(solution) if start is not None else right.clone()
+    ahead = preconditioner * residual
+    direction, energy = ahead.clone(), _inner(residual, ahead)
+    enough = tolerance**2 * _inner(right, preconditioner * right)
+    for _ in range(_MOST_STEPS):
+        if bool((energy <= enough).all()):
+            break
+        image = apply(direction)
+        step = energy / (_inner(direction, image) + 1e-300)
+        solution += step * direction
+        residual -= step * image
+        ahead = preconditioner * residual
+        energy, before = _inner(residual, ahead), energy
+        direction = ahead + energy / (before + 1e-300) * direction
+    return solution
 
 
-def _robust_weight(by: Array, bx: Array, values: Array, trust: Array) -> Array:
-    """Lower the weight of vectors far from the fit (Geman-McClure), in two rounds."""
-    weight = trust
-    for _ in range(2):
-        residual = np.linalg.norm(
-            _evaluate(by, bx, _solve(by, bx, values, weight)) - values, axis=-1
-        )
-        core = np.minimum(residual, np.quantile(residual, 0.8))
-        spread = np.sqrt((core**2 * trust).sum() / trust.sum()) + 0.02
-        weight = trust / (1 + (residual / (2.5 * spread)) ** 2) ** 2
-    return weight
+def choose_stiffness(splines: Splines, information: Tensor, pull: Tensor) -> float:
+    """Choose by cross-validation what bending costs; the arguments are those of `fit`."""
+    cells = information.shape[-2:]
+    fold = torch.from_numpy(np.random.default_rng(0).integers(0, _FOLDS, cells))
+    seen = torch.stack([fold != n for n in range(_FOLDS)]).to(information)[:, None]
+    errors: dict[int, float] = {}
+    start: Tensor | None = None
+
+    def error(index: int) -> float:
+        nonlocal start
+        if index not in errors:
+            start = fit(
+                splines, information * seen, pull * seen, _STIFFNESS[index],
+                start=start, tolerance=1e-3,
+            )  # fmt: skip
+            field = splines.at_cells(start)
+            said = (field * (times(information, field) - 2 * pull)).sum(1, keepdim=True)
+            errors[index] = float((said * (1 - seen)).sum())
+        return errors[index]
+
+    best = len(_STIFFNESS) // 2
+    for step in (1, -1):
+        while 0 <= best + step < len(_STIFFNESS) and error(best + step) < error(best):
+            best += step
+    return _STIFFNESS[best]
 
 
-def _cross_validate(by: Array, bx: Array, values: Array, weight: Array, folds: NDArray) -> float:
-    """Return the mean squared error at blocks that the fit did not see."""
-    total = 0.0
-    for fold in range(_FOLDS):
-        unseen = folds == fold
-        field = _evaluate(by, bx, _solve(by, bx, values, weight * ~unseen))
-        total += float((weight * unseen * ((field - values) ** 2).sum(-1)).sum())
-    return total / float(weight.sum())
+def fit_vectors(
+    rows: Array,
+    cols: Array,
+    values: Array,
+    trust: Array,
+    firm: NDArray[np.bool_],
+    shape: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Fit a smooth field to vectors at block centres, some of them wrong, and evaluate it at pixels.
+
+    Parameters
+    ----------
+    rows, cols : (ny,), (nx,)
+        Block centres in px.
+    values : (ny, nx, 2)
+        (dy, dx) at the centres, in px.
+    trust : (ny, nx)
+        Weight of each, 0 or more.
+    firm : (ny, nx) bool
+        Vectors that are right for certain; each counts as ten of the most trusted.
+    shape : (int, int)
+        Height and width of the field in px.
+
+    Returns
+    -------
+    (2, H, W) float32
+    """
+    splines = splines_over(rows, cols, shape, penalties=_PLAIN)
+    vectors = torch.from_numpy(np.moveaxis(values, -1, 0).astype(np.float64))
+    prior = torch.from_numpy(trust + 1e-6)
+    prior, certain = prior / prior.max(), torch.from_numpy(firm)
+    field = torch.zeros_like(vectors)
+    for _ in range(_ROBUST_ROUNDS):
+        residual = (field - vectors).norm(dim=0)
+        # Vectors far from the fit lose their weight (Geman-McClure).
+        core = residual.clamp_max(residual.quantile(0.8))
+        spread = (core**2 * prior).sum().div(prior.sum()).sqrt() + 0.02
+        weight = prior / (1 + (residual / (2.5 * spread)) ** 2) ** 2
+        weight = torch.where(certain, torch.full_like(weight, 10.0), weight)
+        information = torch.stack([weight, weight, torch.zeros_like(weight)])
+        pull = times(information, vectors)
+        stiffness = choose_stiffness(splines, information, pull)
+        coefficients = fit(splines, information, pull, stiffness)
+        field = splines.at_cells(coefficients)
+    return splines.at_pixels(coefficients).numpy()
+
+
+def times(information: Tensor, vectors: Tensor) -> Tensor:
+    """Multiply (..., 3, ny, nx) symmetric matrices (yy, xx, yx) with (..., 2, ny, nx) vectors."""
+    yy, xx, yx = information.unbind(-3)
+    y, x = vectors.unbind(-3)
+    return torch.stack([yy * y + yx * x, yx * y + xx * x], dim=-3)
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((-3, -2, -1), keepdim=True)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 
 from ..geometry import scale_at_centre
-from .elastic import local_normalise
+from .looks import normalised
 from .plane import flip, implausible, shrunk
 from .polish import polish
 
@@ -74,7 +74,7 @@ def find_by_phase(
 
 
 def _seen(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    return local_normalise(image, sigma_px=_LOCAL_PX)
+    return normalised(image, sigma_px=_LOCAL_PX)
 
 
 def _placements(

@@ -11,7 +11,7 @@ import torch
 
 from ..geometry import dense_map, resample, resize_homography
 from .correlation import BlockShifts, block_shifts
-from .elastic import STRUCTURE
+from .looks import STRUCTURE
 from .plane import implausible, shrunk
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def find_by_structure(
     (small_f, to_small_f), (small_m, to_small_m) = (
         shrunk(image, _STRUCTURE_SIDE) for image in (fixed, moving)
     )
-    target = STRUCTURE.of(small_f)
+    target = _seen(small_f)
     agreement = _agree_on_structure(target, small_m)
     # What blocks agree on where there is nothing to find: the same image, turned over.
     chance = _agree_on_structure(target, np.ascontiguousarray(small_m[::-1, ::-1]))
@@ -112,7 +112,11 @@ def _structure_shifts(
     warped, inside = resample(moving, dense_map(plane, torch.zeros((2, *target.shape))))
     shared, source = (
         torch.from_numpy(np.where(inside, structure, np.float32(0)))
-        for structure in (target, STRUCTURE.of(warped))
+        for structure in (target, _seen(warped))
     )
     side = min(block, min(target.shape) // 2)
     return block_shifts(shared, source, block=side, max_shift=max_shift)
+
+
+def _seen(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return STRUCTURE.of(torch.from_numpy(image)).numpy()

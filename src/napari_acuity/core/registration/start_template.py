@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .elastic import local_normalise
+from .looks import normalised
 from .plane import implausible, shrunk
 from .polish import polish
 
@@ -116,9 +116,7 @@ def _search(
         small_f, to_small_f = shrunk(field, max(field.shape) * factor)
         if min(small_p.shape) < _LEAST_SIDE or min(small_f.shape) < _LEAST_SIDE:
             continue
-        seen_p, seen_f = (
-            local_normalise(image, sigma_px=_LOCAL_PX) for image in (small_p, small_f)
-        )
+        seen_p, seen_f = (normalised(image, sigma_px=_LOCAL_PX) for image in (small_p, small_f))
         for degrees in _DEGREES:
             template, cut = _cut(seen_p, degrees, seen_f.shape)
             if template.std() < 0.1:

@@ -1,0 +1,191 @@
+"""The dense last level: a field fitted to every pixel at once.
+
+Blocks say where their content went; here every pixel says how the grey along its gradient would have to
+move (Lucas and Kanade 1981), and one spline answers all of them. Both images are first weighted, spatial
+frequency by spatial frequency, by how far they agree there (Hannan and Thomson 1973,
+doi:10.1093/biomet/60.1.97 (maximum likelihood)): blur, noise and compression hide the fine ones of a
+modest capture, and hidden ones only disturb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.fft import next_fast_len
+from torch.nn import functional
+
+from .looks import smooth
+from .spline import choose_stiffness, fit, splines_over, times
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from .views import Views
+
+__all__ = ["dense_level"]
+
+_PASSES = 3
+_CELL_PX, _MOST_CELLS = 8, 160
+_LOCAL_PX = 12.0
+_RINGS = 64
+_PAD_PX = 8
+
+
+def dense_level(views: Views, shift_map: Tensor) -> Tensor:
+    """Refine a shift map that is right to about two pixels.
+
+    Parameters
+    ----------
+    views : Views
+    shift_map : (2, H, W) float32 tensor
+        (dy, dx) in px of the fixed image.
+
+    Returns
+    -------
+    (2, H, W) float32 tensor
+    """
+    height, width = views.target.shape
+    cell = max(_CELL_PX, -(-max(height, width) // _MOST_CELLS))
+    cells = _Cells(cell, height // cell, width // cell)
+    splines = splines_over(*cells.centres(), (height, width), device=str(shift_map.device))
+    spectrum = _Spectrum.of(views.target)
+    coefficients, stiffness = None, None
+    for _ in range(_PASSES):
+        _, source, valid = views.through(shift_map)
+        information, pull = _what_cells_say(*spectrum.matched(source, valid), valid, cells)
+        pull = pull + times(information, cells.mean(shift_map).double())
+        _hold(views, cells, information, pull)
+        stiffness = stiffness or choose_stiffness(splines, information, pull)
+        coefficients = fit(splines, information, pull, stiffness, start=coefficients)
+        shift_map = splines.at_pixels(coefficients)
+    return shift_map
+
+
+def _hold(views: Views, cells: _Cells, information: Tensor, pull: Tensor) -> None:
+    """Let each anchor speak for its cell, as loud as a hundred others."""
+    row, col, shift = views.anchored(*cells.centres())
+    loud = 100 * float(information[:2].mean())
+    information[:2, row, col], information[2, row, col] = loud, 0.0
+    pull[:, row, col] = loud * torch.from_numpy(shift.T).to(pull)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Square cells that tile an image from its top left; what is left over at its ends is left out."""
+
+    side_px: int
+    rows: int
+    cols: int
+
+    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the rows and columns of the cells' centres, px."""
+        side = float(self.side_px)
+        rows, cols = (
+            np.arange(n, dtype=np.float64) * side + (side - 1) / 2 for n in (self.rows, self.cols)
+        )
+        return rows, cols
+
+    def mean(self, planes: Tensor) -> Tensor:
+        """Average (C, H, W) in every cell -> (C, rows, cols)."""
+        return functional.avg_pool2d(planes[None], self.side_px)[0][:, : self.rows, : self.cols]
+
+
+def _what_cells_say(
+    here: Tensor, there: Tensor, valid: Tensor, cells: _Cells
+) -> tuple[Tensor, Tensor]:
+    """Return each cell's information (3, ny, nx) and pull (2, ny, nx) on the rest of the shift."""
+    products = torch.stack([here, there, here * there, here * here])
+    mean_h, mean_t, both, square = smooth(products, _LOCAL_PX)
+    variance = square - mean_h**2
+    gain = ((both - mean_h * mean_t) / (variance + 1e-3 * square.mean())).clamp(0, 2)
+    misfit = there - mean_t - gain * (here - mean_h)
+    noise = smooth(misfit**2, _LOCAL_PX)
+    noise = noise + 0.03 * noise.mean() + 1e-12
+    weight = _eroded(valid) / noise
+    dy, dx = (gain * slope for slope in torch.gradient(here))
+    terms = torch.stack([dy * dy, dx * dx, dy * dx, -dy * misfit, -dx * misfit]) * weight
+    said = (cells.mean(terms) * cells.side_px**2).double()
+    return said[:3], said[3:]
+
+
+def _eroded(valid: Tensor) -> Tensor:
+    """Return where (H, W) is True at least 4 px around, and the frame's border is not near."""
+    outside = 1 - valid[None].float()
+    outside = functional.max_pool2d(outside, (9, 1), stride=1, padding=(4, 0))
+    result = functional.max_pool2d(outside, (1, 9), stride=1, padding=(0, 4))[0] == 0
+    result[:3], result[-3:], result[:, :3], result[:, -3:] = False, False, False, False
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Spectrum:
+    """A look at the fixed image, and its spectrum.
+
+    Parameters
+    ----------
+    image : (H, W) tensor
+    size : (int, int)
+        What it is padded to before it is transformed.
+    transform : (h, w // 2 + 1) complex tensor
+    ring : (h, w // 2 + 1) tensor
+        How far out each coefficient lies, in rings of spatial frequency.
+    """
+
+    image: Tensor
+    size: tuple[int, int]
+    transform: Tensor
+    ring: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor) -> _Spectrum:
+        height, width = (next_fast_len(n + 2 * _PAD_PX, real=True) for n in image.shape)
+        fy = torch.fft.fftfreq(height, device=image.device)
+        fx = torch.fft.rfftfreq(width, device=image.device)
+        ring = (torch.hypot(fy[:, None], fx) * 2 * _RINGS).clamp_max(_RINGS - 1.001)
+        size = (height, width)
+        return cls(image, size, _transform(image, size), ring)
+
+    def matched(self, other: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Filter the image and another (H, W) so that each frequency counts as it deserves.
+
+        The image is brought to the other's blur; what the other then holds beside it is noise of one
+        power at all frequencies.
+        """
+        window = (2 * smooth(valid.float(), 16.0) - 1).clamp_min(0)
+        a, b = (_transform(image * window, self.size) for image in (self.image, other))
+        power_a, power_b, shared = (
+            self._in_rings(power) for power in (a.abs() ** 2, b.abs() ** 2, (a.conj() * b).real)
+        )
+        shared = shared.clamp_min(0)
+        agreement = (shared**2 / (power_a * power_b + 1e-30)).clamp_max(0.995)
+        noise = power_b * (1 - agreement) + 1e-3 * power_b.max()
+        whiten = (power_b.max() / noise).sqrt()
+        blur = shared / (power_a + 1e-30)
+        return (
+            self._filtered(self.transform, whiten * blur),
+            self._filtered(_transform(other, self.size), whiten),
+        )
+
+    def _in_rings(self, power: Tensor) -> Tensor:
+        """Average over each ring -> (_RINGS,)."""
+        ring = self.ring.long().flatten()
+        total = torch.zeros(_RINGS, device=power.device).index_add_(0, ring, power.flatten())
+        return total / torch.bincount(ring, minlength=_RINGS).clamp_min(1)
+
+    def _filtered(self, transform: Tensor, weights: Tensor) -> Tensor:
+        at = (self.ring - 0.5).clamp_min(0)
+        low = at.long()
+        weight = torch.lerp(weights[low], weights[(low + 1).clamp_max(_RINGS - 1)], at - low)
+        height, width = self.image.shape
+        image = torch.fft.irfft2(transform * weight, self.size)
+        return image[_PAD_PX : _PAD_PX + height, _PAD_PX : _PAD_PX + width]
+
+
+def _transform(image: Tensor, size: tuple[int, int]) -> Tensor:
+    below, right = (n - length - _PAD_PX for n, length in zip(size, image.shape, strict=True))
+    padding = (_PAD_PX, right, _PAD_PX, below)
+    return torch.fft.rfft2(functional.pad(image[None], padding, mode="replicate")[0])

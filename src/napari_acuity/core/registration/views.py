@@ -1,0 +1,72 @@
+"""Two images as the elastic part compares them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..geometry import dense_map, sample
+from .looks import Look, local_correlation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = ["Views"]
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Two grey images, the start between them, and what of them is compared.
+
+    Parameters
+    ----------
+    fixed, moving : (H, W), (h, w) float32 tensors
+        Grey images; `fixed` no sharper than `moving`.
+    plane : (3, 3) array or None
+        The start: (x, y, 1) px of fixed -> (x, y, 1) px of moving.
+    look : Look
+    trusted : (H, W) bool tensor
+        Where the fixed image may be compared.
+    anchors : (n, 2, 2) float64 array
+        Points (row, col) of fixed and the shifts (dy, dx) that hold there whatever the images say, px.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    plane: NDArray[np.float64] | None
+    look: Look
+    trusted: Tensor
+    anchors: NDArray[np.float64]
+
+    @cached_property
+    def target(self) -> Tensor:
+        """What the look sees of the fixed image."""
+        return self.look.of(self.fixed)
+
+    def anchored(
+        self, rows: NDArray[np.float64], cols: NDArray[np.float64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Return which of the cells centred at rows and cols hold an anchor, and its shift (n, 2)."""
+        at, shift = self.anchors[:, 0], self.anchors[:, 1]
+        row, col = (
+            np.abs(centres - at[:, axis, None]).argmin(1)
+            for axis, centres in enumerate((rows, cols))
+        )
+        return row, col, shift
+
+    def through(self, shift_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the look sees of both images through a shift map, and where both are (H, W)."""
+        mapping = dense_map(self.plane, shift_map, dtype=torch.float32)
+        source, inside = sample(self.moving, mapping)
+        valid = inside & self.trusted
+        # Elsewhere the images are made equal, so that no edge pulls a block.
+        return self.target, torch.where(valid, self.look.of(source), self.target), valid
+
+    def correlation(self, shift_map: NDArray[np.float32]) -> float:
+        """Return the mean local correlation of the images through a shift map."""
+        return local_correlation(*self.through(torch.from_numpy(shift_map).to(self.fixed)))
