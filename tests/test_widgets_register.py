@@ -242,8 +242,8 @@ def test_the_button_says_why_it_cannot_be_pressed(
     qtbot.addWidget(panel)
     assert not panel.job.button.isEnabled()
     assert "Open two images" in panel.job.button.toolTip()
-    assert not panel.save.isEnabled()
-    assert "Register two images first" in panel.save.toolTip()
+    assert not panel.maps.save.isEnabled()
+    assert "Register two images first" in panel.maps.save.toolTip()
 
     plane = viewer.add_image(np.zeros((64, 64)), name="plane")
     viewer.add_image(np.zeros((3, 64, 64)), name="stack")
@@ -268,10 +268,10 @@ def test_make_pair_adds_to_a_folder(
 ) -> None:
     folder = tmp_path / "pairs"
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
-    registered.pair_scale.setCurrentText("x2")
+    registered.maps.pair_scale.setCurrentText("x2")
 
     for _ in range(2):
-        click(qtbot, registered.pair)
+        click(qtbot, registered.maps.pair)
         wait(qtbot, registered)
 
     pairs = PairSet.open(folder)
@@ -293,10 +293,10 @@ def test_a_saved_map_is_loaded_and_applied(
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
     first = viewer.layers["phone | registered"].data
 
-    click(qtbot, registered.save)
+    click(qtbot, registered.maps.save)
     wait(qtbot, registered)
     assert isinstance(Registration.load(path), Registration)
-    click(qtbot, registered.load)
+    click(qtbot, registered.maps.load)
     wait(qtbot, registered)
 
     np.testing.assert_array_equal(viewer.layers["phone | registered [1]"].data, first)
@@ -307,8 +307,8 @@ def test_apply_to_another_channel(viewer: Any, registered: RegisterPanel, qtbot:
     other = viewer.add_image(np.full((SIDE, SIDE), 700, np.uint16), name="DAPI", colormap="blue")
     viewer.add_image(np.zeros((9, 9)), name="too small")
 
-    registered.apply.menu().aboutToShow.emit()
-    offered = {action.text(): action for action in registered.apply.menu().actions()}
+    registered.maps.apply.menu().aboutToShow.emit()
+    offered = {action.text(): action for action in registered.maps.apply.menu().actions()}
     assert "too small" not in offered
     offered["DAPI"].trigger()
     wait(qtbot, registered)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EvidenceButton", "magnitude_layer", "matches_layer", "residuals", "similarity_layer"]
 
-# Side of the last level's blocks, px of fixed.
-_BLOCK_PX = 50
 _TIPS = {
     "Similarity": "Pearson correlation of each block of the last elastic level, 0 to 1.",
     "Shift magnitude": "Length of the elastic shift at each pixel, px of the fixed image.",
@@ -86,19 +84,19 @@ class EvidenceButton(QPushButton):
 
 def similarity_layer(kept: Kept) -> Image:
     """Return the similarity of the last level's blocks, each pixel centred on its block."""
-    similarity = kept.registration.similarity
-    spacing, centre = zip(
-        *map(_placing, kept.registration.fixed_shape, similarity.shape), strict=True
+    blocks, shape = kept.registration.blocks, kept.registration.fixed_shape
+    side = np.array(
+        [_spacing(x, n) for x, n in zip((blocks.rows, blocks.cols), shape, strict=True)]
     )
-    side = np.array(spacing)
+    centre = np.array([blocks.rows[0], blocks.cols[0]])
     return result_layer(
         kept.moving,
-        similarity.astype(np.float32),
+        blocks.similarity.astype(np.float32),
         what="similarity",
         recipe=kept.evidence,
         grid=kept.fixed,
         finer=(1 / side[0], 1 / side[1]),
-        offset_px=tuple(np.array(centre) - (side - 1) / 2),
+        offset_px=tuple(centre - (side - 1) / 2),
         colormap="viridis",
         contrast_limits=(0.0, 1.0),
         opacity=0.6,
@@ -144,11 +142,9 @@ def residuals(registration: Registration) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(away, axis=1) * registration.scale)
 
 
-def _placing(length_px: int, count: int) -> tuple[float, float]:
-    """Return the distance of evenly spread blocks and the centre of the first, px of fixed."""
-    block = min(_BLOCK_PX, length_px)
-    distance = (length_px - block) / (count - 1) if count > 1 else float(length_px)
-    return distance, (block - 1) / 2
+def _spacing(centres: NDArray[np.float64], length_px: int) -> float:
+    """Return the distance of neighbouring blocks, px of fixed; they are spread evenly."""
+    return float(np.ptp(centres)) / (len(centres) - 1) if len(centres) > 1 else float(length_px)
 
 
 def _lacks(name: str, registration: Registration) -> str | None:

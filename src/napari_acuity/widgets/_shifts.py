@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
-__all__ = ["auto_gain", "sample_shifts", "shift_layer", "update_shifts"]
+    from ..core.registration.registration import Registration
 
-# napari takes 0.4 s to draw 16,000 arrows without a GPU, and again for each change of gain.
-_MOST_ARROWS = 900
+__all__ = ["COLOURS", "auto_gain", "colour_by", "sample_shifts", "shift_layer", "update_shifts"]
+
+# More take long to draw without a GPU, and again for each change of gain.
+_MOST_ARROWS = 600
 _LARGEST_GAIN = 50
+
+COLOURS = ("magnitude", "similarity", "dy", "dx")
+"""The features an arrow can be coloured by."""
 
 
 def sample_shifts(
     shift_map: NDArray[np.float32], *, most: int = _MOST_ARROWS
-) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]], float]:
+) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]], float]:
     """Sample a shift map on a square grid, for arrows.
 
     Parameters
@@ -59,20 +64,20 @@ def auto_gain(shift_map: NDArray[np.float32]) -> int:
 
 
 def shift_layer(
-    grid: Layer, shift_map: NDArray[np.float32], *, name: str, gain: float, metadata: dict[str, Any]
+    grid: Layer, registration: Registration, *, name: str, gain: float, metadata: dict[str, Any]
 ) -> Vectors:
     """Return the arrows of a shift map on the grid of the fixed image, coloured by their length.
 
     An arrow runs from a pixel of the fixed image to where the start's map finds its content.
     """
-    vectors, features, spacing = sample_shifts(shift_map)
+    vectors, features, spacing = _arrows(registration)
     return Vectors(
         vectors,
         name=name,
         features=features,
         edge_color="magnitude",
         edge_colormap="turbo",
-        edge_contrast_limits=_limits(features),
+        edge_contrast_limits=_limits(features, "magnitude"),
         edge_width=spacing / 6,
         vector_style="arrow",
         length=gain,
@@ -81,14 +86,41 @@ def shift_layer(
     )
 
 
-def update_shifts(layer: Vectors, shift_map: NDArray[np.float32]) -> None:
+def update_shifts(layer: Vectors, registration: Registration, colour: str) -> None:
     """Show another shift map of the same size in the same layer."""
-    vectors, features, _ = sample_shifts(shift_map)
+    vectors, features, _ = _arrows(registration)
     layer.data = vectors
     layer.features = features
-    layer.edge_contrast_limits = _limits(features)
+    layer.edge_contrast_limits = _limits(features, colour)
     layer.refresh_colors(update_color_mapping=False)
 
 
-def _limits(features: dict[str, NDArray[np.float32]]) -> tuple[float, float]:
-    return 0.0, max(1e-3, float(features["magnitude"].max(initial=0.0)))
+def colour_by(layer: Vectors, colour: str) -> None:
+    """Colour the arrows by one of their features."""
+    layer.edge_color = colour
+    layer.edge_contrast_limits = _limits(layer.features, colour)
+    layer.refresh_colors(update_color_mapping=False)
+
+
+def _arrows(
+    registration: Registration,
+) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]], float]:
+    """Return arrows, and of each also the nearest block of the last level and its similarity."""
+    vectors, features, spacing = sample_shifts(registration.shift_map)
+    blocks = registration.blocks
+    if not blocks.similarity.size:
+        similarity = np.full(len(vectors), np.nan)
+        return vectors, {**features, "similarity": similarity}, spacing
+    row, col = (
+        np.abs(vectors[:, 0, axis, None] - centres).argmin(axis=1)
+        for axis, centres in enumerate((blocks.rows, blocks.cols))
+    )
+    of_block = {"similarity": blocks.similarity[row, col], "block_row": row, "block_col": col}
+    return vectors, {**features, **of_block}, spacing
+
+
+def _limits(features: Any, colour: str) -> tuple[float, float]:
+    if colour == "similarity":
+        return 0.0, 1.0
+    longest = max(1e-3, float(np.abs(features[colour]).max(initial=0.0)))
+    return (0.0 if colour == "magnitude" else -longest), longest

@@ -3,60 +3,46 @@
 from __future__ import annotations
 
 import shlex
+import threading
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QLabel,
-    QMenu,
     QPushButton,
     QScrollArea,
     QSlider,
     QToolButton,
 )
 
-from ..core.errors import RegistrationError
-from . import _session
+from ._adjust import AdjustBox
 from ._compare_views import CompareBox, Kept
 from ._evidence import EvidenceButton
 from ._jobs import JobBox, one_step
-from ._layers import (
-    LayerChooser,
-    add_result,
-    follow,
-    is_plane,
-    keep_selection,
-    made_by,
-    result_layer,
-    snapshot,
-)
-from ._panel import (
-    add_row,
-    drop_down,
-    enable,
-    form,
-    more_button,
-    panel_layout,
-    side_by_side,
-)
-from ._shifts import auto_gain, shift_layer, update_shifts
+from ._layers import LayerChooser, follow, is_plane, made_by, snapshot
+from ._live import Live
+from ._map_box import MapBox
+from ._panel import add_row, drop_down, enable, form, more_button, panel_layout, side_by_side
+from ._register_job import Level, Result, load_and_warp, register_and_warp
+from ._script import Script, script_of_load, script_of_run
+from ._shifts import COLOURS, colour_by
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image, Layer, Vectors
+    from napari.layers import Image, Vectors
 
-    from ..core.jobs import Event, Steps
-    from ..core.micrograph import Micrograph
+    from ..core.jobs import Event
     from ..core.registration.registration import Registration
+    from ._guides import Guides
 
-__all__ = ["RegisterPanel", "summary"]
+__all__ = ["RegisterPanel"]
 
 _FIGURES = (
+    "Starts tried: the correlation that each start led to after a coarse elastic pass.\n"
     "Correlation: mean local Pearson correlation of the two images, after the start and after the "
     "elastic part; 1 is perfect.\n"
     "Residual: the median shift that the last elastic level still found, in pixels of the fixed image.\n"
@@ -64,15 +50,44 @@ _FIGURES = (
     "Largest shift: the longest elastic shift, in pixels of the fixed image.\n"
     "Folding: whether the shift map turns a part of the image inside out; such a map is wrong there."
 )
-_SCALES = {"Auto": None, "x1": 1.0, "x1.5": 1.5, "x2": 2.0, "x2.5": 2.5, "x3": 3.0, "x4": 4.0}
+_STARTS = ("Auto", "Features", "Structure", "Phase", "Template", "Landmarks", "None")
 _TIPS = {
-    "pair": "Add the registered images to a folder of training pairs; the folder may be new.",
-    "apply": "Warp another image on the moving image's grid, such as a further channel.",
-    "save": "Save the map (homography and shifts) as a .npz file.",
-    "load": "Load a map that was saved, and apply it to the chosen images.",
+    "moving": "The image to be warped: the modest instrument's.",
+    "fixed": "The image that stays, on whose grid the result lies: the better instrument's.",
+    "start": "How the images are first brought together.\n"
+    "Auto: your landmarks where there are some, else the first of the others that leads to images "
+    "that agree.\n"
+    "Features: matching details, for any shift, rotation and scale.\n"
+    "Structure: outlines and layers, for images whose details differ, such as neighbouring sections "
+    "in unlike stains.\n"
+    "Phase: rotation, scale and shift of the whole picture, for images of about the same field "
+    "without clear details.\n"
+    "Template: a small field found in a much larger one.\n"
+    "Landmarks: points that you set in both images (Adjust, Add landmarks).\n"
+    "None: the frames lie over each other already.",
+    "elastic": "Follow with shifts that vary over the field, such as a lens's distortion.",
     "gain": "How many times longer than the true shifts the arrows are drawn. An arrow runs from a pixel "
     "of the fixed image to where the start left its content; blue is short, red is long.",
+    "colour": "What colours the arrows: the length of the shift, the similarity of the nearest block, "
+    "or the shift down (dy) or to the right (dx).",
+    "keep": "Stop after the level at work, and keep the map as it then stands.",
 }
+_MOST_RUNS = 5
+# Maps of levels are kept to go on from, as far as they take less memory than this.
+_LEVELS_BYTES = 512 * 2**20
+
+
+@dataclass(eq=False)
+class _Run:
+    """A registration of this panel, what it shows, and what it could be gone on from."""
+
+    live: Live
+    script: Script
+    stop: threading.Event = field(default_factory=threading.Event)
+    count: int = 0
+    levels: dict[str, tuple[int, Registration]] = field(default_factory=dict)
+    kept: Kept | None = None
+    words: str = ""
 
 
 class RegisterPanel(QScrollArea):
@@ -81,101 +96,99 @@ class RegisterPanel(QScrollArea):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._kept: Kept | None = None
-        self._arrows: Vectors | None = None
+        self._runs: list[_Run] = []
+        self._running: _Run | None = None
         self.moving, self.fixed = LayerChooser(viewer), LayerChooser(viewer, rank=1)
-        self.start = drop_down(
-            {"Auto": "auto", "Features": "features", "Structure": "structure", "None": "none"}
-        )
+        self.start = drop_down({name: name.lower() for name in _STARTS})
         self.elastic = QCheckBox("Elastic")
         self.elastic.setChecked(True)
         self.job = JobBox("Register", self._register)
         self.evidence = EvidenceButton(viewer)
         self.compare = CompareBox(viewer, self.evidence)
-        self._make_keepers()
+        self.adjust = AdjustBox(viewer)
+        self.maps = MapBox(viewer, self.job)
+        self._make_controls()
         self._lay_out()
-        self._delay = QTimer(self)
-        self._delay.setSingleShot(True)
-        self._delay.setInterval(150)
-        self._delay.timeout.connect(self._set_length)
-        self.gain.valueChanged.connect(self._on_gain)
-        for chooser in (self.moving, self.fixed):
-            chooser.changed.connect(self._update)
-        self.job.busy.connect(self._update)
-        follow(self, viewer.layers.events, ("removed",), self._update)
+        self._connect()
         self._update()
 
-    def _make_keepers(self) -> None:
+    @property
+    def _kept(self) -> Kept | None:
+        return self._runs[-1].kept if self._runs else None
+
+    @property
+    def _live(self) -> Live | None:
+        """The layers whose arrows the gain is for: those of the running job, else of the last."""
+        return (self._running or self._runs[-1]).live if self._running or self._runs else None
+
+    def _make_controls(self) -> None:
         self.swap = QToolButton()
         self.swap.setText("⇅")
         self.swap.setToolTip("Swap the moving and the fixed image")
         self.swap.setAccessibleName("Swap")
-        self.swap.clicked.connect(self._swap)
+        self.keep = QPushButton("Keep")
+        self.keep.setMinimumHeight(32)
+        self.keep.hide()
         self.gain = QSlider(Qt.Orientation.Horizontal)
         self.gain.setRange(1, 50)
         self.gain_text = QLabel("x1")
         self.gain_text.setMinimumWidth(28)
-        self.pair, self.apply, self.save, self.load = (
-            QPushButton(text) for text in ("Make pair...", "Apply to...", "Save...", "Load...")
-        )
-        self.pair_scale = drop_down(_SCALES)
-        self.pair_scale.setAccessibleName("Scale of the pair")
-        self.pair_scale.setToolTip(
-            "How many pixels of the fixed image span one pixel of the pair's low-resolution image. "
-            "Auto: the nearest to the ratio of the two images' pixels."
-        )
-        self.apply.setMenu(QMenu(self.apply))
-        self.apply.menu().aboutToShow.connect(self._list_targets)
-        for button, call in (
-            (self.pair, self._make_pair),
-            (self.save, self._save),
-            (self.load, self._load),
-        ):
-            button.clicked.connect(call)
+        self.colour = drop_down({name: name for name in COLOURS})
+        self.colour.setAccessibleName("Colour of the arrows")
+        self._delay = QTimer(self)
+        self._delay.setSingleShot(True)
+        self._delay.setInterval(150)
 
     def _lay_out(self) -> None:
         layout, rows = panel_layout(self), form()
-        tips = {
-            "moving": "The image to be warped: the modest instrument's.",
-            "fixed": "The image that stays, on whose grid the result lies: the better instrument's.",
-            "start": "How the images are first brought together. Features: matching details, for any "
-            "shift, rotation and scale. Structure: outlines and layers, for images whose details differ, "
-            "such as neighbouring sections in unlike stains. None: the frames lie over each other "
-            "already. Auto: the first of these that leads to images that agree.",
-            "elastic": "Follow with shifts that vary over the field, such as a lens's distortion.",
-        }
-        add_row(rows, "Moving image", self.moving, tips["moving"])
-        add_row(rows, "Fixed image", self.fixed, tips["fixed"], beside=self.swap)
-        add_row(rows, "Start", self.start, tips["start"], beside=self.elastic)
-        self.elastic.setToolTip(tips["elastic"])
+        add_row(rows, "Moving image", self.moving, _TIPS["moving"])
+        add_row(rows, "Fixed image", self.fixed, _TIPS["fixed"], beside=self.swap)
+        add_row(rows, "Start", self.start, _TIPS["start"], beside=self.elastic)
+        self.elastic.setToolTip(_TIPS["elastic"])
         layout.addLayout(rows)
-        more = more_button(python=self._python, command=self._command)
-        self.job.row.addWidget(more)
+        self.job.row.addWidget(self.keep)
+        self.job.row.addWidget(more_button(python=self._python, command=self._command))
         self.job.set_tip("Find the map from the fixed image to the moving one")
         self.job.outcome.setToolTip(_FIGURES)
         layout.addWidget(self.job)
         layout.addLayout(side_by_side(QLabel("View"), self.compare, stretch=self.compare))
         keep = form()
-        keep.addRow("Arrow gain", side_by_side(self.gain, self.gain_text, stretch=self.gain))
+        arrows = side_by_side(self.gain, self.gain_text, self.colour, stretch=self.gain)
+        keep.addRow("Arrow gain", arrows)
         layout.addLayout(keep)
-        scale = QLabel("Scale")
-        scale.setBuddy(self.pair_scale)
-        layout.addLayout(side_by_side(self.pair, scale, self.pair_scale, stretch=self.pair))
-        layout.addLayout(side_by_side(self.apply, self.save, self.load))
+        layout.addWidget(self.adjust)
+        layout.addWidget(self.maps)
+
+    def _connect(self) -> None:
+        self.swap.clicked.connect(self._swap)
+        self.keep.clicked.connect(self._stop_and_keep)
+        self._delay.timeout.connect(self._set_length)
+        self.gain.valueChanged.connect(self._on_gain)
+        self.colour.currentIndexChanged.connect(self._on_colour)
+        self.maps.load.clicked.connect(self._load)
+        self.adjust.changed.connect(self._update)
+        self.adjust.again.connect(self._again)
+        self.adjust.undo.clicked.connect(self._undo)
+        for chooser in (self.moving, self.fixed):
+            chooser.changed.connect(self._update)
+        self.start.currentIndexChanged.connect(self._update)
+        self.job.busy.connect(self._update)
+        follow(self, self._viewer.layers.events, ("removed",), self._update)
 
     def _update(self, _event: object = None) -> None:
         """Enable what can be done now, and say of the rest why not."""
-        self.job.disable(self._problem())
         busy = "Wait for the running job to end." if self.job.running else None
-        none = busy or (None if self._kept else "Register two images first.")
-        enable(self.pair, _TIPS["pair"], none)
-        enable(self.apply, _TIPS["apply"], none)
-        enable(self.save, _TIPS["save"], none)
-        enable(self.load, _TIPS["load"], busy or self._problem())
-        arrows = self._arrows is not None and self._arrows in self._viewer.layers
-        enable(self.gain, _TIPS["gain"], None if arrows else "There are no arrows to scale yet.")
+        self.adjust.choose(self.moving.layer, self.fixed.layer)
+        self.job.disable(self._no_pair() or self._no_landmarks())
+        self.maps.update_buttons(busy, self._no_pair())
+        self.adjust.update_buttons(busy)
+        self.keep.setVisible(self.job.running and self._running is not None)
+        arrows = self._arrows() is not None
+        no_arrows = None if arrows else "There are no arrows yet."
+        enable(self.gain, _TIPS["gain"], no_arrows)
+        enable(self.colour, _TIPS["colour"], no_arrows)
 
-    def _problem(self) -> str | None:
+    def _no_pair(self) -> str | None:
         moving, fixed = self.moving.layer, self.fixed.layer
         if moving is None or fixed is None or self.moving.count() < 2:
             return "Open two images of one field first."
@@ -188,6 +201,20 @@ class RegisterPanel(QScrollArea):
                     "right-click the layer, Split Stack."
                 )
         return None
+
+    def _no_landmarks(self) -> str | None:
+        """Say why the landmarks cannot be used as they are; there is a pair."""
+        moving, fixed = cast("Image", self.moving.layer), cast("Image", self.fixed.layer)
+        problem = self.adjust.landmarks.problem(moving, fixed)
+        count, start = len(self.adjust.landmarks.points(fixed)), self.start.currentData()
+        if problem is None and (
+            (start == "landmarks" and count < 2) or (start == "auto" and count == 1)
+        ):
+            return (
+                f"A start by landmarks needs two pairs or more; there {'is 1' if count else 'are 0'}. "
+                "Add landmarks (Adjust), or choose another start."
+            )
+        return problem
 
     def _swap(self) -> None:
         moving, fixed = self.moving.layer, self.fixed.layer
@@ -203,149 +230,156 @@ class RegisterPanel(QScrollArea):
         for chooser in (self.moving, self.fixed):
             chooser.pin()
         how = {"start": self.start.currentData(), "elastic": self.elastic.isChecked()}
-        recipe = made_by("register", self._python(), moving=moving.name, fixed=fixed.name, **how)
-        self._forget_preview()
+        guides = self.adjust.guides(moving, fixed)
+        script = script_of_run(moving.name, fixed.name, **how, guides=guides)
+        self._run(moving, fixed, how, guides, script)
+
+    def _again(self, level: str | None) -> None:
+        """Go on after a level of the last run, or after its start."""
+        kept, run = self._kept, self._runs[-1]
+        if kept is None or self.job.running:
+            return
+        number, before = None, kept.registration
+        if level is None:
+            before = replace(before, shift_map=0 * before.shift_map, level="")
+        else:
+            number, before = run.levels[level]
+        guides, elastic = self.adjust.corrections(kept.moving, kept.fixed), self.elastic.isChecked()
+        script = run.script.again(number, elastic, guides)
+        self._run(kept.moving, kept.fixed, {"start": before, "elastic": elastic}, guides, script)
+
+    def _run(
+        self, moving: Image, fixed: Image, how: dict[str, Any], guides: Guides, script: Script
+    ) -> None:
+        start = how["start"] if isinstance(how["start"], str) else "again"
+        recipe = made_by(
+            "register",
+            script.python(),
+            moving=moving.name,
+            fixed=fixed.name,
+            start=start,
+            elastic=how["elastic"],
+            landmarks=(guides.fixed.tolist(), guides.moving.tolist()),
+            excluded=[outline.tolist() for outline in guides.excluded],
+        )
         self.compare.leave()
+        run = self._running = _Run(Live(self._viewer, moving, fixed, recipe), script)
+        run.live.colour = self.colour.currentData()
+        enable(self.keep, _TIPS["keep"], "No level is done yet.")
+        steps = partial(register_and_warp, snapshot(moving), snapshot(fixed), how, guides, run.stop)
         self.job.run(
-            partial(_register_and_warp, snapshot(moving), snapshot(fixed), how),
-            done=partial(self._show, moving, fixed, recipe),
-            watch=partial(self._preview, moving, fixed),
-            stopped=self._remove_preview,
+            steps,
+            done=partial(self._show, run, moving, fixed, recipe),
+            watch=partial(self._watch, run),
+            stopped=self._discard,
         )
 
-    def _preview(self, moving: Image, fixed: Image, events: list[Event]) -> None:
-        """Show the arrows of the newest level; a preview that the user removed stays away."""
-        maps = [event.new.shift_map for event in events if hasattr(event.new, "shift_map")]
-        if not maps:
+    def _watch(self, run: _Run, events: list[Event]) -> None:
+        """Remember the levels, and show the newest."""
+        levels = [event.new for event in events if isinstance(event.new, Level)]
+        for level in levels:
+            run.count += 1
+            run.levels[level.registration.level] = run.count, level.registration
+        if not levels:
             return
-        if self._arrows is None:
-            self.gain.setValue(auto_gain(maps[-1]))
-            with keep_selection(self._viewer):
-                self._arrows = self._add_arrows(moving, fixed, maps[-1], {})
-        elif self._arrows in self._viewer.layers:
-            update_shifts(self._arrows, maps[-1])
+        _forget(run.levels)
+        new_arrows = run.live.arrows is None
+        run.live.show(levels[-1])
+        if new_arrows and run.live.arrows is not None:
+            self.gain.setValue(run.live.gain)
+            self._update()
+        if not run.stop.is_set():
+            enable(self.keep, _TIPS["keep"], None)
+
+    def _stop_and_keep(self) -> None:
+        if self._running is not None:
+            self._running.stop.set()
+            enable(self.keep, "", "Stops when the level at work is done.")
+
+    def _discard(self) -> None:
+        if self._running is not None:
+            self._running.live.remove()
+        self._running = None
 
     def _show(
-        self,
-        moving: Image,
-        fixed: Image,
-        recipe: dict[str, Any],
-        result: tuple[Registration, Micrograph],
+        self, run: _Run, moving: Image, fixed: Image, recipe: dict[str, Any], result: Result
     ) -> None:
-        registration, registered = result
-        self._remove_preview()
-        facts = {**recipe, "homography": registration.homography}
-        layer = add_result(
-            self._viewer,
-            result_layer(moving, registered.pixels, what="registered", recipe=facts, grid=fixed),
-        )
-        self._kept = Kept(registration, moving, fixed, cast("Image", layer), recipe)
-        self.compare.compare(self._kept)
-        self.evidence.show_of(self._kept)
-        if registration.largest_shift_px > 0:
-            self.gain.setValue(auto_gain(registration.shift_map))
-            with keep_selection(self._viewer):
-                self._arrows = self._add_arrows(moving, fixed, registration.shift_map, facts)
-        self.job.say(summary(registration))
+        self._running = None
+        run.script = replace(run.script, stopped=result.levels)
+        recipe = {**recipe, "python": run.script.python()}
+        registered = run.live.finish(result, recipe)
+        run.kept = Kept(result.registration, moving, fixed, registered, recipe)
+        run.words = result.words
+        run.levels = {
+            name: (number, level)
+            for name, (number, level) in run.levels.items()
+            if level.start == result.registration.start
+        }
+        if self._runs and (before := self._runs[-1].live.arrows) is not None:
+            before.visible = False
+        for past in self._runs:
+            past.levels = {}
+        self._runs = [*self._runs[1 - _MOST_RUNS :], run]
+        self._offer()
 
-    def _add_arrows(self, moving: Image, fixed: Image, shift_map: Any, facts: Any) -> Vectors:
-        layer = shift_layer(
-            fixed,
-            shift_map,
-            name=f"{moving.name} | shifts",
-            gain=self.gain.value(),
-            metadata={"acuity": facts},
-        )
-        return cast("Vectors", add_result(self._viewer, layer))
+    def _offer(self) -> None:
+        """Show what belongs to the last run, or that there is none."""
+        run = self._runs[-1] if self._runs else None
+        kept = run.kept if run else None
+        self.compare.compare(kept)
+        self.evidence.show_of(kept)
+        self.maps.show_of(kept)
+        self.adjust.show_of(kept, list(run.levels) if run else [])
+        if run and run.live.arrows is not None:
+            self.gain.setValue(int(run.live.arrows.length))
+        self.job.say(run.words if run else "")
+        self._update()
 
-    def _forget_preview(self) -> None:
-        self._arrows = None
-
-    def _remove_preview(self) -> None:
-        if self._arrows is not None and self._arrows in self._viewer.layers:
-            self._viewer.layers.remove(self._arrows)
-        self._arrows = None
-
-    def _on_gain(self, value: int) -> None:
-        self.gain_text.setText(f"x{value}")
-        self._delay.start()
-
-    def _set_length(self) -> None:
-        if self._arrows is not None and self._arrows in self._viewer.layers:
-            self._arrows.length = self.gain.value()
-
-    # Keep
-
-    def _make_pair(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of training pairs")
-        if not folder or self._kept is None:
+    def _undo(self) -> None:
+        """Take the last result away, and show the one before as it was."""
+        if not self._runs or self.job.running:
             return
-        kept, scale = self._kept, self.pair_scale.currentData()
-        moving, fixed = snapshot(kept.moving), snapshot(kept.fixed)
-        add = partial(_add_pair, kept.registration, moving, fixed, scale, Path(folder))
-        self.job.run(partial(one_step, "writing the pair", add), done=self._say_pair)
-
-    def _say_pair(self, added: tuple[Path, str, float, int]) -> None:
-        folder, name, scale, count = added
-        _session.remember_pairs(folder)
-        pairs = "1 pair" if count == 1 else f"{count} pairs"
-        self.job.say(f"Added '{name}' (x{scale:g}) to {folder}, which now holds {pairs}.")
-
-    def _list_targets(self) -> None:
-        menu = self.apply.menu()
-        menu.clear()
-        if self._kept is None:
-            return
-        rows, cols = self._kept.registration.moving_shape
-        for layer in reversed(self._viewer.layers):
-            if is_plane(layer) and tuple(layer.data.shape[:2]) == (rows, cols):
-                menu.addAction(layer.name).triggered.connect(partial(self._apply_to, layer))
-        if menu.isEmpty():
-            menu.addAction(f"No image of {rows} x {cols} pixels is open").setEnabled(False)
-
-    def _apply_to(self, layer: Image, _checked: bool = False) -> None:
-        if self._kept is None:
-            return
-        kept, recipe = self._kept, {**self._kept.recipe, "applied_to": layer.name}
-        warp = partial(kept.registration.warp, snapshot(layer))
-        self.job.run(
-            partial(one_step, "warping", warp), done=partial(self._add_warped, layer, kept, recipe)
-        )
-
-    def _add_warped(
-        self, layer: Image, kept: Kept, recipe: dict[str, Any], warped: Micrograph
-    ) -> None:
-        facts = {**recipe, "homography": kept.registration.homography}
-        add_result(
-            self._viewer,
-            result_layer(layer, warped.pixels, what="registered", recipe=facts, grid=kept.fixed),
-        )
-        self.job.say(f"Warped '{layer.name}' onto the grid of '{kept.fixed.name}'.")
-
-    def _save(self) -> None:
-        if self._kept is None:
-            return
-        name = f"{self._kept.moving.name} to {self._kept.fixed.name}.npz"
-        path, _ = QFileDialog.getSaveFileName(self, "Save map", name, "Registration (*.npz)")
-        if path:
-            save = partial(self._kept.registration.save, path)
-            self.job.run(
-                partial(one_step, "saving the map", save),
-                done=lambda saved: self.job.say(f"Saved {saved}."),
-            )
+        self.compare.leave()
+        self._runs.pop().live.remove()
+        if self._runs:
+            self._runs[-1].live.restore()
+        self._offer()
 
     def _load(self) -> None:
         moving, fixed = self.moving.layer, self.fixed.layer
         path, _ = QFileDialog.getOpenFileName(self, "Load map", "", "Registration (*.npz)")
         if not path or moving is None or fixed is None:
             return
-        self._forget_preview()
-        recipe = made_by("register", _python_of_load(path, moving), map=path, moving=moving.name)
-        load = partial(_load_and_warp, path, snapshot(moving), snapshot(fixed))
+        script = script_of_load(path, moving.name, fixed.name)
+        recipe = made_by("register", script.python(), map=path, moving=moving.name)
+        run = _Run(Live(self._viewer, moving, fixed, recipe), script)
+        load = partial(load_and_warp, path, snapshot(moving), snapshot(fixed))
+        self.compare.leave()
         self.job.run(
             partial(one_step, "loading the map", load),
-            done=partial(self._show, moving, fixed, recipe),
+            done=partial(self._show, run, moving, fixed, recipe),
         )
+
+    # Arrows
+
+    def _arrows(self) -> Vectors | None:
+        arrows = self._live.arrows if self._live else None
+        return arrows if arrows in self._viewer.layers else None
+
+    def _on_gain(self, value: int) -> None:
+        self.gain_text.setText(f"x{value}")
+        self._delay.start()
+
+    def _set_length(self) -> None:
+        arrows = self._arrows()
+        if arrows is not None and arrows.length != self.gain.value():
+            arrows.length = self.gain.value()
+
+    def _on_colour(self) -> None:
+        arrows = self._arrows()
+        if self._live is not None and arrows is not None:
+            self._live.colour = self.colour.currentData()
+            colour_by(arrows, self._live.colour)
 
     # The same in words
 
@@ -353,18 +387,17 @@ class RegisterPanel(QScrollArea):
         moving, fixed = self.moving.layer, self.fixed.layer
         if moving is None or fixed is None:
             return ""
-        return (
-            "import napari_acuity as acuity\n\n"
-            f"moving, fixed = viewer.layers[{moving.name!r}], viewer.layers[{fixed.name!r}]\n"
-            f"registration = acuity.register(moving, fixed, start={self.start.currentData()!r}, "
-            f"elastic={self.elastic.isChecked()})\n"
-            "registered = registration.warp(moving)"
-        )
+        start, elastic = self.start.currentData(), self.elastic.isChecked()
+        guides = self.adjust.guides(moving, fixed)
+        return script_of_run(moving.name, fixed.name, start, elastic, guides).python()
 
     def _command(self) -> str:
-        layers = (self.moving.layer, self.fixed.layer)
-        paths = [layer.source.path for layer in layers if layer is not None]
-        if len(paths) < 2 or not all(paths):
+        """Return the command, which knows neither landmarks nor regions."""
+        moving, fixed = self.moving.layer, self.fixed.layer
+        if moving is None or fixed is None or self.adjust.guides(moving, fixed):
+            return ""
+        paths = [layer.source.path for layer in (moving, fixed)]
+        if not all(paths) or self.start.currentData() == "landmarks":
             return ""
         words = ["acuity", "register", *map(str, paths), "--out", "registered"]
         if self.start.currentData() != "auto":
@@ -372,57 +405,7 @@ class RegisterPanel(QScrollArea):
         return shlex.join(words if self.elastic.isChecked() else [*words, "--no-elastic"])
 
 
-def summary(registration: Registration) -> str:
-    """Say in two lines how a registration went."""
-    before, after = registration.correlation
-    figures = [f"correlation {before:.2f} → {after:.2f}"]
-    if not np.isnan(registration.residual_px):
-        figures.append(f"residual {registration.residual_px:.2f} px")
-    rms = float(np.sqrt(np.square(registration.shift_map).sum(axis=0).mean()))
-    figures.append(f"RMS shift {rms:.1f} px, largest shift {registration.largest_shift_px:.1f} px")
-    figures.append("the map folds" if registration.folds else "no folding")
-    words = f"{registration.start}\n{', '.join(figures)}"
-    return words.replace("start", "Start", 1).replace("\nc", "\nC", 1)
-
-
-def _register_and_warp(
-    moving: Any, fixed: Any, how: dict[str, Any]
-) -> Steps[tuple[Registration, Micrograph]]:
-    from ..core.micrograph import as_micrograph
-    from ..core.registration.register import register_steps
-
-    moving, fixed = as_micrograph(moving), as_micrograph(fixed)
-    registration = yield from register_steps(moving, fixed, **how)
-    return registration, registration.warp(moving)
-
-
-def _load_and_warp(path: str, moving: Any, fixed: Any) -> tuple[Registration, Micrograph]:
-    from ..core.micrograph import as_micrograph
-    from ..core.registration.registration import Registration
-
-    registration, target = Registration.load(path), as_micrograph(fixed)
-    if target.shape != registration.fixed_shape:
-        raise RegistrationError(
-            f"'{target.name}' has {target.shape} pixels, the map's fixed image "
-            f"{registration.fixed_shape}.",
-            "Choose the fixed image that the map was made with.",
-        )
-    return registration, registration.warp(moving)
-
-
-def _add_pair(
-    registration: Registration, moving: Any, fixed: Any, scale: float | None, folder: Path
-) -> tuple[Path, str, float, int]:
-    from ..core.pairs.pair import PairSet
-
-    pair, pairs = registration.pair(moving, fixed, scale=scale), PairSet.open(folder)
-    name = pairs.add(pair)
-    return folder, name, pair.scale, len(pairs)
-
-
-def _python_of_load(path: str, moving: Layer) -> str:
-    return (
-        "import napari_acuity as acuity\n\n"
-        f"registration = acuity.Registration.load({path!r})\n"
-        f"registered = registration.warp(viewer.layers[{moving.name!r}])"
-    )
+def _forget(levels: dict[str, tuple[int, Registration]]) -> None:
+    """Drop the oldest levels where all of them take too much memory."""
+    while len(levels) > 1 and sum(r.shift_map.nbytes for _, r in levels.values()) > _LEVELS_BYTES:
+        levels.pop(next(iter(levels)))

@@ -1,0 +1,109 @@
+"""Landmarks of a pair: two Points layers, one on each image, whose points belong together in order."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Points
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+
+from ._layers import grid_of
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image
+    from numpy.typing import NDArray
+
+__all__ = ["Landmarks"]
+
+# Okabe and Ito's colours, which stay apart for eyes that tell red from green badly.
+_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+
+
+class Landmarks(QObject):
+    """Makes and reads the Points layers of image layers; they are known by identity, not by name.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    parent : QObject
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._of: dict[Image, Points] = {}
+
+    def points(self, image: Image) -> NDArray[np.float64]:
+        """Return the landmarks of an image, (n, 2) px, in the order in which they were set."""
+        layer = self._layer(image)
+        return np.zeros((0, 2)) if layer is None else np.asarray(layer.data, np.float64)
+
+    def problem(self, moving: Image, fixed: Image) -> str | None:
+        """Say why the landmarks of two images do not pair up."""
+        on_moving, on_fixed = len(self.points(moving)), len(self.points(fixed))
+        if on_moving == on_fixed:
+            return None
+        return (
+            f"Landmarks pair up in order, but '{moving.name}' has {on_moving} and '{fixed.name}' "
+            f"{on_fixed}. Add the missing ones, or delete those too many (or their layer)."
+        )
+
+    def edit(self, moving: Image, fixed: Image) -> None:
+        """Make the layers that are missing, and let the next click set a landmark."""
+        for image in (fixed, moving):
+            if self._layer(image) is None:
+                self._add(image)
+        self._go_on(moving, fixed)
+
+    def _layer(self, image: Image) -> Points | None:
+        layer = self._of.get(image)
+        return layer if layer in self._viewer.layers else None
+
+    def _add(self, image: Image) -> None:
+        size = max(6.0, max(image.data.shape[:2]) / 60)
+        layer = Points(
+            ndim=2,
+            name=f"{image.name} | landmarks",
+            features={"number": np.zeros(0, int)},
+            text={"string": "{number}", "color": "white", "size": 12, "anchor": "upper_left"},
+            size=size,
+            symbol="cross",
+            **grid_of(image),
+        )
+        self._of[image] = layer
+        layer.events.data.connect(partial(self._on_points, layer))
+        self._viewer.add_layer(layer)
+
+    def _on_points(self, layer: Points, event: object) -> None:
+        """Number the points anew; after one was added, the other image's turn comes."""
+        if str(getattr(event, "action", "")) in ("adding", "removing", "changing"):
+            return
+        count = len(layer.data)
+        layer.features = {"number": np.arange(1, count + 1)}
+        if count:
+            layer.face_color = [_COLOURS[i % len(_COLOURS)] for i in range(count)]
+        self.changed.emit()
+        if str(getattr(event, "action", "")) == "added" and layer.mode == "add":
+            QTimer.singleShot(0, self, partial(self._turn, layer))
+
+    def _turn(self, layer: Points) -> None:
+        """Let the next click set the partner of the newest landmark."""
+        image = next(image for image, points in self._of.items() if points is layer)
+        others = [x for x in self._of if x is not image and self._layer(x) is not None]
+        behind = [x for x in others if len(self.points(x)) < len(layer.data)]
+        if behind and layer in self._viewer.layers.selection:
+            self._activate(behind[-1])
+
+    def _go_on(self, moving: Image, fixed: Image) -> None:
+        fewer = len(self.points(moving)) < len(self.points(fixed))
+        self._activate(moving if fewer else fixed)
+
+    def _activate(self, image: Image) -> None:
+        layer = self._of[image]
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add"
