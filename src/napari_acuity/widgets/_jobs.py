@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 _REFRESH_MS = 100
+# How long a thread may hold the interpreter while another waits. Python's own 5 ms are felt in the
+# window while a job runs: drawing one picture asks for the interpreter dozens of times.
+_SWITCH_S = 0.0005
 
 
 @dataclass(frozen=True)
@@ -310,12 +314,16 @@ def time_left(fraction: float, elapsed_s: float) -> str:
 def _drain(
     make_steps: Callable[[], Steps[T]], opened: list[Steps[T]]
 ) -> Generator[Event, None, _Outcome[T]]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
     try:
         steps = make_steps()
         opened.append(steps)
         return _Outcome(result=(yield from steps))
     except Exception as error:  # noqa: BLE001 - the thread's end: every error goes to the GUI thread
         return _Outcome(error=error)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _close(opened: list[Steps[Any]]) -> None:

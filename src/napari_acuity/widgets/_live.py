@@ -50,15 +50,19 @@ class Live:
         self._image: Image | None = None
 
     def show(self, level: Level) -> None:
-        """Show the newest level: the image first, the arrows from the second on."""
+        """Show the moving image as of the newest level."""
         if self._image is None:
             self._image = self._add_image(level)
-        elif self.arrows is None:
-            self.gain = auto_gain(level.registration.shift_map)
-            self.arrows = self._add_arrows(level.registration, {})
         else:
             self._put(self._image, level.pixels, level.scale)
-            self._follow(level.registration)
+
+    def show_arrows(self, registration: Registration) -> None:
+        """Show the arrows of the newest level; by themselves, since each drawing takes its time."""
+        if self.arrows is None:
+            self.gain = auto_gain(registration.shift_map)
+            self.arrows = self._add_arrows(registration, {})
+        else:
+            self._follow(registration)
 
     def finish(self, result: Result, recipe: dict[str, Any]) -> Image:
         """Show the result and return the layer of the registered image."""

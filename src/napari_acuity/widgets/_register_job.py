@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +60,8 @@ def register_and_warp(
     from ..core.registration.register import register_steps
     from ..core.registration.registration import Registration
 
+    # napari needs it for the first table of features, and would hold up the window meanwhile.
+    import_module("pandas")
     moving, fixed = as_micrograph(moving), as_micrograph(fixed)
     steps = register_steps(moving, fixed, **how, **guides.arguments(fixed.shape))
     levels = 0

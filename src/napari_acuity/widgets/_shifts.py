@@ -122,5 +122,5 @@ def _arrows(
 def _limits(features: Any, colour: str) -> tuple[float, float]:
     if colour == "similarity":
         return 0.0, 1.0
-    longest = max(1e-3, float(np.abs(features[colour]).max(initial=0.0)))
+    longest = max(1e-3, float(np.abs(np.asarray(features[colour])).max(initial=0.0)))
     return (0.0 if colour == "magnitude" else -longest), longest

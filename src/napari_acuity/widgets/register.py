@@ -98,6 +98,7 @@ class RegisterPanel(QScrollArea):
         self._viewer = viewer
         self._runs: list[_Run] = []
         self._running: _Run | None = None
+        self._newest: Registration | None = None
         self.moving, self.fixed = LayerChooser(viewer), LayerChooser(viewer, rank=1)
         self.start = drop_down({name: name.lower() for name in _STARTS})
         self.elastic = QCheckBox("Elastic")
@@ -135,9 +136,10 @@ class RegisterPanel(QScrollArea):
         self.gain_text.setMinimumWidth(28)
         self.colour = drop_down({name: name for name in COLOURS})
         self.colour.setAccessibleName("Colour of the arrows")
-        self._delay = QTimer(self)
-        self._delay.setSingleShot(True)
-        self._delay.setInterval(150)
+        self._delay, self._soon = QTimer(self), QTimer(self)
+        for timer, wait_ms in ((self._delay, 150), (self._soon, 50)):
+            timer.setSingleShot(True)
+            timer.setInterval(wait_ms)
 
     def _lay_out(self) -> None:
         layout, rows = panel_layout(self), form()
@@ -163,12 +165,14 @@ class RegisterPanel(QScrollArea):
         self.swap.clicked.connect(self._swap)
         self.keep.clicked.connect(self._stop_and_keep)
         self._delay.timeout.connect(self._set_length)
+        self._soon.timeout.connect(self._show_arrows)
         self.gain.valueChanged.connect(self._on_gain)
         self.colour.currentIndexChanged.connect(self._on_colour)
         self.maps.load.clicked.connect(self._load)
         self.adjust.changed.connect(self._update)
         self.adjust.again.connect(self._again)
         self.adjust.undo.clicked.connect(self._undo)
+        self.adjust.edit_arrows.clicked.connect(self._hide_arrows)
         for chooser in (self.moving, self.fixed):
             chooser.changed.connect(self._update)
         self.start.currentIndexChanged.connect(self._update)
@@ -264,6 +268,7 @@ class RegisterPanel(QScrollArea):
         )
         self.compare.leave()
         run = self._running = _Run(Live(self._viewer, moving, fixed, recipe), script)
+        self._newest = None
         run.live.colour = self.colour.currentData()
         enable(self.keep, _TIPS["keep"], "No level is done yet.")
         steps = partial(register_and_warp, snapshot(moving), snapshot(fixed), how, guides, run.stop)
@@ -283,13 +288,22 @@ class RegisterPanel(QScrollArea):
         if not levels:
             return
         _forget(run.levels)
-        new_arrows = run.live.arrows is None
         run.live.show(levels[-1])
-        if new_arrows and run.live.arrows is not None:
-            self.gain.setValue(run.live.gain)
-            self._update()
+        self._newest = levels[-1].registration
+        self._soon.start()
         if not run.stop.is_set():
             enable(self.keep, _TIPS["keep"], None)
+
+    def _show_arrows(self) -> None:
+        """Let the arrows follow the image, once that is drawn."""
+        run = self._running
+        if run is None or self._newest is None:
+            return
+        new = run.live.arrows is None
+        run.live.show_arrows(self._newest)
+        if new:
+            self.gain.setValue(run.live.gain)
+            self._update()
 
     def _stop_and_keep(self) -> None:
         if self._running is not None:
@@ -365,6 +379,12 @@ class RegisterPanel(QScrollArea):
     def _arrows(self) -> Vectors | None:
         arrows = self._live.arrows if self._live else None
         return arrows if arrows in self._viewer.layers else None
+
+    def _hide_arrows(self) -> None:
+        """Show no arrows beside those that are edited."""
+        arrows = self._arrows()
+        if arrows is not None:
+            arrows.visible = False
 
     def _on_gain(self, value: int) -> None:
         self.gain_text.setText(f"x{value}")
