@@ -277,3 +277,34 @@ def test_arrows_tell_their_block_and_take_its_colour(
     assert not np.array_equal(arrows.edge_color, before)
     colour_by(arrows, "magnitude")
     np.testing.assert_allclose(arrows.edge_color, before)
+
+
+def test_layers_to_edit_outlive_the_panel(
+    make_napari_viewer_proxy: Callable[..., Any], tissue: NDArray[np.uint8], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    for name in ("bench", "phone"):
+        viewer.add_image(tissue[:SIDE, :SIDE], name=name)
+    panel = RegisterPanel(viewer)
+    dock = viewer.window.add_dock_widget(panel)
+    on_fixed, on_moving = landmarks(viewer, panel, qtbot)
+    click(qtbot, panel.adjust.add_region)
+
+    viewer.window.remove_dock_widget(dock)
+    qtbot.wait(100)
+    on_fixed.add(PLACES)
+    viewer.layers["bench | excluded"].add_rectangles(np.array([[1, 2], [1, 5], [4, 5], [4, 2]]))
+    assert len(on_moving.data) == 0
+
+
+def test_stacks_get_no_landmarks(
+    make_napari_viewer_proxy: Callable[..., Any], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    for name in ("bench", "phone"):
+        viewer.add_image(np.zeros((3, SIDE, SIDE)), name=name)
+    panel = RegisterPanel(viewer)
+    qtbot.addWidget(panel)
+
+    assert not panel.adjust.add_landmarks.isEnabled()
+    assert "is a stack" in panel.adjust.add_landmarks.toolTip()

@@ -84,10 +84,9 @@ class AdjustBox(QWidget):
         self.add_region.clicked.connect(self._on_region)
         self.edit_arrows.clicked.connect(self._on_arrows)
 
-    def choose(self, moving: Image | None, fixed: Image | None) -> None:
-        """Act on another pair of images."""
-        both = moving is not None and fixed is not None and moving is not fixed
-        self._pair = (moving, fixed) if both else None
+    def choose(self, pair: tuple[Image, Image] | None) -> None:
+        """Act on another pair of images, moving and fixed; None where there is none to register."""
+        self._pair = pair
 
     def show_of(self, kept: Kept | None, levels: list[str]) -> None:
         """Offer to correct another registration, and to go on after these of its levels."""
@@ -104,9 +103,8 @@ class AdjustBox(QWidget):
         edits = self._edits_of(moving, fixed)
         return self.guides(moving, fixed) + edits if edits else self.guides(moving, fixed)
 
-    def update_buttons(self, busy: str | None) -> None:
+    def update_buttons(self, busy: str | None, no_pair: str | None) -> None:
         """Enable what can be done now, and say of the rest why not."""
-        no_pair = None if self._pair else "Choose two different images first."
         enable(self.add_landmarks, _TIPS["landmarks"], no_pair)
         enable(self.add_region, _TIPS["regions"], no_pair)
         none = busy or (None if self._kept else _FIRST)
@@ -158,7 +156,7 @@ class AdjustBox(QWidget):
                 edge_width=max(1.0, max(fixed.data.shape[:2]) / 400),
                 **grid_of(fixed),
             )
-            layer.events.data.connect(self._on_change)
+            follow(self, layer.events, ("data",), self._on_change)
             self._regions[fixed] = layer
             self._viewer.add_layer(layer)
         self._viewer.layers.selection.active = self._regions[fixed]
@@ -172,7 +170,7 @@ class AdjustBox(QWidget):
             return
         gain = auto_gain(self._kept.registration.shift_map)
         self._edits = ArrowEdits(self._viewer, self._kept, gain)
-        self._edits.layer.events.data.connect(self._on_change)
+        follow(self, self._edits.layer.events, ("data",), self._on_change)
 
     def _list_levels(self) -> None:
         menu = self.go_again.menu()

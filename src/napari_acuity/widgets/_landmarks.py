@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Points
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
-from ._layers import grid_of
+from ._layers import follow, grid_of
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -37,6 +37,12 @@ class Landmarks(QObject):
         super().__init__(parent)
         self._viewer = viewer
         self._of: dict[Image, Points] = {}
+        self._newest: Points | None = None
+        # After napari has done with the click.
+        self._turn = QTimer(self)
+        self._turn.setSingleShot(True)
+        self._turn.setInterval(0)
+        self._turn.timeout.connect(self._take_turns)
 
     def points(self, image: Image) -> NDArray[np.float64]:
         """Return the landmarks of an image, (n, 2) px, in the order in which they were set."""
@@ -76,7 +82,7 @@ class Landmarks(QObject):
             **grid_of(image),
         )
         self._of[image] = layer
-        layer.events.data.connect(partial(self._on_points, layer))
+        follow(self, layer.events, ("data",), partial(self._on_points, layer))
         self._viewer.add_layer(layer)
 
     def _on_points(self, layer: Points, event: object) -> None:
@@ -89,14 +95,18 @@ class Landmarks(QObject):
             layer.face_color = [_COLOURS[i % len(_COLOURS)] for i in range(count)]
         self.changed.emit()
         if str(getattr(event, "action", "")) == "added" and layer.mode == "add":
-            QTimer.singleShot(0, self, partial(self._turn, layer))
+            self._newest = layer
+            self._turn.start()
 
-    def _turn(self, layer: Points) -> None:
+    def _take_turns(self) -> None:
         """Let the next click set the partner of the newest landmark."""
+        layer = self._newest
+        if layer is None or layer not in self._viewer.layers.selection:
+            return
         image = next(image for image, points in self._of.items() if points is layer)
         others = [x for x in self._of if x is not image and self._layer(x) is not None]
         behind = [x for x in others if len(self.points(x)) < len(layer.data)]
-        if behind and layer in self._viewer.layers.selection:
+        if behind:
             self._activate(behind[-1])
 
     def _go_on(self, moving: Image, fixed: Image) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
     from numpy.typing import NDArray
+    from qtpy.QtCore import QObject
     from qtpy.QtWidgets import QWidget
 
 __all__ = [
@@ -157,9 +158,9 @@ class LayerChooser(QComboBox):
 
 
 def follow(
-    owner: QWidget, events: Any, names: tuple[str, ...], callback: Callable[[object], None]
+    owner: QObject, events: Any, names: tuple[str, ...], callback: Callable[[object], None]
 ) -> None:
-    """Connect napari events to a widget's method until the widget is destroyed."""
+    """Connect napari events to a function until a widget is destroyed."""
     for name in names:
         getattr(events, name).connect(callback)
     owner.destroyed.connect(partial(_unfollow, events, names, callback))

@@ -182,10 +182,12 @@ class RegisterPanel(QScrollArea):
     def _update(self, _event: object = None) -> None:
         """Enable what can be done now, and say of the rest why not."""
         busy = "Wait for the running job to end." if self.job.running else None
-        self.adjust.choose(self.moving.layer, self.fixed.layer)
-        self.job.disable(self._no_pair() or self._no_landmarks())
-        self.maps.update_buttons(busy, self._no_pair())
-        self.adjust.update_buttons(busy)
+        moving, fixed, no_pair = self.moving.layer, self.fixed.layer, self._no_pair()
+        both = no_pair is None and moving is not None and fixed is not None
+        self.adjust.choose((moving, fixed) if both else None)
+        self.job.disable(no_pair or self._no_landmarks())
+        self.maps.update_buttons(busy, no_pair)
+        self.adjust.update_buttons(busy, no_pair)
         self.keep.setVisible(self.job.running and self._running is not None)
         arrows = self._arrows() is not None
         no_arrows = None if arrows else "There are no arrows yet."
@@ -240,16 +242,16 @@ class RegisterPanel(QScrollArea):
 
     def _again(self, level: str | None) -> None:
         """Go on after a level of the last run, or after its start."""
-        kept, run = self._kept, self._runs[-1]
+        kept = self._kept
         if kept is None or self.job.running:
             return
         number, before = None, kept.registration
         if level is None:
             before = replace(before, shift_map=0 * before.shift_map, level="")
         else:
-            number, before = run.levels[level]
+            number, before = self._runs[-1].levels[level]
         guides, elastic = self.adjust.corrections(kept.moving, kept.fixed), self.elastic.isChecked()
-        script = run.script.again(number, elastic, guides)
+        script = self._runs[-1].script.again(number, elastic, guides)
         self._run(kept.moving, kept.fixed, {"start": before, "elastic": elastic}, guides, script)
 
     def _run(
