@@ -151,7 +151,9 @@ class RegisterPanel(QScrollArea):
         self.job.row.addWidget(self.keep)
         self.job.row.addWidget(more_button(python=self._python, command=self._command))
         self.job.set_tip("Find the map from the fixed image to the moving one")
-        self.job.outcome.setToolTip(_FIGURES)
+        outcome = self.job.outcome
+        outcome.setToolTip(_FIGURES)
+        outcome.setMinimumHeight(4 * outcome.fontMetrics().lineSpacing())  # nothing jumps
         layout.addWidget(self.job)
         layout.addLayout(side_by_side(QLabel("View"), self.compare, stretch=self.compare))
         keep = form()
