@@ -129,11 +129,14 @@ def _peaks(surface: torch.Tensor, search: int) -> tuple[torch.Tensor, torch.Tens
     on_border = (y == 1) | (y == side) | (x == 1) | (x == side)
     height[on_border] = 0.0
     whole = torch.stack([y, x], dim=1) - search - 1
-    return whole + _vertex(around), height
+    return whole + _vertex(around.clamp_min(1e-3).log()), height
 
 
 def _vertex(around: torch.Tensor) -> torch.Tensor:
-    """Return the vertex (n, 2) of the paraboloid fitted to 3x3 neighbourhoods by least squares."""
+    """Return the vertex (n, 2) of the paraboloid fitted to 3x3 neighbourhoods by least squares.
+
+    Of logarithms, it is the middle of the 2-D Gaussian fitted to them.
+    """
     rows, cols = around.sum(2), around.sum(1)
     dy, dx = (rows[:, 2] - rows[:, 0]) / 6, (cols[:, 2] - cols[:, 0]) / 6
     dyy, dxx = (v[:, 0] - 2 * v[:, 1] + v[:, 2] for v in (rows, cols))

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from .looks import smooth
 from .spline import choose_stiffness, fit, splines_over, times
+from .unfold import unfolded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,7 @@ __all__ = ["dense_level"]
 
 _PASSES = 3
 _CELL_PX, _MOST_CELLS = 8, 160
-_LOCAL_PX = 12.0
+_LOCAL_PX = 16.0
 _RINGS = 64
 _PAD_PX = 8
 
@@ -62,7 +63,7 @@ def dense_level(views: Views, shift_map: Tensor) -> Tensor:
         stiffness = stiffness or choose_stiffness(splines, information, pull)
         coefficients = fit(splines, information, pull, stiffness, start=coefficients)
         shift_map = splines.at_pixels(coefficients)
-    return shift_map
+    return unfolded(shift_map)
 
 
 def _hold(views: Views, cells: _Cells, information: Tensor, pull: Tensor) -> None:
@@ -162,7 +163,7 @@ class _Spectrum:
         )
         shared = shared.clamp_min(0)
         agreement = (shared**2 / (power_a * power_b + 1e-30)).clamp_max(0.995)
-        noise = power_b * (1 - agreement) + 1e-3 * power_b.max()
+        noise = power_b * (1 - agreement) + 2e-2 * power_b.max()
         whiten = (power_b.max() / noise).sqrt()
         blur = shared / (power_a + 1e-30)
         return (

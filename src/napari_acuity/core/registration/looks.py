@@ -61,7 +61,7 @@ class Look:
         return local_normalise(grey, sigma_px=self.local_px)
 
 
-TEXTURE = Look("texture", 0.0, 12.0, ((128, 24, 1), (80, 12, 1), (50, 8, 1)), dense=True)
+TEXTURE = Look("texture", 0.0, 30.0, ((128, 24, 1), (80, 12, 1), (50, 8, 1)), dense=True)
 """Fine texture: two images of one section."""
 
 STRUCTURE = Look("structure", 4.0, 60.0, ((128, 32, 2), (80, 16, 1)), dense=False)

@@ -14,7 +14,7 @@ from ..jobs import Event, Steps, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey
 from .elastic import elastic_levels
 from .looks import STRUCTURE, TEXTURE, Look, smooth
-from .registration import Registration
+from .registration import Registration, nearest_homography
 from .start import (
     find_by_features,
     find_by_landmarks,
@@ -68,7 +68,7 @@ def register(
         where there are some; else features, and where they do not lead to images that agree, the start
         after which they agree best. A Registration: go on after the level it stands at.
     elastic : bool
-        Follow with the elastic pyramid.
+        Follow with the elastic pyramid; without it, the map is one homography.
     landmarks : (array, array), optional
         Points that show the same, (n, 2) (row, col) px of fixed and (n, 2) of moving, in one order.
         They also hold in the elastic part.
@@ -113,7 +113,7 @@ def register_steps(
     """
     images = _images(moving, fixed, landmarks, exclude)
     if isinstance(start, Registration):
-        return (yield from _refine(images, _go_on(start, images), elastic=elastic))
+        return (yield from _follow(images, _go_on(start, images), elastic=elastic))
     if start not in get_args(Start):
         raise RegistrationError(
             f"There is no start called '{start}'.", "Choose one of: " + ", ".join(get_args(Start))
@@ -122,7 +122,7 @@ def register_steps(
         found = _find("landmarks", images)
         if isinstance(found, str):
             raise RegistrationError(f"The landmarks fit no map: {found}.", "Set them anew.")
-        return (yield from _refine(images, found, elastic=elastic))
+        return (yield from _follow(images, found, elastic=elastic))
     if start == "auto":
         return (yield from _best(images, elastic=elastic))
     yield Event(f"start: {start}", 0.0)
@@ -130,7 +130,7 @@ def register_steps(
     if isinstance(found, str):
         raise _unrelated(images, [f"{start}: {found}"])
     yield Event(found.words, 0.2, found.matches)
-    registration = yield from within(_refine(images, found, elastic=elastic), 0.2, 1.0)
+    registration = yield from within(_follow(images, found, elastic=elastic), 0.2, 1.0)
     if start != "none" and registration.correlation[1] < _LEAST_CORRELATION:
         raise _unrelated(images, [_too_little(found, registration)])
     return registration
@@ -196,7 +196,7 @@ def _best(images: _Images, *, elastic: bool) -> Steps[Registration]:
         failed.append(f"features: {found}")
     else:
         yield Event(found.words, 0.05, found.matches)
-        refining = within(_refine(images, found, elastic=elastic), 0.1, 1.0)
+        refining = within(_follow(images, found, elastic=elastic), 0.1, 1.0)
         registration = yield from _if_it_agrees(refining)
         if registration is not None:
             return registration
@@ -214,7 +214,7 @@ def _best(images: _Images, *, elastic: bool) -> Steps[Registration]:
     for number, (_, found) in enumerate(likely):
         begin, end = (0.5 + 0.5 * (number + side) / len(likely) for side in (0, 1))
         yield Event(found.words, begin, found.matches)
-        registration = yield from within(_refine(images, found, elastic=elastic), begin, end)
+        registration = yield from within(_follow(images, found, elastic=elastic), begin, end)
         if registration.correlation[1] >= _LEAST_CORRELATION:
             return replace(registration, scores=scores)
         failed.append(_too_little(found, registration))
@@ -288,6 +288,18 @@ def _agreement(images: _Images, found: _Found, look: Look) -> float:
     return max(views.correlation(still), views.correlation(bent))
 
 
+def _follow(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registration]:
+    """Follow a start with the elastic part; without it, with the homography nearest to it.
+
+    A start is right to a few pixels only. What the user has set stays as it is.
+    """
+    if elastic or found.name in ("landmarks", "none", ""):
+        return (yield from _refine(images, found, elastic=elastic))
+    bent = yield from within(_refine(images, found, elastic=True), 0.0, 0.95)
+    nearest = replace(found, plane=nearest_homography(bent))
+    return (yield from within(_refine(images, nearest, elastic=False), 0.95, 1.0))
+
+
 def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registration]:
     """Follow a start with the elastic levels of each of its looks, as far as they raise correlation."""
     kept = found.before or _started(images, found)
@@ -315,13 +327,11 @@ def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registrat
             )
             fraction = (share + level.number / (level.count + 1)) / len(found.looks)
             yield Event(words, fraction, newest)
-        # A little correlation is gained by fitting noise, too; the coarser look is then worth more.
         reached = newest.correlation[1]
-        if (
-            newest is not kept
-            and reached > before
-            and (share == 0 or reached >= _LEAST_CORRELATION)
-        ):
+        # A little correlation is gained by fitting noise, too; the coarser look is then worth more.
+        better = reached > before and (share == 0 or reached >= _LEAST_CORRELATION)
+        # Landmarks hold, whatever the images say.
+        if newest is not kept and (better or images.landmarks is not None):
             kept = newest
     return kept
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Registration", "no_points"]
+__all__ = ["Registration", "nearest_homography", "no_points"]
 
 
 def no_points() -> NDArray[np.float64]:
@@ -104,8 +105,13 @@ class Registration:
 
     @property
     def folds(self) -> bool:
-        """Whether the shift map turns any part of the image inside out (Jacobian determinant <= 0)."""
-        return bool(self.jacobian().min() <= 0)
+        """Whether the shift map turns a part of the image inside out (Jacobian determinant <= 0).
+
+        What lies beside the moving image does not count: nothing is known of the shifts there.
+        """
+        folded = np.argwhere(self.jacobian() <= 0)
+        landed = self.map_points(folded)
+        return bool(((landed >= 0) & (landed <= np.subtract(self.moving_shape, 1))).all(1).any())
 
     @property
     def scale(self) -> float:
@@ -341,6 +347,17 @@ class Registration:
                 moving.pixel_size[1] * scale / self.scale,
             )
         return moving.with_pixels(pixels, pixel_size=size), inside
+
+
+def nearest_homography(registration: Registration) -> NDArray[np.float64]:
+    """Return the homography nearest to a whole map, by least squares where it meets the moving image."""
+    height, width = registration.fixed_shape
+    rows, cols = (np.linspace(0, length - 1, 40) for length in (height, width))
+    points = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
+    landed = registration.map_points(points)
+    met = ((landed >= 0) & (landed <= np.subtract(registration.moving_shape, 1))).all(axis=1)
+    plane, _ = cv2.findHomography(points[met, ::-1], landed[met, ::-1])
+    return np.asarray(plane, dtype=np.float64)
 
 
 def _covered_rectangle(inside: NDArray[np.bool_], step: int) -> tuple[int, int, int, int]:

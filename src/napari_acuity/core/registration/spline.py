@@ -15,13 +15,23 @@ import numpy as np
 import torch
 from scipy import linalg
 
+from .unfold import unfolded
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     Array = NDArray[np.float64]
 
-__all__ = ["Splines", "basis", "choose_stiffness", "fit", "fit_vectors", "splines_over"]
+__all__ = [
+    "Splines",
+    "basis",
+    "choose_stiffness",
+    "fit",
+    "fit_vectors",
+    "splines_over",
+    "times",
+]
 
 _FINEST_KNOT_PX, _MOST_KNOTS = 20.0, 40
 # Which derivatives are penalised, and how much. Fourth ones leave long waves alone and follow them into
@@ -245,7 +255,7 @@ def fit_vectors(
         stiffness = choose_stiffness(splines, information, pull)
         coefficients = fit(splines, information, pull, stiffness)
         field = splines.at_cells(coefficients)
-    return splines.at_pixels(coefficients).numpy()
+    return unfolded(splines.at_pixels(coefficients)).numpy()
 
 
 def times(information: Tensor, vectors: Tensor) -> Tensor:
