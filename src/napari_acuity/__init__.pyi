@@ -26,6 +26,10 @@ from .core.recipe import Recipe as Recipe
 from .core.registration.batch import RegisteredPair as RegisteredPair
 from .core.registration.batch import register_all as register_all
 from .core.registration.batch import register_all_steps as register_all_steps
+from .core.registration.large import LargeRegistration as LargeRegistration
+from .core.registration.large import RegisteredTile as RegisteredTile
+from .core.registration.large import register_large as register_large
+from .core.registration.large import register_large_steps as register_large_steps
 from .core.registration.lens_profile import LensProfile as LensProfile
 from .core.registration.lens_profile import mean_shift as mean_shift
 from .core.registration.mosaic import Mosaic as Mosaic

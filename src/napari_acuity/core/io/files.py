@@ -10,16 +10,16 @@ from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .ngff import read_zarr
 from .pictures import check_picture, read_jpeg, read_png, read_raw, write_jpeg, write_png
 from .replacing import check_folder, replacing
-from .tiff import check_tiff, read_tiff, write_tiff
+from .tiff import TIFF_SUFFIXES, check_tiff, read_tiff, write_tiff
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-__all__ = ["check_target", "read", "write"]
+__all__ = ["check_readable", "check_target", "read", "write"]
 
 _READERS = {
-    **dict.fromkeys((".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk"), read_tiff),
+    **dict.fromkeys(TIFF_SUFFIXES, read_tiff),
     **dict.fromkeys((".jpg", ".jpeg"), read_jpeg),
     ".png": read_png,
     ".dng": read_raw,
@@ -58,7 +58,7 @@ def read(path: str | os.PathLike[str]) -> Micrograph:
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
     try:
-        _check_readable(path)
+        check_readable(path)
         if reader is None:
             raise FileError(
                 f"{path.name} is of a kind that is not read here ({path.suffix or 'no suffix'}).",
@@ -134,7 +134,8 @@ def _writer(image: Micrograph, path: Path) -> Callable[[Micrograph, Path], None]
     return writer
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
+    """Raise FileError where there is no file, nothing in it, or a folder that is no image."""
     if path.is_dir() and path.suffix.lower() == ".zarr":
         return
     if path.is_dir():

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from ..micrograph import Micrograph
 
-__all__ = ["check_zarr", "finish_zarr", "lazy_zarr", "new_zarr", "read_zarr", "replacing_zarr"]
+__all__ = [
+    "check_zarr",
+    "finish_zarr",
+    "lazy_levels",
+    "lazy_zarr",
+    "new_zarr",
+    "read_zarr",
+    "replacing_zarr",
+]
 
 _CHUNK_PX = 1024
 _COARSEST_PX = 512
@@ -36,6 +44,17 @@ def read_zarr(path: Path) -> Micrograph:
 
 def lazy_zarr(path: Path) -> Micrograph:
     """Return an OME-Zarr image whose pixels are a Dask array: read where and when they are used."""
+    return lazy_levels(path)[0]
+
+
+def lazy_levels(path: Path) -> tuple[Micrograph, ...]:
+    """Return every level of an OME-Zarr image, finest first, their pixels Dask arrays.
+
+    Raises
+    ------
+    FileError
+        When there is no OME-Zarr image, or a library is missing.
+    """
     check_installed()
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
@@ -47,22 +66,14 @@ def lazy_zarr(path: Path) -> Micrograph:
             f"{path.name} holds no OME-Zarr image.",
             "Give the folder of one image; a plate or a collection is read image by image.",
         )
-    pixels, metadata = nodes[0].data[0], nodes[0].metadata
+    metadata = nodes[0].metadata
     axes = {axis["name"]: axis for axis in metadata["axes"]}
-    rgb = _is_rgb(location.root_attrs, axes, pixels.shape)
-    if rgb:
-        pixels = np.moveaxis(pixels, list(axes).index("c"), -1)
-    while pixels.ndim > 2 + rgb and pixels.shape[0] == 1:
-        pixels = pixels[0]
-    steps = metadata["coordinateTransformations"][0][0].get("scale", [0] * len(axes))
-    image = micrograph(
-        pixels,
-        path,
-        rgb=False,  # there is no alpha channel to look for, which would read it all
-        pixel_size=_pixel_size(axes, dict(zip(axes, steps, strict=True))),
-        value_range=_window(location.root_attrs, pixels.dtype),
+    return tuple(
+        _level(path, pixels, axes, transforms[0], location.root_attrs)
+        for pixels, transforms in zip(
+            nodes[0].data, metadata["coordinateTransformations"], strict=True
+        )
     )
-    return replace(image, rgb=rgb)
 
 
 def new_zarr(path: Path, shape: tuple[int, int], like: Micrograph) -> Any:
@@ -176,6 +187,29 @@ def check_installed() -> None:
             "OME-Zarr is read and written with the package ome-zarr, which is not installed.",
             "Install it: pip install 'napari-acuity[mosaic]'.",
         ) from error
+
+
+def _level(
+    path: Path,
+    pixels: Any,
+    axes: dict[str, Any],
+    transform: dict[str, Any],
+    attributes: dict[str, Any],
+) -> Micrograph:
+    rgb = _is_rgb(attributes, axes, pixels.shape)
+    if rgb:
+        pixels = np.moveaxis(pixels, list(axes).index("c"), -1)
+    while pixels.ndim > 2 + rgb and pixels.shape[0] == 1:
+        pixels = pixels[0]
+    steps = transform.get("scale", [0] * len(axes))
+    image = micrograph(
+        pixels,
+        path,
+        rgb=False,  # there is no alpha channel to look for, which would read it all
+        pixel_size=_pixel_size(axes, dict(zip(axes, steps, strict=True))),
+        value_range=_window(attributes, pixels.dtype),
+    )
+    return replace(image, rgb=rgb)
 
 
 def _add_coarser(group: Any, name: str, fine: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from ..errors import FileError
 from .found import MICROMETRES, micrograph, size_from_resolution
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import tifffile
@@ -19,9 +22,13 @@ if TYPE_CHECKING:
 
     from ..micrograph import Micrograph
 
-__all__ = ["check_tiff", "read_tiff", "write_tiff"]
+__all__ = ["TIFF_SUFFIXES", "check_tiff", "lazy_tiff", "read_tiff", "write_tiff"]
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk")
 
 _COPY_IT = "Copy it again from its source, or save it anew from the program it comes from."
+# Compressed strips and tiles are read whole; larger pieces would fill the memory.
+_LARGEST_PIECE_BYTES = 2**28
 _OME_TYPES = "u1 i1 u2 i2 u4 i4 f4 f8".split()
 # A classic TIFF addresses 4 GiB; compression may make noise larger than it was.
 _CLASSIC_BYTES = 2**32 - 2**26
@@ -35,14 +42,49 @@ def read_tiff(path: Path) -> Micrograph:
         series = file.series[0]
         _check_complete(file, series, path.name)
         pixels, rgb = _channels_last(series.asarray(), series, path.name)
-        ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
-        return micrograph(
-            pixels,
-            path,
-            rgb=rgb,
-            pixel_size=_ome_pixel_size(ome) or _slide_pixel_size(file) or _tag_pixel_size(file),
-            value_range=_significant_range(ome, pixels.dtype),
-        )
+        size, limits = _facts(file, pixels.dtype)
+        return micrograph(pixels, path, rgb=rgb, pixel_size=size, value_range=limits)
+
+
+@contextmanager
+def lazy_tiff(path: Path) -> Iterator[tuple[Micrograph, ...]]:
+    """Yield the levels of a plane in a TIFF, finest first, their pixels read where and when used.
+
+    Raises
+    ------
+    FileError
+        When the file is damaged, cut short, no single plane, or stored in one piece; when zarr is
+        not installed.
+    """
+    import tifffile
+
+    zarr = _zarr()
+    try:
+        file = tifffile.TiffFile(path)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path.name} cannot be read ({error}).", _COPY_IT) from error
+    with file:
+        series = file.series[0]
+        _check_complete(file, series, path.name)
+        rgb = series.axes == "YXS" and series.shape[-1] == 3
+        if series.axes != "YX" and not rgb:
+            raise FileError(
+                f"{path.name} is no single grey or RGB plane: its axes are {series.axes}.",
+                "Save the plane as a tiled TIFF, grey or RGB with the colours of a pixel side by side.",
+            )
+        levels = [
+            zarr.open_array(series.aszarr(level=number), mode="r")
+            for number in range(len(series.levels))
+        ]
+        for pixels in levels:
+            if np.prod(pixels.chunks) * pixels.dtype.itemsize > _LARGEST_PIECE_BYTES:
+                raise FileError(
+                    f"{path.name} is stored in one piece and cannot be read in parts.",
+                    "Save it in tiles, best with coarser levels.",
+                )
+        size, limits = _facts(file, series.dtype)
+        finest = micrograph(levels[0], path, rgb=False, pixel_size=size, value_range=limits)
+        yield tuple(_level(replace(finest, rgb=rgb), pixels) for pixels in levels)
 
 
 def write_tiff(image: Micrograph, path: Path) -> None:
@@ -82,6 +124,37 @@ def check_tiff(image: Micrograph, suffix: str) -> None:
             f"A {suffix} file cannot hold {dtype} pixels.",
             "Convert the image first: to 8 or 16 bit, or to float32.",
         )
+
+
+def _level(finest: Micrograph, pixels: Any) -> Micrograph:
+    """Return the image in another resolution of the same field."""
+    size = finest.pixel_size
+    if size is not None:
+        y, x = np.divide(finest.pixels.shape[:2], pixels.shape[:2])
+        size = size[0] * float(y), size[1] * float(x)
+    return finest.with_pixels(pixels, pixel_size=size)
+
+
+def _zarr() -> Any:
+    try:
+        import zarr
+    except ImportError as error:
+        raise FileError(
+            "TIFF files are read in parts with the package zarr, which is not installed.",
+            "Install it: pip install 'napari-acuity[mosaic]'.",
+        ) from error
+    return zarr
+
+
+def _facts(
+    file: tifffile.TiffFile, dtype: np.dtype[Any]
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Return the pixel size (y, x) in um and the values of black and white, as far as the file tells."""
+    import tifffile
+
+    ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
+    size = _ome_pixel_size(ome) or _slide_pixel_size(file) or _tag_pixel_size(file)
+    return size, _significant_range(ome, dtype)
 
 
 def _check_complete(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str) -> None:

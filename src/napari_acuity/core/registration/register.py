@@ -41,6 +41,8 @@ _LEAST_CORRELATION = 0.15
 _ENOUGH = 0.3
 _OTHERS: tuple[Start, ...] = ("phase", "template", "structure", "none")
 _LEAST_SIDE_PX = 32
+# The shift map of a larger fixed image, and what it takes to find it, would fill the memory.
+_LARGEST_SIDE_PX = 12_000
 
 
 def register(
@@ -173,7 +175,7 @@ def _images(
     landmarks: tuple[Any, Any] | None,
     exclude: NDArray[np.bool_] | None,
 ) -> _Images:
-    moving, fixed = _planar(moving, "moving"), _planar(fixed, "fixed")
+    moving, fixed = _planar(moving, "moving"), _planar(fixed, "fixed", largest=_LARGEST_SIDE_PX)
     trusted = np.ones(fixed.shape, bool) if exclude is None else ~np.asarray(exclude, bool)
     if trusted.shape != fixed.shape:
         raise RegistrationError(
@@ -308,9 +310,9 @@ def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registrat
         views = _views(images, found, look)
         still = np.zeros_like(kept.shift_map)
         before = views.correlation(kept.shift_map)
-        if share == 0 and found.before is None:
-            started = before
-            kept = replace(kept, correlation=(before, before))
+        if share == 0:
+            started = before if found.before is None else started
+            kept = replace(kept, correlation=(started, before))
         elif found.before is None:
             started = views.correlation(still)
         name, _, done = kept.level.partition(" ")
@@ -370,8 +372,15 @@ def _anchors(images: _Images, plane: NDArray[np.float64] | None) -> NDArray[np.f
     return np.stack([at, landed - at], axis=1)
 
 
-def _planar(image: ImageLike, role: str) -> Micrograph:
-    micrograph = check_content(as_micrograph(image, name=role))
+def _planar(image: ImageLike, role: str, *, largest: int | None = None) -> Micrograph:
+    micrograph = as_micrograph(image, name=role)
+    if largest is not None and max(micrograph.shape) > largest:
+        raise RegistrationError(
+            f"'{micrograph.name}' has {micrograph.shape[0]} x {micrograph.shape[1]} pixels, too many to "
+            "be registered at once.",
+            "Use register_large, which goes over it tile by tile, or crop it.",
+        )
+    check_content(micrograph)
     if micrograph.pixels.ndim != 2 + micrograph.rgb:
         raise RegistrationError(
             f"'{micrograph.name}' is a stack of shape {micrograph.pixels.shape}.",
