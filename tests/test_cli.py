@@ -22,7 +22,10 @@ import napari_acuity as acuity
 from napari_acuity import Micrograph, Model, PairSet, Recipe, Registration
 from napari_acuity.cli import app, main
 
-COMMANDS = ("register", "stitch", "pairs", "train", "enhance", "measure", "demo", "info")
+COMMANDS = (
+    *("register", "stitch", "pairs", "lens-profile", "correct", "train", "enhance", "measure"),
+    *("demo", "info"),
+)
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
 
 
@@ -271,6 +274,47 @@ def test_pairs_are_registered_added_and_listed(cli, fields, tmp_path):
     pair = PairSet.open(tmp_path / "set")["low0"]
     assert pair.low.pixel_size == pytest.approx((1.25, 1.25), rel=0.02)
     assert cli("pairs", "set").out.count("group slide 1") == 2
+
+
+def test_pairs_of_two_folders_go_by_name_and_keep_their_maps(cli, fields, tmp_path):
+    for part, (first, second) in (("low", fields[::2]), ("high", fields[1::2])):
+        (tmp_path / part).mkdir()
+        first.rename(tmp_path / part / "a.tif")
+        second.rename(tmp_path / part / "b.tif")
+    (tmp_path / "high" / "b.tif").rename(tmp_path / "high" / "c.tif")
+
+    found = cli("pairs", "set", "low", "high", "--maps", "maps")
+
+    assert found.code == 1
+    assert PairSet.open("set").names == ["a"]
+    assert "low/b.tif: the other folder" in found.err and "high/c.tif: the other" in found.err
+    assert Registration.load("maps/a.npz").scale == pytest.approx(2.5, rel=0.02)
+
+
+def test_pairs_of_tiles(cli, fields, tmp_path):
+    found = cli("pairs", "set", *fields[:2], "--tile", 150, "--group", "slide-1")
+    refused = cli("pairs", "set", *fields[:2], "--tile", 150, "--maps", "maps")
+
+    assert found.code == 0 and f"added 4 of 4 tiles of {fields[1]}" in found.out
+    assert set(PairSet.open("set").groups.values()) == {"slide-1"}
+    assert refused.code == 1 and "--tile goes with neither" in refused.err
+
+
+def test_a_lens_profile_is_made_and_applied(cli, fields, tmp_path):
+    cli("pairs", "set", *fields, "--maps", "maps")
+    maps = sorted(Path("maps").iterdir())
+    Path("bad.npz").write_bytes(b"rubbish")
+
+    made = cli("lens-profile", *maps, "--out", "lens.npz")
+    again = cli("lens-profile", *maps, "--out", "lens.npz")
+    spoilt = cli("lens-profile", *maps, "bad.npz", "--out", "lens2.npz")
+    done = cli("correct", fields[0], fields[1], "--profile", "lens.npz", "--out", "straight")
+
+    assert made.code == 0 and re.match(r"mean of 2 maps, largest shift \d+\.\d px", made.out)
+    assert again.code == 1 and "exists already" in again.err
+    assert spoilt.code == 1 and "left out bad.npz" in spoilt.err and Path("lens2.npz").exists()
+    assert done.code == 1 and f"left out {fields[1]}" in done.err
+    assert acuity.read("straight/low0.tif").shape == (100, 100)
 
 
 def test_pairs_takes_a_scale(cli, fields, tmp_path):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
+import numpy as np
 import typer
 
 import napari_acuity as acuity
@@ -104,31 +105,85 @@ def stitch(
 def pairs(
     folder: Annotated[Path, typer.Argument(help="A folder of pairs; made if it is missing.")],
     images: Annotated[
-        list[Path] | None, typer.Argument(help="LOW HIGH [LOW HIGH ...]: images to pair and add.")
+        list[Path] | None,
+        typer.Argument(help="LOW HIGH [LOW HIGH ...]: images, or two folders of them, by name."),
     ] = None,
     scale: Scale = None,
     group: Annotated[str, typer.Option(help="Slide or patient they come from.")] = "",
+    maps: Annotated[
+        Path | None, typer.Option(help="Folder to save the maps in too, NAME.npz for each pair.")
+    ] = None,
+    tile: Annotated[
+        int, typer.Option(help="HIGH is too large for the memory: a pair for each tile, px.")
+    ] = 0,
     value_range: Range = None,
 ) -> None:
     """Register each LOW image to its HIGH one and add the pair to FOLDER, then list the folder."""
     found, failed = acuity.PairSet.open(folder), list[str]()
-    if len(images or []) % 2:
-        raise PairError(
-            f"{len(images or [])} images cannot be paired: the last one has no partner.",
-            "Give LOW and HIGH in turn.",
-        )
-    for low, high in zip((images or [])[::2], (images or [])[1::2], strict=True):
+    if tile and (maps or value_range):
+        raise PairError("--tile goes with neither --maps nor --range.", "Leave them out.")
+    for low, high in _couples(images or [], failed):
         with _going_on(f"{low}, {high}", failed):
+            if tile:
+                _add_tiles(low, high, found, tile, scale, group, failed)
+                continue
             moving, fixed = _read(low, value_range), _read(high, value_range)
             for image in (moving, fixed):
                 image.range()  # a model is trained on black and white: better asked for now
-            pair = acuity.register(moving, fixed).pair(moving, fixed, scale=scale)
-            print(f"added {found.add(replace(pair, group=group or pair.name))}")
+            registration = acuity.register(moving, fixed)
+            pair = registration.pair(moving, fixed, scale=scale)
+            name = found.add(replace(pair, group=group or pair.name))
+            print(f"added {name}")
+            if maps:
+                registration.save(make_folder(maps) / f"{name}.npz")
     for name in found.names:
         with _going_on(name, failed):
             print(_line(found[name]))
     if not found.names:
         print(f"{folder} holds no pairs.")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def lens_profile(
+    maps: Annotated[list[Path], typer.Argument(help="Maps of one instrument, .npz.")],
+    out: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    force: Force = False,
+) -> None:
+    """Average MAPS to the distortion that one instrument's captures have in common."""
+    check_folder(_fresh(out, force))
+    given, loaded, failed = list[Path](), list[acuity.Registration](), list[str]()
+    for path in maps:
+        with _going_on(str(path), failed):
+            loaded.append(acuity.Registration.load(path))
+            given.append(path)
+    profile = acuity.mean_shift(loaded)
+    largest = float(np.linalg.norm(profile.shift_map, axis=0).max())
+    print(f"mean of {profile.count} maps, largest shift {largest:.1f} px", end="")
+    print(f", standard deviation {float(np.nanmedian(profile.sd_map)):.2f} px (median)")
+    print(profile.save(out))
+    for number in profile.left_out:
+        print(f"left out, unlike the others: {given[number]}", file=sys.stderr)
+    if failed or profile.left_out:
+        raise typer.Exit(1)
+
+
+@app.command()
+def correct(
+    images: Annotated[list[Path], typer.Argument(help="Captures of the profile's instrument.")],
+    profile: Annotated[Path, typer.Option(help="What lens-profile wrote, .npz.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.tif of each; made if missing.")],
+    force: Force = False,
+) -> None:
+    """Take an instrument's distortion out of IMAGES."""
+    lens, failed = acuity.LensProfile.load(profile), list[str]()
+    for path in images:
+        with _going_on(str(path), failed):
+            target = _fresh(out / f"{path.stem}.tif", force)
+            straight = lens.correct(acuity.read(path))
+            make_folder(out)
+            print(acuity.write(straight, target))
     if failed:
         raise typer.Exit(1)
 
@@ -246,6 +301,50 @@ def _going_on(what: str, failed: list[str]) -> Iterator[None]:
     except AcuityError as error:
         failed.append(what)
         print(f"left out {what}: {error}", file=sys.stderr)
+
+
+def _couples(images: list[Path], failed: list[str]) -> list[tuple[Path, Path]]:
+    """Return LOW and HIGH of each pair: as given in turn, or of one name in two folders."""
+    if len(images) == 2 and all(path.is_dir() and path.suffix != ".zarr" for path in images):
+        lows, highs = ({path.stem: path for path in _files(folder)} for folder in images)
+        for name in sorted(lows.keys() ^ highs.keys()):
+            alone = lows.get(name) or highs[name]
+            failed.append(str(alone))
+            print(f"left out {alone}: the other folder holds no image of its name", file=sys.stderr)
+        return [(lows[name], highs[name]) for name in sorted(lows.keys() & highs.keys())]
+    if len(images) % 2:
+        raise PairError(
+            f"{len(images)} images cannot be paired: the last one has no partner.",
+            "Give LOW and HIGH in turn.",
+        )
+    return list(zip(images[::2], images[1::2], strict=True))
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+
+
+def _add_tiles(
+    low: Path,
+    high: Path,
+    found: acuity.PairSet,
+    tile: int,
+    scale: float | None,
+    group: str,
+    failed: list[str],
+) -> None:
+    moving: Path | acuity.Micrograph = low
+    if low.suffix.lower() in (".png", ".jpg", ".jpeg", ".dng"):
+        moving = acuity.read(low)
+    done = acuity.register_large(
+        moving, high, out=found.folder, tile_px=tile, scale=scale, group=group
+    )
+    good = sum(one.error is None for one in done.tiles)
+    print(f"added {good} of {len(done.tiles)} tiles of {high}")
+    for one in done.tiles:
+        if one.error:
+            failed.append(f"tile {one.box}")
+            print(f"left out the tile at {one.box[0]}, {one.box[1]}: {one.error}", file=sys.stderr)
 
 
 def _line(pair: acuity.Pair) -> str:
