@@ -159,3 +159,25 @@ def test_register_refuses_what_is_too_large_and_names_the_cure() -> None:
     large = np.zeros((40_000, 64), np.uint8)
     with pytest.raises(acuity.RegistrationError, match="register_large"):
         acuity.register(np.eye(64), large)
+
+
+@pytest.mark.slow
+def test_a_part_of_a_larger_slide_in_many_tiles(tissue: np.ndarray, tmp_path: Path) -> None:
+    # Tissue at three sizes, multiplied: nothing repeats.
+    large = np.ones((3000, 3000, 3))
+    for side in (3000, 1100, 512):
+        one = cv2.resize(tissue, (side, side), interpolation=cv2.INTER_CUBIC) / 255
+        rest = 3000 - side
+        large *= np.pad(one, ((0, rest), (0, rest), (0, 0)), mode="symmetric") ** 0.5
+    large = np.clip(255 * large, 0, 255).astype(np.uint8)
+    grid = np.stack(np.mgrid[:600, :600], -1).reshape(-1, 2)
+    at = (to_slide(grid) + 500).reshape(600, 600, 2)[..., ::-1].astype(np.float32)
+    seen = cv2.remap(cv2.GaussianBlur(large, (0, 0), 1.0), at, None, cv2.INTER_CUBIC)
+    path = write_slide(large, tmp_path / "slide.tif")
+
+    found = acuity.register_large(seen, path, out=tmp_path / "pairs", tile_px=512)
+
+    assert len(found.tiles) >= 9 and not any(tile.error for tile in found.tiles)
+    points = np.random.default_rng(0).uniform(20, 580, (500, 2))
+    off = found.map_points(to_slide(points) + 500) - points
+    assert np.median(np.linalg.norm(off, axis=1)) / SCALE < 0.2
