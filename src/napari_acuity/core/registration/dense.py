@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from .views import Views
 
+    Array = NDArray[np.float64]
+
 __all__ = ["dense_level"]
 
 _PASSES = 3
@@ -52,26 +54,26 @@ def dense_level(views: Views, shift_map: Tensor) -> Tensor:
     height, width = views.target.shape
     cell = max(_CELL_PX, -(-max(height, width) // _MOST_CELLS))
     cells = _Cells(cell, height // cell, width // cell)
-    splines = splines_over(*cells.centres(), (height, width), device=str(shift_map.device))
+    splines = splines_over(*cells.centres(), (height, width))
     spectrum = _Spectrum.of(views.target)
     coefficients, stiffness = None, None
     for _ in range(_PASSES):
         _, source, valid = views.through(shift_map)
         information, pull = _what_cells_say(*spectrum.matched(source, valid), valid, cells)
-        pull = pull + times(information, cells.mean(shift_map).double())
+        pull += times(information, cells.mean(shift_map).double().cpu().numpy())
         _hold(views, cells, information, pull)
         stiffness = stiffness or choose_stiffness(splines, information, pull)
         coefficients = fit(splines, information, pull, stiffness, start=coefficients)
-        shift_map = splines.at_pixels(coefficients)
+        shift_map = torch.from_numpy(splines.at_pixels(coefficients)).to(shift_map.device)
     return unfolded(shift_map)
 
 
-def _hold(views: Views, cells: _Cells, information: Tensor, pull: Tensor) -> None:
+def _hold(views: Views, cells: _Cells, information: Array, pull: Array) -> None:
     """Let each anchor speak for its cell, as loud as a hundred others."""
     row, col, shift = views.anchored(*cells.centres())
     loud = 100 * float(information[:2].mean())
     information[:2, row, col], information[2, row, col] = loud, 0.0
-    pull[:, row, col] = loud * torch.from_numpy(shift.T).to(pull)
+    pull[:, row, col] = loud * shift.T
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class _Cells:
 
 def _what_cells_say(
     here: Tensor, there: Tensor, valid: Tensor, cells: _Cells
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Array, Array]:
     """Return each cell's information (3, ny, nx) and pull (2, ny, nx) on the rest of the shift."""
     products = torch.stack([here, there, here * there, here * here])
     mean_h, mean_t, both, square = smooth(products, _LOCAL_PX)
@@ -109,7 +111,7 @@ def _what_cells_say(
     weight = _eroded(valid) / noise
     dy, dx = (gain * slope for slope in torch.gradient(here))
     terms = torch.stack([dy * dy, dx * dx, dy * dx, -dy * misfit, -dx * misfit]) * weight
-    said = (cells.mean(terms) * cells.side_px**2).double()
+    said = (cells.mean(terms) * cells.side_px**2).double().cpu().numpy()
     return said[:3], said[3:]
 
 

@@ -4,6 +4,9 @@ The field is a cubic B-spline that is penalised for bending; how much, cross-val
 is as fine as the cells can tell and no finer. The penalty is taken along rows and columns alone, so that
 in the Demmler-Reinsch basis (functions ordered by how much they bend; Demmler and Reinsch 1975,
 doi:10.1007/BF01437406) it is diagonal, and few steps of conjugate gradients solve for a field.
+
+In NumPy, on any device: the arrays are small, and torch's threads wait for each other longer than they
+compute, most of all on a machine that does something else too.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ from .unfold import unfolded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     Array = NDArray[np.float64]
 
@@ -57,23 +59,24 @@ class Splines:
         What each product of a row's and a column's function costs.
     """
 
-    cell_rows: Tensor
-    cell_cols: Tensor
-    rows: Tensor
-    cols: Tensor
-    bending: Tensor
+    cell_rows: Array
+    cell_cols: Array
+    rows: NDArray[np.float32]
+    cols: NDArray[np.float32]
+    bending: Array
 
-    def at_cells(self, coefficients: Tensor) -> Tensor:
+    def at_cells(self, coefficients: Array) -> Array:
         """Evaluate (..., ky, kx) coefficients at the cells -> (..., ny, nx)."""
-        return self.cell_rows @ coefficients @ self.cell_cols.mT
+        return self.cell_rows @ coefficients @ self.cell_cols.T
 
-    def from_cells(self, values: Tensor) -> Tensor:
+    def from_cells(self, values: Array) -> Array:
         """Sum (..., ny, nx) values over the cells, weighted by each function -> (..., ky, kx)."""
-        return self.cell_rows.mT @ values @ self.cell_cols
+        return self.cell_rows.T @ values @ self.cell_cols
 
-    def at_pixels(self, coefficients: Tensor) -> Tensor:
+    def at_pixels(self, coefficients: Array) -> NDArray[np.float32]:
         """Evaluate (..., ky, kx) coefficients at the pixels -> (..., H, W) float32."""
-        return self.rows @ coefficients.float() @ self.cols.mT
+        field: NDArray[np.float32] = self.rows @ coefficients.astype(np.float32) @ self.cols.T
+        return field
 
 
 def splines_over(
@@ -82,17 +85,14 @@ def splines_over(
     shape: tuple[int, int],
     *,
     penalties: tuple[tuple[int, float], ...] = _LONG_WAVES,
-    device: str = "cpu",
 ) -> Splines:
     """Return splines over an image of a shape, for cells centred at rows and cols (px)."""
-    parts = [
+    (cell_y, pixel_y, bend_y), (cell_x, pixel_x, bend_x) = (
         _bending_basis(at, length, penalties)
         for at, length in zip((rows, cols), shape, strict=True)
-    ]
-    (cell_y, pixel_y, bend_y), (cell_x, pixel_x, bend_x) = (
-        [torch.from_numpy(array).to(device) for array in part] for part in parts
     )
-    return Splines(cell_y, cell_x, pixel_y.float(), pixel_x.float(), bend_y[:, None] + bend_x[None])
+    rows_at, cols_at = pixel_y.astype(np.float32), pixel_x.astype(np.float32)
+    return Splines(cell_y, cell_x, rows_at, cols_at, bend_y[:, None] + bend_x)
 
 
 def basis(positions: NDArray, length: int, k: int) -> Array:
@@ -127,52 +127,52 @@ def _bending_basis(
 
 def fit(
     splines: Splines,
-    information: Tensor,
-    pull: Tensor,
+    information: Array,
+    pull: Array,
     stiffness: float,
     *,
-    start: Tensor | None = None,
+    start: Array | None = None,
     tolerance: float = 1e-4,
-) -> Tensor:
+) -> Array:
     """Find the field d that minimises the sum over cells of d.A d - 2 b.d, plus its bending.
 
     Parameters
     ----------
     splines : Splines
-    information : (..., 3, ny, nx) float64 tensor
+    information : (..., 3, ny, nx) float64
         A of each cell: yy, xx and yx, in 1/px^2; the inverse of the variance of what the cell says.
-    pull : (..., 2, ny, nx) float64 tensor
+    pull : (..., 2, ny, nx) float64
         b of each cell: A times the displacement it speaks for, 1/px.
     stiffness : float
         What bending costs, against the mean information of a pixel.
-    start : (..., 2, ky, kx) tensor, optional
+    start : (..., 2, ky, kx) array, optional
         Coefficients near the solution.
     tolerance : float
         Where the conjugate gradients end, relative.
 
     Returns
     -------
-    (..., 2, ky, kx) float64 tensor
+    (..., 2, ky, kx) float64
         Coefficients.
     """
     cells = information.shape[-2] * information.shape[-1]
     area = len(splines.rows) * len(splines.cols) / cells
-    mean = information[..., :2, :, :].mean((-3, -2, -1), keepdim=True) / area + 1e-30
+    mean = information[..., :2, :, :].mean((-3, -2, -1), keepdims=True) / area + 1e-30
     cost = mean * stiffness * splines.bending
     preconditioner = 1 / (cost + mean)
 
-    def apply(coefficients: Tensor) -> Tensor:
+    def apply(coefficients: Array) -> Array:
         pulled = times(information, splines.at_cells(coefficients))
         return splines.from_cells(pulled) + cost * coefficients
 
     right = splines.from_cells(pull)
-    solution = torch.zeros_like(right) if start is None else start.clone()
-    residual = right - apply(solution) if start is not None else right.clone()
+    solution = np.zeros_like(right) if start is None else start.copy()
+    residual = right.copy() if start is None else right - apply(solution)
     ahead = preconditioner * residual
-    direction, energy = ahead.clone(), _inner(residual, ahead)
+    direction, energy = ahead.copy(), _inner(residual, ahead)
     enough = tolerance**2 * _inner(right, preconditioner * right)
     for _ in range(_MOST_STEPS):
-        if bool((energy <= enough).all()):
+        if (energy <= enough).all():
             break
         image = apply(direction)
         step = energy / (_inner(direction, image) + 1e-300)
@@ -184,13 +184,12 @@ def fit(
     return solution
 
 
-def choose_stiffness(splines: Splines, information: Tensor, pull: Tensor) -> float:
+def choose_stiffness(splines: Splines, information: Array, pull: Array) -> float:
     """Choose by cross-validation what bending costs; the arguments are those of `fit`."""
-    cells = information.shape[-2:]
-    fold = torch.from_numpy(np.random.default_rng(0).integers(0, _FOLDS, cells))
-    seen = torch.stack([fold != n for n in range(_FOLDS)]).to(information)[:, None]
+    fold = np.random.default_rng(0).integers(0, _FOLDS, information.shape[-2:])
+    seen = np.stack([fold != n for n in range(_FOLDS)]).astype(np.float64)[:, None]
     errors: dict[int, float] = {}
-    start: Tensor | None = None
+    start: Array | None = None
 
     def error(index: int) -> float:
         nonlocal start
@@ -200,7 +199,7 @@ def choose_stiffness(splines: Splines, information: Tensor, pull: Tensor) -> flo
                 start=start, tolerance=1e-3,
             )  # fmt: skip
             field = splines.at_cells(start)
-            said = (field * (times(information, field) - 2 * pull)).sum(1, keepdim=True)
+            said = (field * (times(information, field) - 2 * pull)).sum(1, keepdims=True)
             errors[index] = float((said * (1 - seen)).sum())
         return errors[index]
 
@@ -239,31 +238,29 @@ def fit_vectors(
     (2, H, W) float32
     """
     splines = splines_over(rows, cols, shape, penalties=_PLAIN)
-    vectors = torch.from_numpy(np.moveaxis(values, -1, 0).astype(np.float64))
-    prior = torch.from_numpy(trust + 1e-6)
-    prior, certain = prior / prior.max(), torch.from_numpy(firm)
-    field = torch.zeros_like(vectors)
+    vectors = np.moveaxis(values, -1, 0).astype(np.float64)
+    prior = (trust + 1e-6) / (trust + 1e-6).max()
+    field = np.zeros_like(vectors)
     for _ in range(_ROBUST_ROUNDS):
-        residual = (field - vectors).norm(dim=0)
+        residual = np.linalg.norm(field - vectors, axis=0)
         # Vectors far from the fit lose their weight (Geman-McClure).
-        core = residual.clamp_max(residual.quantile(0.8))
-        spread = (core**2 * prior).sum().div(prior.sum()).sqrt() + 0.02
-        weight = prior / (1 + (residual / (2.5 * spread)) ** 2) ** 2
-        weight = torch.where(certain, torch.full_like(weight, 10.0), weight)
-        information = torch.stack([weight, weight, torch.zeros_like(weight)])
+        core = np.minimum(residual, np.quantile(residual, 0.8))
+        spread = np.sqrt((core**2 * prior).sum() / prior.sum()) + 0.02
+        weight = np.where(firm, 10.0, prior / (1 + (residual / (2.5 * spread)) ** 2) ** 2)
+        information = np.stack([weight, weight, np.zeros_like(weight)])
         pull = times(information, vectors)
         stiffness = choose_stiffness(splines, information, pull)
         coefficients = fit(splines, information, pull, stiffness)
         field = splines.at_cells(coefficients)
-    return unfolded(splines.at_pixels(coefficients)).numpy()
+    return unfolded(torch.from_numpy(splines.at_pixels(coefficients))).numpy()
 
 
-def times(information: Tensor, vectors: Tensor) -> Tensor:
+def times(information: Array, vectors: Array) -> Array:
     """Multiply (..., 3, ny, nx) symmetric matrices (yy, xx, yx) with (..., 2, ny, nx) vectors."""
-    yy, xx, yx = information.unbind(-3)
-    y, x = vectors.unbind(-3)
-    return torch.stack([yy * y + yx * x, yx * y + xx * x], dim=-3)
+    yy, xx, yx = (information[..., n, :, :] for n in range(3))
+    y, x = vectors[..., 0, :, :], vectors[..., 1, :, :]
+    return np.stack([yy * y + yx * x, yx * y + xx * x], axis=-3)
 
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum((-3, -2, -1), keepdim=True)
+def _inner(a: Array, b: Array) -> Array:
+    return np.asarray((a * b).sum((-3, -2, -1), keepdims=True))
