@@ -51,9 +51,7 @@ def sift_and_dis(moving: np.ndarray, fixed: np.ndarray) -> Callable[[np.ndarray]
     warped = cv2.warpPerspective(
         moving, plane, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     )
-    a, b = (
-        np.clip(normalised(v) * 40 + 128, 0, 255).astype(np.uint8) for v in (fixed, warped)
-    )
+    a, b = (np.clip(normalised(v) * 40 + 128, 0, 255).astype(np.uint8) for v in (fixed, warped))
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
 
     def mapped(points: np.ndarray) -> np.ndarray:

@@ -47,7 +47,9 @@ def register(
     moving: Image,
     fixed: Image,
     out: Annotated[Path, typer.Option(help="Folder for registered.tif and registration.npz.")],
-    start: Annotated[str, typer.Option(help="auto, features, phase, template, structure or none.")] = "auto",
+    start: Annotated[
+        str, typer.Option(help="auto, features, phase, template, structure or none.")
+    ] = "auto",
     elastic: Annotated[bool, typer.Option(help="Follow the start with the elastic part.")] = True,
     export: Annotated[
         Path | None, typer.Option(help="Displacement field to write too: .mha for ITK, or .tif.")
