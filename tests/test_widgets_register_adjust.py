@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,7 +201,19 @@ def test_arrows_by_hand_become_landmarks_and_regions(
     assert asked[0]["exclude"][int(gone[0]), int(gone[1])]
 
 
-def test_keep_stops_at_a_level(viewer: Any, panel: RegisterPanel, qtbot: QtBot) -> None:
+def test_keep_stops_at_a_level(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = engine.elastic_levels
+
+    def slow(
+        *images: Any, **how: Any
+    ) -> Iterator[Any]:  # else so small a job ends before the click
+        for level in levels(*images, **how):
+            yield level
+            time.sleep(1.0)
+
+    monkeypatch.setattr(engine, "elastic_levels", slow)
     assert not panel.keep.isVisible()
     click(qtbot, panel.job.button)
     qtbot.waitUntil(panel.keep.isEnabled, timeout=30_000)
