@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from pytestqt.qtbot import QtBot
+
+    from napari_acuity.widgets.register import RegisterPanel
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -64,3 +67,23 @@ def notes() -> Iterator[list[str]]:
     yield texts
     del notification_manager.records[start:]
     notification_manager.notification_ready.disconnect()
+
+
+@pytest.fixture
+def panel(viewer: Any, qtbot: QtBot) -> Iterator[RegisterPanel]:
+    """Show Register pair beside the test file's viewer; tests of other panels bring their own."""
+    from gui import opened
+    from napari_acuity.widgets.register import RegisterPanel
+
+    with opened(qtbot, RegisterPanel(viewer)) as panel:
+        yield panel
+
+
+@pytest.fixture
+def registered(panel: RegisterPanel, qtbot: QtBot) -> RegisterPanel:
+    """Return the panel after a click on Register and the end of its job."""
+    from gui import click, wait
+
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+    return panel

@@ -21,7 +21,7 @@ from napari_acuity.widgets.quality import QualityPanel
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import SimpleNamespace
 
     from numpy.typing import NDArray
@@ -41,19 +41,6 @@ def viewer(make_napari_viewer_proxy: Callable[..., Any], tissue: NDArray[np.uint
     viewer.add_image(tissue[100 : 100 + SIDE, 100 : 100 + SIDE], name="bench", scale=(2, 2))
     viewer.add_image((np.stack(moving, axis=-1) * 0.8).astype(np.uint8), name="phone")
     return viewer
-
-
-@pytest.fixture
-def panel(viewer: Any, qtbot: QtBot) -> Iterator[RegisterPanel]:
-    with opened(qtbot, RegisterPanel(viewer)) as panel:
-        yield panel
-
-
-@pytest.fixture
-def registered(panel: RegisterPanel, qtbot: QtBot) -> RegisterPanel:
-    click(qtbot, panel.job.button)
-    wait(qtbot, panel)
-    return panel
 
 
 def press(qtbot: QtBot, key: Any) -> None:

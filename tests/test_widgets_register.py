@@ -12,7 +12,7 @@ from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QFileDialog
 from scipy import ndimage
 
-from gui import click, names, opened, wait
+from gui import click, names, wait
 from napari_acuity.core.pairs.pair import PairSet
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
@@ -21,7 +21,7 @@ from napari_acuity.widgets._shifts import sample_shifts
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -55,19 +55,6 @@ def viewer(make_napari_viewer_proxy: Callable[..., Any], pair: Any) -> Any:
     viewer.add_image(pair[1], name="bench", translate=(10, 20), **grid)
     viewer.add_image(pair[0], name="phone", **grid)
     return viewer
-
-
-@pytest.fixture
-def panel(viewer: Any, qtbot: QtBot) -> Iterator[RegisterPanel]:
-    with opened(qtbot, RegisterPanel(viewer)) as panel:
-        yield panel
-
-
-@pytest.fixture
-def registered(panel: RegisterPanel, qtbot: QtBot) -> RegisterPanel:
-    click(qtbot, panel.job.button)
-    wait(qtbot, panel)
-    return panel
 
 
 def test_register_shows_the_image_its_shifts_and_the_figures(

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QToolButton
 from scipy import ndimage
 
 import napari_acuity as acuity
-from gui import click, names, opened, wait
+from gui import click, names, wait
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets._guides import Guides, outlines
@@ -40,19 +40,6 @@ def viewer(make_napari_viewer_proxy: Callable[..., Any], tissue: NDArray[np.uint
     viewer.add_image(tissue[100 : 100 + SIDE, 100 : 100 + SIDE], name="bench", scale=(2, 2))
     viewer.add_image(np.stack(moving, axis=-1), name="phone")
     return viewer
-
-
-@pytest.fixture
-def panel(viewer: Any, qtbot: QtBot) -> Iterator[RegisterPanel]:
-    with opened(qtbot, RegisterPanel(viewer)) as panel:
-        yield panel
-
-
-@pytest.fixture
-def registered(panel: RegisterPanel, qtbot: QtBot) -> RegisterPanel:
-    click(qtbot, panel.job.button)
-    wait(qtbot, panel)
-    return panel
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def options(title: str = "Options") -> tuple[QWidget, QFormLayout]:
     """Return a folded section and the layout of its rows."""
     section, header, body = QWidget(), QToolButton(), QWidget()
     header.setText(title)
-    header.setToolTip(f"Show or hide the {title.lower()}")
+    header.setToolTip(f"Show or hide {title}")
     header.setCheckable(True)
     header.setArrowType(Qt.ArrowType.RightArrow)
     header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

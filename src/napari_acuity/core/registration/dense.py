@@ -2,9 +2,9 @@
 
 Blocks say where their content went; here every pixel says how the grey along its gradient would have to
 move (Lucas and Kanade 1981), and one spline answers all of them. Both images are first weighted, spatial
-frequency by spatial frequency, by how far they agree there (Hannan and Thomson 1973,
-doi:10.1093/biomet/60.1.97 (maximum likelihood)): blur, noise and compression hide the fine ones of a
-modest capture, and hidden ones only disturb.
+frequency by spatial frequency, by how far they agree there (the maximum-likelihood weights of Knapp and
+Carter 1976, doi:10.1109/TASSP.1976.1162830): blur, noise and compression hide the fine ones of a modest
+capture, and hidden ones only disturb.
 """
 
 from __future__ import annotations
@@ -134,23 +134,27 @@ class _Spectrum:
     size : (int, int)
         What it is padded to before it is transformed.
     transform : (h, w // 2 + 1) complex tensor
-    ring : (h, w // 2 + 1) tensor
+    radius : (h, w // 2 + 1) tensor
         How far out each coefficient lies, in rings of spatial frequency.
+    count : (_RINGS,) tensor
+        How many coefficients lie in each ring.
     """
 
     image: Tensor
     size: tuple[int, int]
     transform: Tensor
-    ring: Tensor
+    radius: Tensor
+    count: Tensor
 
     @classmethod
     def of(cls, image: Tensor) -> _Spectrum:
         height, width = (next_fast_len(n + 2 * _PAD_PX, real=True) for n in image.shape)
         fy = torch.fft.fftfreq(height, device=image.device)
         fx = torch.fft.rfftfreq(width, device=image.device)
-        ring = (torch.hypot(fy[:, None], fx) * 2 * _RINGS).clamp_max(_RINGS - 1.001)
+        radius = (torch.hypot(fy[:, None], fx) * 2 * _RINGS).clamp_max(_RINGS - 1.001)
+        count = torch.bincount(radius.long().flatten(), minlength=_RINGS).clamp_min(1)
         size = (height, width)
-        return cls(image, size, _transform(image, size), ring)
+        return cls(image, size, _transform(image, size), radius, count)
 
     def matched(self, other: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Filter the image and another (H, W) so that each frequency counts as it deserves.
@@ -160,9 +164,8 @@ class _Spectrum:
         """
         window = (2 * smooth(valid.float(), 16.0) - 1).clamp_min(0)
         a, b = (_transform(image * window, self.size) for image in (self.image, other))
-        power_a, power_b, shared = (
-            self._in_rings(power) for power in (a.abs() ** 2, b.abs() ** 2, (a.conj() * b).real)
-        )
+        powers = torch.stack([a.abs() ** 2, b.abs() ** 2, (a.conj() * b).real])
+        power_a, power_b, shared = self._in_rings(powers)
         shared = shared.clamp_min(0)
         agreement = (shared**2 / (power_a * power_b + 1e-30)).clamp_max(0.995)
         noise = power_b * (1 - agreement) + 2e-2 * power_b.max()
@@ -173,14 +176,14 @@ class _Spectrum:
             self._filtered(_transform(other, self.size), whiten),
         )
 
-    def _in_rings(self, power: Tensor) -> Tensor:
-        """Average over each ring -> (_RINGS,)."""
-        ring = self.ring.long().flatten()
-        total = torch.zeros(_RINGS, device=power.device).index_add_(0, ring, power.flatten())
-        return total / torch.bincount(ring, minlength=_RINGS).clamp_min(1)
+    def _in_rings(self, powers: Tensor) -> Tensor:
+        """Average (n, h, w // 2 + 1) over each ring -> (n, _RINGS)."""
+        total = torch.zeros((len(powers), _RINGS), device=powers.device)
+        total.index_add_(1, self.radius.long().flatten(), powers.flatten(1))
+        return total / self.count
 
     def _filtered(self, transform: Tensor, weights: Tensor) -> Tensor:
-        at = (self.ring - 0.5).clamp_min(0)
+        at = (self.radius - 0.5).clamp_min(0)
         low = at.long()
         weight = torch.lerp(weights[low], weights[(low + 1).clamp_max(_RINGS - 1)], at - low)
         height, width = self.image.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..jobs import Event, Steps, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey
 from .elastic import elastic_levels
 from .looks import STRUCTURE, TEXTURE, Look, smooth
-from .registration import Registration, nearest_homography
+from .registration import Registration, nearest_homography, no_points
 from .start import (
     find_by_features,
     find_by_landmarks,
@@ -149,8 +150,9 @@ class _Images:
     landmarks: tuple[Any, Any] | None
     scale: float | None
 
+    @cached_property
     def at_start(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return fixed and moving for a start to compare: no details where they are not trusted."""
+        """Fixed and moving for a start to compare: no details where they are not trusted."""
         if self.trusted.all():
             return self.fixed, self.moving
         level = self.fixed[self.trusted].mean() if self.trusted.any() else np.float32(0)
@@ -202,14 +204,14 @@ def _best(images: _Images, *, elastic: bool) -> Steps[Registration]:
         registration = yield from _if_it_agrees(refining)
         if registration is not None:
             return registration
-        likely.append((_agreement(images, found, STRUCTURE), found))
+        likely.append((_agreement(images, found), found))
     for step, name in enumerate(_OTHERS):
         yield Event(f"start: {name}", 0.3 + 0.05 * step)
         other = _find(name, images)
         if isinstance(other, str):
             failed.append(f"{name}: {other}")
         else:
-            likely.append((_agreement(images, other, STRUCTURE), other))
+            likely.append((_agreement(images, other), other))
     # "None" has found nothing: it comes last, however well the frames seem to agree.
     likely.sort(key=lambda scored: (scored[1].name != "none", scored[0]), reverse=True)
     scores = {found.name: score for score, found in likely}
@@ -243,7 +245,7 @@ def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
 
 def _find(start: Start, images: _Images) -> _Found | str:
     """Try a start; where it fails, say why."""
-    fixed, moving = images.at_start()
+    fixed, moving = images.at_start
     matches: Matches | None = None
     looks: tuple[Look, ...] = (STRUCTURE, TEXTURE)
     if start == "features":
@@ -282,9 +284,9 @@ def _go_on(before: Registration, images: _Images) -> _Found:
     return _Found(before.homography, before.start, "", looks, None, before)
 
 
-def _agreement(images: _Images, found: _Found, look: Look) -> float:
-    """Return the correlation that a start leads to after one coarse elastic pass."""
-    views = _views(images, found, look)
+def _agreement(images: _Images, found: _Found) -> float:
+    """Return the correlation of the structure that a start leads to after one coarse elastic pass."""
+    views = _views(images, found, STRUCTURE)
     still = np.zeros((2, *images.fixed.shape), np.float32)
     bent = next(elastic_levels(views, still)).shift_map
     return max(views.correlation(still), views.correlation(bent))
@@ -308,13 +310,12 @@ def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registrat
     started = kept.correlation[0]
     for share, look in enumerate(found.looks):
         views = _views(images, found, look)
-        still = np.zeros_like(kept.shift_map)
         before = views.correlation(kept.shift_map)
         if share == 0:
             started = before if found.before is None else started
             kept = replace(kept, correlation=(started, before))
         elif found.before is None:
-            started = views.correlation(still)
+            started = views.correlation(np.zeros_like(kept.shift_map))
         name, _, done = kept.level.partition(" ")
         after = int(done) if found.before is not None and name == look.name else 0
         newest = kept
@@ -340,15 +341,14 @@ def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registrat
 
 def _started(images: _Images, found: _Found) -> Registration:
     """Return the map of a start alone."""
-    nothing = np.zeros((0, 2))
     return Registration(
         homography=found.plane,
         shift_map=np.zeros((2, *images.fixed.shape), np.float32),
         moving_shape=(images.moving.shape[0], images.moving.shape[1]),
         correlation=(0.0, 0.0),
         start=found.words,
-        fixed_points=found.matches.fixed if found.matches else nothing,
-        moving_points=found.matches.moving if found.matches else nothing,
+        fixed_points=found.matches.fixed if found.matches else no_points(),
+        moving_points=found.matches.moving if found.matches else no_points(),
     )
 
 
