@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_acuity import FileError, ImageError, Micrograph, Pair, PairError, PairSet
-from napari_acuity.core.pairs.pair import split
 from napari_acuity.core.pairs.patches import Field, as_unit, divide, draw_batch, load_field
+from napari_acuity.core.pairs.split import split
 
 
 def pair_of(tissue: np.ndarray, **facts: Any) -> Pair:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog
 from scipy import ndimage
 
 from gui import click, names, wait
-from napari_acuity.core.pairs.pair import PairSet
+from napari_acuity.core.pairs.pair_set import PairSet
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets import _session

@@ -18,7 +18,7 @@ from .core.micrograph import Micrograph as Micrograph
 from .core.model import Model as Model
 from .core.model import load as load
 from .core.pairs.pair import Pair as Pair
-from .core.pairs.pair import PairSet as PairSet
+from .core.pairs.pair_set import PairSet as PairSet
 from .core.quality.measure import Report as Report
 from .core.quality.measure import measure as measure
 from .core.quality.measure import measure_steps as measure_steps

@@ -19,7 +19,7 @@ from .core.device import choose_device
 from .core.inference.enhance import enhance_steps
 from .core.io import make_folder, replacing, write
 from .core.jobs import Event, Steps, altered, within
-from .core.pairs.pair import PairSet
+from .core.pairs.pair_set import PairSet
 from .core.quality import bicubic, fit_colour
 from .core.quality.measure import Report, measure_steps
 from .core.registration.register import register_steps

@@ -1,28 +1,34 @@
-"""Pairs of registered images, and folders of them."""
+"""One field seen by two instruments."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileError, PairError
+from ..errors import PairError
 from ..geometry import ratio
-from ..io import make_folder, read, replacing, write
 from ..micrograph import Micrograph, as_micrograph, check_content
+from .similarity_map import over_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from numpy.typing import NDArray
 
-__all__ = ["Pair", "PairSet", "split"]
+    from .pair_set import PairSet as PairSet
+    from .split import split as split
 
-_LONGEST_NAME = 80
+__all__ = ["Pair"]
+
+
+def __getattr__(name: str) -> Any:
+    """Serve the old place of `PairSet` and `split` until training and panels import the new ones."""
+    if name in ("PairSet", "split"):
+        from . import pair_set, split
+
+        return {"PairSet": pair_set.PairSet, "split": split.split}[name]
+    raise AttributeError(name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +39,8 @@ class Pair:
     ----------
     low, high : Micrograph, array or napari layer
         The modest and the better image, registered: (h, w[, 3]) and
-        (ceil(scale * h), ceil(scale * w)[, 3]).
+        (ceil(scale * h), ceil(scale * w)[, 3]). Both RGB or both grey; their dtypes and value ranges may
+        differ, as those of a phone and a 16-bit camera do.
     scale : float
         How many high pixels span one low pixel.
     name : str
@@ -43,11 +50,15 @@ class Pair:
         validation. Its own name if empty.
     similarity : float, optional
         How well the registration's blocks correlate, -1 to 1.
+    similarity_map : (ny, nx) float64 array, optional
+        The same over the field: Pearson correlation at the centres of ny x nx equal cells that cover it.
+    registration : dict, optional
+        What the registration found, to be kept with the pair: plain numbers, strings, lists and tables.
 
     Raises
     ------
     PairError
-        When sizes or channels do not fit.
+        When sizes, channels or similarity map do not fit.
     ImageError
         When an image is empty, constant or NaN.
     """
@@ -58,6 +69,8 @@ class Pair:
     name: str = ""
     group: str = ""
     similarity: float | None = None
+    similarity_map: NDArray[np.float64] | None = None
+    registration: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         low, high = as_micrograph(self.low), as_micrograph(self.high)
@@ -70,6 +83,47 @@ class Pair:
         ):
             object.__setattr__(self, field, value)
         self._check()
+        self._check_evidence()
+
+    def crop(self, rows: tuple[int, int], cols: tuple[int, int]) -> Pair:
+        """Cut out a part of both images and of the similarity map.
+
+        Parameters
+        ----------
+        rows, cols : (int, int)
+            First row or column and the one after the last, in low px; multiples of the scale's
+            denominator but at the far border, so that both grids are cut in one place.
+
+        Raises
+        ------
+        PairError
+            When they are not, or lie outside the image.
+        ImageError
+            When there is nothing to see in the part.
+        """
+        p, q = ratio(self.scale).as_integer_ratio()
+        low, high = [], []
+        for (start, end), length in zip((rows, cols), self.low.shape, strict=True):
+            if not 0 <= start < end <= length or start % q or (end % q and end != length):
+                raise PairError(
+                    f"Pair '{self.name}', {length} pixels long, cannot be cut from {start} to {end}.",
+                    f"Cut inside it, at multiples of {q} pixels.",
+                )
+            low.append(slice(start, end))
+            high.append(slice(start * p // q, math.ceil(end * p / q)))
+        blocks = self.similarity_map
+        if blocks is not None:
+            down, across = (
+                (np.arange(count) + 0.5) * length / count
+                for count, length in zip(blocks.shape, self.low.shape, strict=True)
+            )
+            blocks = over_cells(blocks, down, across, rows, cols)
+        return replace(
+            self,
+            low=self.low.with_pixels(self.low.pixels[tuple(low)]),
+            high=self.high.with_pixels(self.high.pixels[tuple(high)]),
+            similarity_map=blocks,
+        )
 
     def _check(self) -> None:
         low, high = self.low, self.high
@@ -101,233 +155,18 @@ class Pair:
                 "Give the scale that belongs to the images, or make the pair with Registration.pair.",
             )
 
-
-class PairSet:
-    """A folder of pairs: ``low/NAME.tif``, ``high/NAME.tif`` and ``NAME.json`` for each.
-
-    Images are read when a pair is asked for, so a set may be larger than memory.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> PairSet:
-        """Open a folder of pairs; a missing one is made by the first `add`.
-
-        Raises
-        ------
-        PairError
-            When the path is a file.
-        FileError
-            When the folder may not be read.
-        """
-        pairs = cls(Path(folder))
-        pairs._names()
-        return pairs
-
-    @property
-    def names(self) -> list[str]:
-        """The pairs' names, sorted."""
-        return self._names()
-
-    def _names(self) -> list[str]:
-        try:
-            found = [Path(name) for name in os.listdir(self.folder)]
-        except FileNotFoundError:
-            return []
-        except NotADirectoryError as error:
+    def _check_evidence(self) -> None:
+        blocks, facts = self.similarity_map, self.registration
+        if blocks is not None and (
+            blocks.ndim != 2 or blocks.size == 0 or not np.isfinite(blocks).all()
+        ):
             raise PairError(
-                f"{self.folder} is a file, not a folder of pairs.", "Choose a folder."
-            ) from error
-        except OSError as error:
-            raise FileError(
-                f"The folder {self.folder} cannot be read: {error.strerror}.",
-                "Ask for the permission, or choose another.",
-            ) from error
-        # Hidden are half-written files, and what some systems put beside every file.
-        return sorted(path.stem for path in found if path.suffix == ".json" and path.name[0] != ".")
-
-    @property
-    def groups(self) -> dict[str, str]:
-        """Name of each pair -> its group."""
-        return {name: str(self._facts(name).get("group", "") or name) for name in self.names}
-
-    @property
-    def kind(self) -> tuple[float, bool]:
-        """Scale, and whether RGB, of the first pair; `add` lets no other in."""
-        facts = self._facts(self.names[0])
-        return float(facts.get("scale", 1)), bool(facts.get("rgb"))
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __iter__(self) -> Iterator[Pair]:
-        return (self[name] for name in self.names)
-
-    def __getitem__(self, name: str) -> Pair:
-        facts = self._facts(name)
-        try:
-            similarity = facts.get("similarity")
-            return Pair(
-                self._image("low", name, facts),
-                self._image("high", name, facts),
-                scale=float(facts["scale"]),
-                name=name,
-                group=str(facts.get("group", "")),
-                similarity=None if similarity is None else float(similarity),
+                f"The similarity map of pair '{self.name}' is no table of numbers: its shape is "
+                f"{blocks.shape}.",
+                "Give rows and columns of correlations from -1 to 1, or None.",
             )
-        except KeyError as error:
-            raise _damaged(self.folder / f"{name}.json", f"it has no {error}") from error
-        except (TypeError, ValueError) as error:
-            raise _damaged(self.folder / f"{name}.json", error) from error
-
-    def add(self, pair: Pair) -> str:
-        """Write a pair into the folder.
-
-        Returns
-        -------
-        str
-            The name it got; a number is added where the name is taken, so that no pair is overwritten.
-
-        Raises
-        ------
-        PairError
-            When its scale or channels differ from the set's.
-        FileError
-            When the folder may not be written or the disk is full; the set is then as before.
-        """
-        self._check_fits(pair)
-        name = self._free_name(pair.name)
-        for folder in (self.folder, self.folder / "low", self.folder / "high"):
-            make_folder(folder)
-        files = [self.folder / part / f"{name}.tif" for part in ("low", "high")]
-        try:
-            for image, path in zip((pair.low, pair.high), files, strict=True):
-                write(image, path)
-            # The JSON comes last: a pair without it does not count, so a half-written one is never seen.
-            with replacing(self.folder / f"{name}.json") as temporary:
-                temporary.write_text(json.dumps(_facts_of(pair), indent=2))
-        except FileError:
-            for path in files:
-                path.unlink(missing_ok=True)
-            raise
-        return name
-
-    def split(
-        self, validation: float = 0.2, test: float = 0.0, *, seed: int = 0
-    ) -> dict[str, list[str]]:
-        """Split the pairs' names by group; see `split`."""
-        return split(self.groups, validation, test, seed=seed)
-
-    def _image(self, part: str, name: str, facts: dict[str, Any]) -> Micrograph:
-        image, limits = read(self.folder / part / f"{name}.tif"), facts.get(f"{part}_range")
-        return replace(image, value_range=tuple(limits)) if limits else image
-
-    def _facts(self, name: str) -> dict[str, Any]:
-        path = self.folder / f"{name}.json"
-        try:
-            facts = json.loads(path.read_text())
-        except FileNotFoundError as error:
+        if facts is not None and not isinstance(facts, dict):
             raise PairError(
-                f"There is no pair '{name}' in {self.folder}.", f"It holds {len(self)} others."
-            ) from error
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
-        if not isinstance(facts, dict):
-            raise _damaged(path, "it holds no table")
-        return facts
-
-    def _check_fits(self, pair: Pair) -> None:
-        first = self._any_facts()
-        if first and (first.get("scale"), first.get("rgb")) != (pair.scale, pair.low.rgb):
-            kinds = {True: "RGB", False: "grey"}
-            raise PairError(
-                f"Pair '{pair.name}' (scale {pair.scale:g}, {kinds[pair.low.rgb]}) does not fit the set in "
-                f"{self.folder} (scale {first.get('scale')}, {kinds[bool(first.get('rgb'))]}).",
-                "Keep one folder for each scale and kind of image.",
+                f"What pair '{self.name}' says of its registration is no table.",
+                "Give a dict, or None.",
             )
-
-    def _any_facts(self) -> dict[str, Any] | None:
-        """Return what the first pair that is not damaged says."""
-        for name in self.names:
-            with suppress(PairError):
-                return self._facts(name)
-        return None
-
-    def _free_name(self, name: str) -> str:
-        plain = "".join(c if c.isalnum() or c in "-_. " else "-" for c in name)
-        plain = plain[:_LONGEST_NAME].strip(". ") or "pair"
-        # Some disks tell no upper case from lower case.
-        taken, number, free = {known.casefold() for known in self.names}, 2, plain
-        while free.casefold() in taken:
-            free, number = f"{plain}-{number}", number + 1
-        return free
-
-
-def split(
-    groups: dict[str, str], validation: float = 0.2, test: float = 0.0, *, seed: int = 0
-) -> dict[str, list[str]]:
-    """Split pairs into training, validation and test by group, so that nothing leaks.
-
-    Parameters
-    ----------
-    groups : dict
-        Name of each pair -> its group (slide, patient).
-    validation, test : float
-        Share of the groups, 0 to 1; each gets at least one group where it is above 0.
-    seed : int
-        Of the shuffle.
-
-    Returns
-    -------
-    dict
-        "train", "validation" and "test", each a sorted list of names.
-
-    Raises
-    ------
-    PairError
-        When there are too few groups.
-    """
-    shares = {"validation": validation, "test": test}
-    if not (min(shares.values()) >= 0 and sum(shares.values()) < 1):
-        raise PairError(
-            f"Shares of {validation} for validation and {test} for test leave nothing to train on.",
-            "Give shares of at least 0 that add up to less than 1.",
-        )
-    order = np.random.default_rng(seed).permutation(sorted(set(groups.values()))).tolist()
-    counts = {
-        part: max(1, round(share * len(order))) if share else 0 for part, share in shares.items()
-    }
-    if len(order) <= sum(counts.values()):
-        raise PairError(
-            f"{len(order)} group of pairs cannot be split into parts that share nothing."
-            if len(order) == 1
-            else f"{len(order)} groups of pairs are too few for this split.",
-            "Add pairs from other fields or slides.",
-        )
-    held = {"validation": order[: counts["validation"]]}
-    held["test"] = order[counts["validation"] : sum(counts.values())]
-    held["train"] = order[sum(counts.values()) :]
-    return {
-        part: sorted(name for name, group in groups.items() if group in set(held[part]))
-        for part in ("train", "validation", "test")
-    }
-
-
-def _facts_of(pair: Pair) -> dict[str, Any]:
-    return {
-        "scale": pair.scale,
-        "rgb": pair.low.rgb,
-        "group": pair.group,
-        "similarity": pair.similarity,
-        "low_range": pair.low.value_range,
-        "high_range": pair.high.value_range,
-    }
-
-
-def _damaged(path: Path, reason: object) -> PairError:
-    return PairError(
-        f"{path} does not describe a pair: {reason}.",
-        "Remove it, or add the pair to the set once more.",
-    )

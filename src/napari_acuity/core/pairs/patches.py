@@ -11,10 +11,12 @@ import torch
 from ..errors import PairError
 from ..geometry import ratio
 from ..micrograph import Micrograph, to_unit
-from .pair import Pair, split
+from .split import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from .pair import Pair
 
 __all__ = ["Field", "as_unit", "divide", "draw_batch", "load_field"]
 

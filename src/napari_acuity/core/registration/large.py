@@ -15,7 +15,8 @@ from ..errors import AcuityError, RegistrationError
 from ..geometry import apply_homography
 from ..io.pyramid import opened
 from ..jobs import Event, Steps, altered, run, within
-from ..pairs.pair import Pair, PairSet
+from ..pairs.pair import Pair
+from ..pairs.pair_set import PairSet
 from .register import Start, register_steps
 from .registration import Registration
 

@@ -20,6 +20,7 @@ from ..geometry import (
 )
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from ..pairs.pair import Pair
+from ..pairs.similarity_map import over_cells
 from .archive import reading, write_arrays
 from .correlation import BlockShifts, no_blocks
 from .displacement import jacobian, unshift
@@ -229,6 +230,13 @@ class Registration:
             scale=scale,
             name=low.name,
             similarity=float(np.median(self.similarity)) if self.similarity.size else None,
+            similarity_map=self._similarity_over((y, end_y), (x, end_x)),
+            registration={
+                "start": self.start,
+                "correlation": [float(value) for value in self.correlation],
+                "homography": None if self.homography is None else self.homography.tolist(),
+                "largest_shift_px": self.largest_shift_px,
+            },
         )
 
     def export(
@@ -325,6 +333,15 @@ class Registration:
                 fixed_points=file["fixed_points"],
                 moving_points=file["moving_points"],
             )
+
+    def _similarity_over(
+        self, rows: tuple[int, int], cols: tuple[int, int]
+    ) -> NDArray[np.float64] | None:
+        if not self.similarity.size:
+            return None
+        # A block's centre is the middle of a pixel, half a pixel from its edge.
+        centres = self.blocks.rows + 0.5, self.blocks.cols + 0.5
+        return over_cells(self.similarity, *centres, rows, cols)
 
     def _warped(self, moving: Micrograph, scale: float) -> tuple[Micrograph, NDArray[np.bool_]]:
         if moving.pixels.ndim != 2 + moving.rgb:

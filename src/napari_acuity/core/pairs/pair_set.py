@@ -1,0 +1,289 @@
+"""Folders of pairs on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import AcuityError, FileError, PairError
+from ..io import make_folder, read, replacing, write
+from .folders import NamedImages, find_named_images
+from .pair import Pair
+from .split import split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..micrograph import Micrograph
+
+__all__ = ["PairSet", "readable"]
+
+_LONGEST_NAME = 80
+_KINDS = {True: "RGB", False: "grey"}
+
+
+class PairSet:
+    """A folder of pairs: ``low/NAME.tif``, ``high/NAME.tif`` and ``NAME.json`` for each.
+
+    A folder without JSON files whose sub-folders hold images of the same names (``low`` and ``GT``,
+    ``input`` and ``target`` ..., see `find_named_images`) is read too, but not added to: each pair is a
+    group of its own, and its scale is told from its sizes.
+
+    Images are read when a pair is asked for, so a set may be larger than memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._named: NamedImages | None = None
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> PairSet:
+        """Open a folder of pairs; a missing one is made by the first `add`.
+
+        Raises
+        ------
+        PairError
+            When the path is a file, or several sub-folders could hold the pairs.
+        FileError
+            When the folder may not be read.
+        """
+        pairs = cls(Path(folder))
+        if not pairs._names():
+            pairs._named = find_named_images(pairs.folder)
+        return pairs
+
+    @property
+    def names(self) -> list[str]:
+        """The pairs' names, sorted."""
+        return self._names()
+
+    def _names(self) -> list[str]:
+        if self._named:
+            return list(self._named.files)
+        try:
+            found = [Path(name) for name in os.listdir(self.folder)]
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            raise PairError(
+                f"{self.folder} is a file, not a folder of pairs.", "Choose a folder."
+            ) from error
+        except OSError as error:
+            raise FileError(
+                f"The folder {self.folder} cannot be read: {error.strerror}.",
+                "Ask for the permission, or choose another.",
+            ) from error
+        # Hidden are half-written files, and what some systems put beside every file.
+        return sorted(path.stem for path in found if path.suffix == ".json" and path.name[0] != ".")
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Name of each pair -> its group."""
+        if self._named:
+            return {name: name for name in self.names}
+        return {name: str(self._facts(name).get("group", "") or name) for name in self.names}
+
+    @property
+    def kind(self) -> tuple[float, bool]:
+        """Scale, and whether RGB, of the first pair that can be read; `add` lets no other in."""
+        if self._named:
+            for name in self.names[:-1]:
+                with suppress(AcuityError):
+                    return _kind(self[name])
+            return _kind(self[self.names[-1]])
+        facts = self._facts(self.names[0])
+        return float(facts.get("scale", 1)), bool(facts.get("rgb"))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return (self[name] for name in self.names)
+
+    def __getitem__(self, name: str) -> Pair:
+        if self._named and name in self._named.files:
+            return self._named.read(name)
+        facts = self._facts(name)
+        try:
+            similarity, blocks = facts.get("similarity"), facts.get("similarity_map")
+            return Pair(
+                self._image("low", name, facts),
+                self._image("high", name, facts),
+                scale=float(facts["scale"]),
+                name=name,
+                group=str(facts.get("group", "")),
+                similarity=None if similarity is None else float(similarity),
+                similarity_map=None if blocks is None else np.array(blocks, dtype=np.float64),
+                registration=facts.get("registration"),
+            )
+        except KeyError as error:
+            raise _damaged(self.folder / f"{name}.json", f"it has no {error}") from error
+        except (TypeError, ValueError) as error:
+            raise _damaged(self.folder / f"{name}.json", error) from error
+
+    def add(self, pair: Pair) -> str:
+        """Write a pair into the folder.
+
+        Returns
+        -------
+        str
+            The name it got; a number is added where the name is taken, so that no pair is overwritten.
+
+        Raises
+        ------
+        PairError
+            When its scale or channels differ from the set's, or the set is a folder of images that pair
+            by name.
+        FileError
+            When the folder may not be written or the disk is full; the set is then as before.
+        """
+        if self._named:
+            raise PairError(
+                f"{self.folder} holds images that pair by their names ({self._named.low.name}, "
+                f"{self._named.high.name}), to which no registered pair is added.",
+                "Choose another folder for it.",
+            )
+        self._check_fits(pair)
+        name = self._free_name(pair.name)
+        for folder in (self.folder, self.folder / "low", self.folder / "high"):
+            make_folder(folder)
+        files = [self.folder / part / f"{name}.tif" for part in ("low", "high")]
+        try:
+            for image, path in zip((pair.low, pair.high), files, strict=True):
+                write(image, path)
+            # The JSON comes last: a pair without it does not count, so a half-written one is never seen.
+            with replacing(self.folder / f"{name}.json") as temporary:
+                temporary.write_text(_as_json(_facts_of(pair)))
+        except FileError:
+            for path in files:
+                path.unlink(missing_ok=True)
+            raise
+        return name
+
+    def split(
+        self, validation: float = 0.2, test: float = 0.0, *, seed: int = 0
+    ) -> dict[str, list[str]]:
+        """Split the pairs' names by group; see `split`."""
+        return split(self.groups, validation, test, seed=seed)
+
+    def _image(self, part: str, name: str, facts: dict[str, Any]) -> Micrograph:
+        image, limits = read(self.folder / part / f"{name}.tif"), facts.get(f"{part}_range")
+        return replace(image, value_range=tuple(limits)) if limits else image
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        path = self.folder / f"{name}.json"
+        try:
+            facts = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise PairError(
+                f"There is no pair '{name}' in {self.folder}.", f"It holds {len(self)} others."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
+        if not isinstance(facts, dict):
+            raise _damaged(path, "it holds no table")
+        return facts
+
+    def _check_fits(self, pair: Pair) -> None:
+        first = self._any_facts()
+        if first and (first.get("scale"), first.get("rgb")) != (pair.scale, pair.low.rgb):
+            raise PairError(
+                f"Pair '{pair.name}' (scale {pair.scale:g}, {_KINDS[pair.low.rgb]}) does not fit the set in "
+                f"{self.folder} (scale {first.get('scale')}, {_KINDS[bool(first.get('rgb'))]}).",
+                "Keep one folder for each scale and kind of image.",
+            )
+
+    def _any_facts(self) -> dict[str, Any] | None:
+        """Return what the first pair that is not damaged says."""
+        for name in self.names:
+            with suppress(PairError):
+                return self._facts(name)
+        return None
+
+    def _free_name(self, name: str) -> str:
+        plain = "".join(c if c.isalnum() or c in "-_. " else "-" for c in name)
+        plain = plain[:_LONGEST_NAME].strip(". ") or "pair"
+        # Images without a JSON are none of ours to overwrite. Some disks tell no upper from lower case.
+        images = (path.stem for part in ("low", "high") for path in (self.folder / part).glob("*"))
+        taken = {known.casefold() for known in (*self.names, *images)}
+        number, free = 2, plain
+        while free.casefold() in taken:
+            free, number = f"{plain}-{number}", number + 1
+        return free
+
+
+def readable(pairs: PairSet | Iterable[Pair]) -> tuple[list[Pair], dict[str, AcuityError]]:
+    """Read the pairs that can be used together, and say what is wrong with the others.
+
+    Parameters
+    ----------
+    pairs : PairSet or iterable of Pair
+
+    Returns
+    -------
+    list of Pair
+        All of one scale and one kind of image, that of most.
+    dict
+        Name of each other pair -> why it cannot be used.
+    """
+    found: list[Pair] = []
+    errors: dict[str, AcuityError] = {}
+    if isinstance(pairs, PairSet):
+        for name in pairs.names:
+            try:
+                found.append(pairs[name])
+            except AcuityError as error:
+                errors[name] = error
+    else:
+        found = list(pairs)
+    if not found:
+        return [], errors
+    most = Counter(map(_kind, found)).most_common(1)[0][0]
+    for pair in found:
+        if _kind(pair) != most:
+            scale, rgb = _kind(pair)
+            errors[pair.name] = PairError(
+                f"Pair '{pair.name}' (scale {scale:g}, {_KINDS[rgb]}) is not like most of the pairs "
+                f"(scale {most[0]:g}, {_KINDS[most[1]]}).",
+                "Keep one folder for each scale and kind of image.",
+            )
+    return [pair for pair in found if _kind(pair) == most], errors
+
+
+def _kind(pair: Pair) -> tuple[float, bool]:
+    return pair.scale, pair.low.rgb
+
+
+def _as_json(facts: dict[str, Any]) -> str:
+    """Write a fact a line: a map of similarity would fill thousands otherwise."""
+    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in facts.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _facts_of(pair: Pair) -> dict[str, Any]:
+    return {
+        "scale": pair.scale,
+        "rgb": pair.low.rgb,
+        "group": pair.group,
+        "similarity": pair.similarity,
+        "similarity_map": None
+        if pair.similarity_map is None
+        else pair.similarity_map.round(3).tolist(),
+        "registration": pair.registration,
+        "low_range": pair.low.value_range,
+        "high_range": pair.high.value_range,
+    }
+
+
+def _damaged(path: Path, reason: object) -> PairError:
+    return PairError(
+        f"{path} does not describe a pair: {reason}.",
+        "Remove it, or add the pair to the set once more.",
+    )
