@@ -11,6 +11,7 @@ import torch
 from ..errors import PairError
 from ..geometry import ratio
 from ..micrograph import Micrograph, to_unit
+from .division import check_alike
 from .split import split
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def divide(
         When there are no pairs, they differ in scale or channels, or a single field is too small to cut.
     """
     found = list(pairs)
-    _check_alike(found)
+    check_alike(found)
     groups = {f"{index:06d}": pair.group for index, pair in enumerate(found)}
     if len(set(groups.values())) > 1:
         parts = split(groups, share, seed=seed)
@@ -143,20 +144,6 @@ def _tensor(image: Micrograph) -> torch.Tensor:
     keeps_bytes = image.pixels.dtype == np.uint8 and image.value_range in (None, (0, 255))
     pixels = torch.from_numpy(np.ascontiguousarray(image.pixels if keeps_bytes else to_unit(image)))
     return (pixels.movedim(-1, 0) if image.rgb else pixels[None]).contiguous()
-
-
-def _check_alike(pairs: Sequence[Pair]) -> None:
-    if not pairs:
-        raise PairError(
-            "There are no pairs to train on.", "Add some with Register pair or PairSet.add."
-        )
-    first = pairs[0]
-    for pair in pairs:
-        if (pair.scale, pair.low.rgb) != (first.scale, first.low.rgb):
-            raise PairError(
-                f"Pairs '{first.name}' and '{pair.name}' differ in scale or channels.",
-                "Train on pairs of one scale and one kind of image.",
-            )
 
 
 def _cut(pair: Pair, share: float, guard: int) -> tuple[Pair, Pair]:
