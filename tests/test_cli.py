@@ -24,7 +24,7 @@ from napari_acuity.cli import app, main
 
 COMMANDS = (
     *("register", "stitch", "pairs", "lens-profile", "correct", "train", "enhance", "measure"),
-    *("demo", "info"),
+    *("export", "demo", "info"),
 )
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
 

@@ -8,6 +8,7 @@ from .core.errors import ModelError as ModelError
 from .core.errors import PairError as PairError
 from .core.errors import RegistrationError as RegistrationError
 from .core.errors import TrainingError as TrainingError
+from .core.exporting.export import export as export
 from .core.inference.enhance import enhance as enhance
 from .core.inference.enhance import enhance_steps as enhance_steps
 from .core.io import read as read

@@ -229,6 +229,25 @@ def enhance(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A .safetensors file.")],
+    out: Annotated[Path, typer.Argument(help="The .onnx or .bioimageio.zip file to write.")],
+    author: Annotated[
+        list[str] | None, typer.Option(help="Who made the model; repeatable, needed for .zip.")
+    ] = None,
+    license: Annotated[str, typer.Option(help="SPDX identifier, such as CC-BY-4.0.")] = "",
+    example: Annotated[
+        Path | None, typer.Option(help="An image of the kind the model is for, to test and show.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Write MODEL in a form that other programs run: ONNX or a bioimage.io package."""
+    _fresh(out, force)
+    image = acuity.read(example) if example else None
+    print(acuity.export(model, out, authors=author or (), license=license, example=image))
+
+
+@app.command()
 def measure(
     reference: Image,
     image: Image,
