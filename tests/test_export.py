@@ -108,6 +108,14 @@ def test_a_package_passes_the_test_of_the_zoo(package) -> None:
     assert summary.status == "passed"
 
 
+def test_a_package_is_valid_whatever_its_model_is_called_and_magnifies(tmp_path) -> None:
+    model = replace(small(8 / 3, channels=1), name="µ/2.5 – " + "x" * 200)
+
+    path = acuity.export(model, tmp_path / "grey.bioimageio.zip", authors="Ada", license="MIT")
+
+    assert load_model_description(path).name == f"2-5 - {'x' * 33} super-resolution x2_66667"
+
+
 def test_a_package_says_what_its_model_is(package) -> None:
     description = yaml.safe_load(member(package[0], "rdf.yaml"))
 

@@ -42,9 +42,11 @@ def example_pixels(model: Model, example: ImageLike | None) -> NDArray[np.uint8]
     ImageError
         When the image does not fit the model or is too small.
     """
+    stride: Any = model.network.stride
     least = least_side(model.network)
+    most = max(_SIDE, least) // stride * stride
     if example is None:
-        return _texture(model.channels, max(_SIDE, least))
+        return _texture(model.channels, most)
     image = check_content(as_micrograph(example, name="example"))
     if image.channels != model.channels:
         raise ImageError(
@@ -56,8 +58,7 @@ def example_pixels(model: Model, example: ImageLike | None) -> NDArray[np.uint8]
         raise ImageError(
             f"The example has {rows} x {cols} pixels.", f"Give one of at least {least} x {least}."
         )
-    stride: Any = model.network.stride
-    side = min(max(_SIDE, least), rows, cols) // stride * stride
+    side = min(most, rows, cols) // stride * stride
     unit = to_unit(image).reshape(-1, rows, cols, image.channels)[0]
     top, left = (rows - side) // 2, (cols - side) // 2
     return _as_bytes(unit[top : top + side, left : left + side])

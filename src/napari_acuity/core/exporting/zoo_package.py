@@ -124,7 +124,7 @@ def _describe(
 
 def _name(model: Model) -> str:
     """Return the model's name in the letters that the zoo allows."""
-    allowed = re.sub(r"[^A-Za-z0-9_+\- ()]+", "-", model.name)[:40].strip()
+    allowed = re.sub(r"[^A-Za-z0-9_+\- ()]+", "-", model.name)[:40].strip(" -")
     factor = f"{model.scale:g}".replace(".", "_")
     return f"{allowed} super-resolution x{factor}"
 
