@@ -1,0 +1,102 @@
+"""Changes of light, colour and compression that make a network indifferent to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import TrainingError
+from .jpeg import compress
+
+if TYPE_CHECKING:
+    from .sampling import Draws
+
+__all__ = ["Augmentation"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How patches are varied; the defaults only turn them.
+
+    Parameters
+    ----------
+    turns : bool
+        Whether they are flipped and turned in all eight ways; for `Patches.draw`.
+    colour : float
+        Each channel of both patches is multiplied by 1 +- up to this, below 1.
+    brightness : float
+        All channels of both patches are multiplied by 1 +- up to this, below 1.
+    jpeg : (int, int), optional
+        The low patch is compressed at a quality from the first to the second, 1 to 100, as phones and
+        camera software do; libjpeg's scale, 4:2:0.
+
+    Raises
+    ------
+    TrainingError
+        When a value is of the wrong kind or out of its range.
+    """
+
+    turns: bool = True
+    colour: float = 0.0
+    brightness: float = 0.0
+    jpeg: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.jpeg, list):  # as TOML has it
+            object.__setattr__(self, "jpeg", tuple(self.jpeg))
+        wrong = ["turns"] * (not isinstance(self.turns, bool))
+        wrong += [name for name in ("colour", "brightness") if not _is_share(getattr(self, name))]
+        wrong += ["jpeg"] * (self.jpeg is not None and not _is_range(self.jpeg))
+        if wrong:
+            values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
+            raise TrainingError(
+                f"The augmentation cannot be used: {values}.",
+                "turns must be true or false, colour and brightness at least 0 and below 1, jpeg two "
+                "whole numbers from 1 to 100, the lower quality first.",
+            )
+
+    @torch.no_grad()
+    def apply(
+        self, low: torch.Tensor, high: torch.Tensor, draws: Draws
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vary patches as their draws say.
+
+        Parameters
+        ----------
+        low, high : (n, C, h, w), (n, C, H, W) float tensors
+            In 0..1, as `Patches.cut` returns them.
+        draws : Draws
+            Those they were cut by.
+
+        Returns
+        -------
+        low, high
+            New ones, clipped to 0..1 where something was changed.
+        """
+        noise = draws.noise.to(low.device, non_blocking=True)
+        if self.colour or self.brightness:
+            gain = 1 + self.brightness * (2 * noise[:, :1] - 1)
+            gain = gain * (1 + self.colour * (2 * noise[:, 1 : 1 + low.shape[1]] - 1))
+            gain = gain[:, :, None, None]
+            low, high = (low * gain).clamp(0, 1), (high * gain).clamp(0, 1)
+        if self.jpeg:
+            worst, best = self.jpeg
+            quality = worst + (noise[:, 4] * (best - worst + 1)).long().clamp(max=best - worst)
+            low = compress(low, quality)
+        return low, high
+
+
+def _is_share(value: object) -> bool:
+    # A bool is an int to Python, but no share.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
+def _is_range(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(type(quality) is int for quality in value)
+        and 1 <= value[0] <= value[1] <= 100
+    )
