@@ -64,10 +64,11 @@ def test_an_image_comes_out_as_from_pillow(tissue, quality, size, colour):
 
     difference = np.abs(ours.astype(int) - theirs)
     loss = np.abs(theirs.astype(int) - pixels).mean()
-    assert (difference <= 1).mean() > (0.95 if len(pixels) == 512 else 0.85)
-    assert difference.mean() < 0.25
-    if quality < 100:
-        assert difference.mean() < 0.15 * loss
+    whole = len(pixels) == 512
+    assert (difference <= 1).mean() > (0.95 if whole else 0.85)
+    assert difference.mean() < (0.2 if whole else 0.4)
+    # Far less than what compression does.
+    assert quality == 100 or difference.mean() < 0.2 * loss
 
 
 def test_each_image_of_a_batch_has_its_own_quality(tissue):

@@ -203,7 +203,7 @@ def test_places_of_low_similarity_are_left_out(tissue):
         draws = patches.draw(500, generator())
 
         # A patch may reach over the line by half its width and, at random places, half a cell more;
-            # those of the grid stand 38 px apart.
+        # those of the grid stand 38 px apart.
         assert draws.x.max() <= 256 - 32 + 8
         assert draws.x.max() >= 256 - 32 - 38
         assert patches.left_out["similarity"] > 0
