@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -354,6 +355,29 @@ def test_unrelated_images_are_refused(other: str, tissue: np.ndarray) -> None:
         with pytest.raises(acuity.RegistrationError, match="no common content") as caught:
             acuity.register(moving, fixed)
         assert "Check that they show one field" in caught.value.cure
+
+
+# Pictures with smooth shapes: by chance, two of them often agree.
+PICTURES = {
+    name: getattr(data, name)()[:128, :128] for name in ("camera", "clock", "moon", "coffee")
+}
+
+
+@pytest.mark.parametrize("side", [64, 128])
+@pytest.mark.parametrize("pair", [*itertools.permutations(PICTURES, 2)], ids="-".join)
+def test_small_unrelated_images_are_refused(pair: tuple[str, str], side: int) -> None:
+    moving, fixed = (PICTURES[name][:side, :side] for name in pair)
+    with pytest.raises(acuity.RegistrationError, match="no common content"):
+        acuity.register(moving, fixed)
+
+
+@pytest.mark.gpu
+def test_the_gpu_finds_what_the_cpu_finds(seen: tuple) -> None:
+    phone, bench, _ = seen
+    maps = [
+        acuity.register(phone.image, bench, device=device).shift_map for device in ("cpu", "cuda")
+    ]
+    assert np.abs(maps[0] - maps[1]).max() < 0.02
 
 
 def test_images_without_content_are_refused(tissue: np.ndarray) -> None:

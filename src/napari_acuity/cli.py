@@ -54,6 +54,7 @@ def register(
     export: Annotated[
         Path | None, typer.Option(help="Displacement field to write too: .mha for ITK, or .tif.")
     ] = None,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Bring MOVING onto FIXED."""
@@ -61,7 +62,7 @@ def register(
     targets = [_fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
     if export:
         check_folder(_fresh(export, force))
-    found = acuity.register(image, acuity.read(fixed), start=start, elastic=elastic)  # type: ignore[arg-type]
+    found = acuity.register(image, acuity.read(fixed), start=start, elastic=elastic, device=device)  # type: ignore[arg-type]
     if export:
         targets.append(found.export(export))
     make_folder(out)

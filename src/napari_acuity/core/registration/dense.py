@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from .views import Views
+    from .views import Seen, Views
 
     Array = NDArray[np.float64]
 
@@ -38,18 +38,20 @@ _RINGS = 64
 _PAD_PX = 8
 
 
-def dense_level(views: Views, shift_map: Tensor) -> Tensor:
+def dense_level(views: Views, shift_map: NDArray[np.float32], seen: Seen) -> NDArray[np.float32]:
     """Refine a shift map that is right to about two pixels.
 
     Parameters
     ----------
     views : Views
-    shift_map : (2, H, W) float32 tensor
+    shift_map : (2, H, W) float32
         (dy, dx) in px of the fixed image.
+    seen : Seen
+        The images through it.
 
     Returns
     -------
-    (2, H, W) float32 tensor
+    (2, H, W) float32
     """
     height, width = views.target.shape
     cell = max(_CELL_PX, -(-max(height, width) // _MOST_CELLS))
@@ -57,15 +59,16 @@ def dense_level(views: Views, shift_map: Tensor) -> Tensor:
     splines = splines_over(*cells.centres(), (height, width))
     spectrum = _Spectrum.of(views.target)
     coefficients, stiffness = None, None
-    for _ in range(_PASSES):
-        _, source, valid = views.through(shift_map)
-        information, pull = _what_cells_say(*spectrum.matched(source, valid), valid, cells)
-        pull += times(information, cells.mean(shift_map).double().cpu().numpy())
+    for again in range(_PASSES):
+        seen = views.through(shift_map) if again else seen
+        matched = spectrum.matched(seen.source, seen.valid)
+        information, pull = _what_cells_say(*matched, seen.valid, cells)
+        pull += times(information, cells.mean(torch.from_numpy(shift_map)).double().numpy())
         _hold(views, cells, information, pull)
         stiffness = stiffness or choose_stiffness(splines, information, pull)
         coefficients = fit(splines, information, pull, stiffness, start=coefficients)
-        shift_map = torch.from_numpy(splines.at_pixels(coefficients)).to(shift_map.device)
-    return unfolded(shift_map)
+        shift_map = splines.at_pixels(coefficients)
+    return unfolded(torch.from_numpy(shift_map)).numpy()
 
 
 def _hold(views: Views, cells: _Cells, information: Array, pull: Array) -> None:
@@ -104,15 +107,17 @@ def _what_cells_say(
     products = torch.stack([here, there, here * there, here * here])
     mean_h, mean_t, both, square = smooth(products, _LOCAL_PX)
     variance = square - mean_h**2
-    gain = ((both - mean_h * mean_t) / (variance + 1e-3 * square.mean())).clamp(0, 2)
+    gain = ((both - mean_h * mean_t) / (variance + 1e-3 * square.mean() + 1e-12)).clamp(0, 2)
     misfit = there - mean_t - gain * (here - mean_h)
     noise = smooth(misfit**2, _LOCAL_PX)
     noise = noise + 0.03 * noise.mean() + 1e-12
     weight = _eroded(valid) / noise
     dy, dx = (gain * slope for slope in torch.gradient(here))
-    terms = torch.stack([dy * dy, dx * dx, dy * dx, -dy * misfit, -dx * misfit]) * weight
-    said = (cells.mean(terms) * cells.side_px**2).double().cpu().numpy()
-    return said[:3], said[3:]
+    pull_y, pull_x = -weight * dy * misfit, -weight * dx * misfit
+    terms = (weight * dy * dy, weight * dx * dx, weight * dy * dx, pull_y, pull_x)
+    said = torch.cat([cells.mean(term[None]) for term in terms]) * cells.side_px**2
+    values = said.double().cpu().numpy()
+    return values[:3], values[3:]
 
 
 def _eroded(valid: Tensor) -> Tensor:
@@ -168,7 +173,7 @@ class _Spectrum:
         power_a, power_b, shared = self._in_rings(powers)
         shared = shared.clamp_min(0)
         agreement = (shared**2 / (power_a * power_b + 1e-30)).clamp_max(0.995)
-        noise = power_b * (1 - agreement) + 2e-2 * power_b.max()
+        noise = power_b * (1 - agreement) + 2e-2 * power_b.max() + 1e-30
         whiten = (power_b.max() / noise).sqrt()
         blur = shared / (power_a + 1e-30)
         return (

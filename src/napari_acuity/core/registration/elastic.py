@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from .correlation import BlockShifts, block_shifts
+from .correlation import BlockShifts, block_shifts, no_blocks
 from .dense import dense_level
 from .looks import smooth
 from .spline import fit_vectors
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .views import Views
+    from .views import Seen, Views
 
 __all__ = ["Level", "elastic_levels"]
 
@@ -39,17 +39,20 @@ class Level:
     Parameters
     ----------
     number, count : int
-        Which level of how many.
+        Which level of how many; 0 before the first.
     shift_map : (2, H, W) float32
         Total displacement (dy, dx) in px of the fixed image.
     blocks : BlockShifts
         What the blocks of this pass said; for the dense level, what they still say after it.
+    correlation : float
+        Mean local correlation of the images through the shift map.
     """
 
     number: int
     count: int
     shift_map: NDArray[np.float32]
     blocks: BlockShifts
+    correlation: float
 
 
 def elastic_levels(
@@ -68,7 +71,7 @@ def elastic_levels(
     Yields
     ------
     Level
-        After every pass; the last one is the result.
+        The state before the first pass, then after every pass; the last one is the result.
     """
     shape = shift_map.shape[1], shift_map.shape[2]
     levels = [level for level in views.look.levels if 2 * level[0] <= min(shape)] or [
@@ -76,32 +79,33 @@ def elastic_levels(
     ]
     count = len(levels) + views.look.dense
     after = min(after, count - 1)
+    seen = views.through(shift_map)
+    yield Level(0, count, shift_map, no_blocks(), seen.correlation)
     for number, (block, max_shift, passes) in enumerate(levels, start=1):
         if number <= after:
             continue
         for again in range(passes):
             reach = max_shift if again == 0 else max(4, max_shift // 2)
-            found = _blocks(views, shift_map, block, reach)
+            found = _blocks(seen, block, reach)
             trust = np.clip(found.similarity - _LEAST_SIMILARITY, 0, None) ** 2
             total, firm = _total(found, shift_map), np.zeros(trust.shape, bool)
             row, col, shift = views.anchored(found.rows, found.cols)
             total[row, col], firm[row, col] = shift, True
             shift_map = fit_vectors(found.rows, found.cols, total, trust, firm, shape)
-            yield Level(number, count, shift_map, found)
+            seen = views.through(shift_map)
+            yield Level(number, count, shift_map, found, seen.correlation)
     if views.look.dense:
-        shift_map = dense_level(views, torch.from_numpy(shift_map).to(views.fixed)).cpu().numpy()
-        found = _blocks(views, shift_map, min(_LAST_BLOCK, *shape), _LAST_SEARCH)
-        yield Level(count, count, shift_map, found)
+        shift_map = dense_level(views, shift_map, seen)
+        seen = views.through(shift_map)
+        found = _blocks(seen, min(_LAST_BLOCK, *shape), _LAST_SEARCH)
+        yield Level(count, count, shift_map, found, seen.correlation)
 
 
-def _blocks(
-    views: Views, shift_map: NDArray[np.float32], block: int, max_shift: int
-) -> BlockShifts:
-    """Return what blocks still find after a shift map; those that are half empty have no similarity."""
-    target, source, valid = views.through(torch.from_numpy(shift_map).to(views.fixed))
-    found = block_shifts(target, source, block=block, max_shift=max_shift)
+def _blocks(seen: Seen, block: int, max_shift: int) -> BlockShifts:
+    """Return what blocks still find; those that are half empty have no similarity."""
+    found = block_shifts(seen.target, seen.source, block=block, max_shift=max_shift)
     rows, cols = (torch.from_numpy(np.rint(c)).long() for c in (found.rows, found.cols))
-    covered = smooth(valid.float(), block / 4).cpu()[rows][:, cols] > _LEAST_OVERLAP
+    covered = smooth(seen.valid.float(), block / 4).cpu()[rows][:, cols] > _LEAST_OVERLAP
     return BlockShifts(found.rows, found.cols, found.shift, found.similarity * covered.numpy())
 
 

@@ -123,7 +123,7 @@ def local_normalise(image: Tensor, *, sigma_px: float = 12.0) -> Tensor:
 
 def normalised(image: NDArray[np.float32], *, sigma_px: float = 12.0) -> NDArray[np.float32]:
     """Do as `local_normalise`, on an array."""
-    plane = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+    plane = torch.from_numpy(np.array(image, dtype=np.float32, order="C"))
     return local_normalise(plane, sigma_px=sigma_px).numpy()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 
+from ..device import choose_device
 from ..errors import RegistrationError
 from ..geometry import apply_homography, resize_homography, scale_at_centre
 from ..jobs import Event, Steps, run, within
@@ -36,10 +38,14 @@ __all__ = ["Start", "register", "register_steps"]
 
 Start = Literal["auto", "features", "structure", "phase", "template", "landmarks", "none"]
 
-# Of 132 unrelated pairs (tissues, noise, photographs) none reached 0.10; phone captures reach 0.5 to 0.98.
+# What a map must reach after a start that found something; phone captures reach 0.5 to 0.98.
 _LEAST_CORRELATION = 0.15
 # Features after which the images agree so well are right, and no other start is tried.
 _ENOUGH = 0.3
+# How much better than by chance images must agree after any other start, on Fisher's scale (arctanh of the
+# correlation): how many times the chance's, and how much more.
+_TIMES_CHANCE, _ABOVE_CHANCE = 2.0, 0.1
+_LEAST_SIDE_TO_TELL_PX = 512
 _OTHERS: tuple[Start, ...] = ("phase", "template", "structure", "none")
 _LEAST_SIDE_PX = 32
 # The shift map of a larger fixed image, and what it takes to find it, would fill the memory.
@@ -54,6 +60,7 @@ def register(
     elastic: bool = True,
     landmarks: tuple[Any, Any] | None = None,
     exclude: NDArray[np.bool_] | None = None,
+    device: str = "auto",
 ) -> Registration:
     """Find the map that brings a moving image onto a fixed one.
 
@@ -77,6 +84,8 @@ def register(
         They also hold in the elastic part.
     exclude : (H, W) bool array, optional
         True where the fixed image is not to be compared.
+    device : str
+        Where the elastic part computes: "auto" takes a CUDA GPU where there is one, else the CPU.
 
     Returns
     -------
@@ -92,7 +101,13 @@ def register(
     """
     return run(
         register_steps(
-            moving, fixed, start=start, elastic=elastic, landmarks=landmarks, exclude=exclude
+            moving,
+            fixed,
+            start=start,
+            elastic=elastic,
+            landmarks=landmarks,
+            exclude=exclude,
+            device=device,
         )
     )
 
@@ -105,6 +120,7 @@ def register_steps(
     elastic: bool = True,
     landmarks: tuple[Any, Any] | None = None,
     exclude: NDArray[np.bool_] | None = None,
+    device: str = "auto",
 ) -> Steps[Registration]:
     """Do what `register` does, yielding events.
 
@@ -114,7 +130,7 @@ def register_steps(
         `new` is the start's `Matches` where it has some, then after every elastic level the
         `Registration` as it stands: the one to keep where a user stops there.
     """
-    images = _images(moving, fixed, landmarks, exclude)
+    images = replace(_images(moving, fixed, landmarks, exclude), device=_device(device))
     if isinstance(start, Registration):
         return (yield from _follow(images, _go_on(start, images), elastic=elastic))
     if start not in get_args(Start):
@@ -134,8 +150,9 @@ def register_steps(
         raise _unrelated(images, [f"{start}: {found}"])
     yield Event(found.words, 0.2, found.matches)
     registration = yield from within(_follow(images, found, elastic=elastic), 0.2, 1.0)
-    if start != "none" and registration.correlation[1] < _LEAST_CORRELATION:
-        raise _unrelated(images, [_too_little(found, registration)])
+    doubt = None if start == "none" else _doubt(images, found, registration)
+    if doubt is not None:
+        raise _unrelated(images, [doubt])
     return registration
 
 
@@ -149,6 +166,7 @@ class _Images:
     trusted: NDArray[np.bool_]
     landmarks: tuple[Any, Any] | None
     scale: float | None
+    device: str = "cpu"
 
     @cached_property
     def at_start(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -191,6 +209,12 @@ def _images(
     return _Images(grey(fixed), grey(moving), names, trusted, landmarks, scale)
 
 
+def _device(name: str) -> str:
+    chosen = choose_device(name).name
+    # Apple's and Intel's GPUs lack some of what it takes.
+    return chosen if name != "auto" or chosen.startswith("cuda") else "cpu"
+
+
 def _best(images: _Images, *, elastic: bool) -> Steps[Registration]:
     """Take features where they lead to images that agree, else the best of the other starts."""
     failed, likely = list[str](), list[tuple[float, _Found]]()
@@ -219,9 +243,10 @@ def _best(images: _Images, *, elastic: bool) -> Steps[Registration]:
         begin, end = (0.5 + 0.5 * (number + side) / len(likely) for side in (0, 1))
         yield Event(found.words, begin, found.matches)
         registration = yield from within(_follow(images, found, elastic=elastic), begin, end)
-        if registration.correlation[1] >= _LEAST_CORRELATION:
+        doubt = _doubt(images, found, registration)
+        if doubt is None:
             return replace(registration, scores=scores)
-        failed.append(_too_little(found, registration))
+        failed.append(doubt)
     raise _unrelated(images, failed)
 
 
@@ -286,10 +311,9 @@ def _go_on(before: Registration, images: _Images) -> _Found:
 
 def _agreement(images: _Images, found: _Found) -> float:
     """Return the correlation of the structure that a start leads to after one coarse elastic pass."""
-    views = _views(images, found, STRUCTURE)
     still = np.zeros((2, *images.fixed.shape), np.float32)
-    bent = next(elastic_levels(views, still)).shift_map
-    return max(views.correlation(still), views.correlation(bent))
+    levels = elastic_levels(_views(images, found, STRUCTURE), still)
+    return max(level.correlation for level in islice(levels, 2))
 
 
 def _follow(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registration]:
@@ -310,22 +334,21 @@ def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registrat
     started = kept.correlation[0]
     for share, look in enumerate(found.looks):
         views = _views(images, found, look)
-        before = views.correlation(kept.shift_map)
+        levels = elastic_levels(views, kept.shift_map, after=_done(kept, look, found))
+        before = next(levels).correlation
         if share == 0:
             started = before if found.before is None else started
             kept = replace(kept, correlation=(started, before))
         elif found.before is None:
-            started = views.correlation(np.zeros_like(kept.shift_map))
-        name, _, done = kept.level.partition(" ")
-        after = int(done) if found.before is not None and name == look.name else 0
+            started = views.through(np.zeros_like(kept.shift_map)).correlation
         newest = kept
-        for level in elastic_levels(views, kept.shift_map, after=after) if elastic else ():
+        for level in levels if elastic else ():
             words = f"elastic, {look.name}, level {level.number} of {level.count}"
             newest = replace(
                 kept,
                 shift_map=level.shift_map,
                 blocks=level.blocks,
-                correlation=(started, views.correlation(level.shift_map)),
+                correlation=(started, level.correlation),
                 level=f"{look.name} {level.number}",
             )
             fraction = (share + level.number / (level.count + 1)) / len(found.looks)
@@ -337,6 +360,12 @@ def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registrat
         if newest is not kept and (better or images.landmarks is not None):
             kept = newest
     return kept
+
+
+def _done(kept: Registration, look: Look, found: _Found) -> int:
+    """Return the number of the look's level that a registration to go on from stands at."""
+    name, _, done = kept.level.partition(" ")
+    return int(done) if found.before is not None and name == look.name else 0
 
 
 def _started(images: _Images, found: _Found) -> Registration:
@@ -354,12 +383,14 @@ def _started(images: _Images, found: _Found) -> Registration:
 
 def _views(images: _Images, found: _Found, look: Look) -> Views:
     """Return both images as the elastic part compares them: at the coarser one's resolution."""
-    target = torch.from_numpy(images.fixed)
+    target, moving, trusted = (
+        torch.from_numpy(pixels).to(images.device)
+        for pixels in (images.fixed, images.moving, images.trusted)
+    )
     scale = 1.0 if found.plane is None else scale_at_centre(found.plane, images.fixed.shape)
     if scale < 0.95:
         target = smooth(target, 0.5 * (1 / scale**2 - 1) ** 0.5)
-    trusted, anchors = torch.from_numpy(images.trusted), _anchors(images, found.plane)
-    return Views(target, torch.from_numpy(images.moving), found.plane, look, trusted, anchors)
+    return Views(target, moving, found.plane, look, trusted, _anchors(images, found.plane))
 
 
 def _anchors(images: _Images, plane: NDArray[np.float64] | None) -> NDArray[np.float64]:
@@ -394,9 +425,34 @@ def _planar(image: ImageLike, role: str, *, largest: int | None = None) -> Micro
     return micrograph
 
 
-def _too_little(found: _Found, registration: Registration) -> str:
+def _doubt(images: _Images, found: _Found, registration: Registration) -> str | None:
+    """Return why the images may show nothing in common after all, or None."""
     words = found.words.removeprefix("start: ")
-    return f"{words}, but the correlation is only {registration.correlation[1]:.2f}"
+    if registration.correlation[1] < _LEAST_CORRELATION:
+        return f"{words}, but the correlation is only {registration.correlation[1]:.2f}"
+    if found.name == "features" and registration.correlation[1] >= _ENOUGH:
+        return None
+    reached, by_chance = _agreement(images, found), _agreement_by_chance(images, found)
+    if np.arctanh(reached) >= _TIMES_CHANCE * np.arctanh(by_chance) + _ABOVE_CHANCE:
+        return None
+    return (
+        f"{words}, but the structure's correlation is {reached:.2f}, and {by_chance:.2f} with the "
+        "image turned over or moved on"
+    )
+
+
+def _agreement_by_chance(images: _Images, found: _Found) -> float:
+    """Return the best agreement with the moving image turned over; a small one also moved on by half."""
+    image = images.moving
+    turned = (image, image[::-1], image[:, ::-1], image[::-1, ::-1])
+    others = [*turned[1:]]
+    if min(image.shape) < _LEAST_SIDE_TO_TELL_PX:
+        others += [
+            np.roll(one, (image.shape[0] // 2, image.shape[1] // 2), (0, 1)) for one in turned
+        ]
+    return max(
+        _agreement(replace(images, moving=np.ascontiguousarray(other)), found) for other in others
+    )
 
 
 def _unrelated(images: _Images, failed: Sequence[str]) -> RegistrationError:

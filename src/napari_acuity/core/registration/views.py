@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["Views"]
+__all__ = ["Seen", "Views"]
+
+
+class Seen(NamedTuple):
+    """What a look sees of two images through a shift map.
+
+    Parameters
+    ----------
+    target, source : (H, W) tensors
+        The fixed image, and the moving one warped onto it.
+    valid : (H, W) bool tensor
+        Where both are.
+    """
+
+    target: Tensor
+    source: Tensor
+    valid: Tensor
+
+    @property
+    def correlation(self) -> float:
+        """Their mean local correlation."""
+        return local_correlation(self.target, self.source, self.valid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +80,11 @@ class Views:
         )
         return row, col, shift
 
-    def through(self, shift_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what the look sees of both images through a shift map, and where both are (H, W)."""
-        mapping = dense_map(self.plane, shift_map, dtype=torch.float32)
+    def through(self, shift_map: NDArray[np.float32]) -> Seen:
+        """Return what the look sees of both images through a shift map (2, H, W)."""
+        shifts = torch.from_numpy(shift_map).to(self.fixed)
+        mapping = dense_map(self.plane, shifts, dtype=torch.float32)
         source, inside = sample(self.moving, mapping)
         valid = inside & self.trusted
         # Elsewhere the images are made equal, so that no edge pulls a block.
-        return self.target, torch.where(valid, self.look.of(source), self.target), valid
-
-    def correlation(self, shift_map: NDArray[np.float32]) -> float:
-        """Return the mean local correlation of the images through a shift map."""
-        return local_correlation(*self.through(torch.from_numpy(shift_map).to(self.fixed)))
+        return Seen(self.target, torch.where(valid, self.look.of(source), self.target), valid)
