@@ -8,7 +8,7 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/.bench-installed
 SCREEN := scripts/with-screen.sh
 
-.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration clean system-libraries
+.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training clean system-libraries
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -44,6 +44,9 @@ bench-registration: system-libraries $(BENCH) ## Registration beside its peers; 
 	@$(BENCH_VENV)/bin/python bench/registration.py --sizes 512 1024 2048 --clean --rough --shifts --real \
 		--rows runs/bench-registration.unfinished --out runs/bench-registration.md
 	@mv runs/bench-registration.unfinished runs/bench-registration.jsonl
+
+bench-training: $(ALL) ## Training beside a plain loop, and its quality; ACUITY_BENCH_DATA=FOLDER has the images
+	@$(VENV)/bin/python bench/training.py --out runs/bench-training.md
 
 clean: ## Remove the virtual environments, caches and built documentation; results stay
 	rm -rf $(VENV) $(BENCH_VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
