@@ -27,7 +27,8 @@ from napari_acuity import AcuityError, Model, Pair
 from napari_acuity.core.device import choose_device
 from napari_acuity.core.recipe import recipe_by_name
 from napari_acuity.core.training.score import IMAGES, Scores, score
-from napari_acuity.core.training.train import Epoch, train_steps
+from napari_acuity.core.training.session import Epoch
+from napari_acuity.core.training.train import train_steps
 
 PATCH = 60
 ROUNDS = 3
