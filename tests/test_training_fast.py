@@ -1,0 +1,174 @@
+"""The form a network is trained in: the plain network's function, gradients and weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from napari_acuity.core.device import Device, choose_device
+from napari_acuity.core.networks.pyramid_resnet import PyramidResNet, padded
+from napari_acuity.core.training.fast import autocast, optimiser_of, training_form
+
+CPU = Device("cpu", "CPU", "tests")
+
+
+def batch(side: int = 16, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    low = torch.rand(count, 3, side, side, generator=generator)
+    return low, functional.interpolate(low, scale_factor=2.5, mode="bilinear")
+
+
+def learn(network: torch.nn.Module, steps: int, precision: str = "float32", device: Device = CPU):
+    low, high = (part.to(device.name) for part in batch())
+    optimiser = optimiser_of(network.parameters(), 1e-3, device)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        with autocast(device, precision):
+            output = network(low)
+        functional.mse_loss(output.float(), high).backward()
+        optimiser.step()
+    return optimiser
+
+
+def added(wide: torch.nn.Module, network: torch.nn.Module) -> list[torch.Tensor]:
+    """Return all weights of a padded network that the plain one does not have."""
+    found = []
+    for weight, plain in zip(wide.parameters(), network.parameters(), strict=True):
+        ours = torch.ones_like(weight, dtype=torch.bool)
+        ours[tuple(map(slice, plain.shape))] = False
+        found.append(weight.detach()[ours])
+    return found
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(3, 20),
+    st.sampled_from([0, 3, 10]),
+    st.integers(1, 4),
+    st.sampled_from([1, 1.5, 2, 2.5]),
+    st.sampled_from([8, 16]),
+)
+def test_a_padded_network_is_the_same_function_and_comes_back_bit_for_bit(
+    width, growth, blocks, scale, multiple
+):
+    network = PyramidResNet(width=width, growth=growth, blocks=blocks, scale=scale)
+    wide = padded(network, multiple)
+    back = PyramidResNet(width=width, growth=growth, blocks=blocks, scale=scale)
+    training_form(network, CPU).write_back(wide, back)
+    image = torch.rand(1, 3, 11, 14)
+
+    with torch.inference_mode():
+        torch.testing.assert_close(wide(image), network(image), rtol=0, atol=1e-6)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(back.state_dict()[name], weight), name
+
+
+def test_the_published_widths_are_padded_to_multiples_of_8():
+    wide = padded(PyramidResNet())
+
+    assert wide.head.out_channels == 32
+    assert [block.second.out_channels for block in wide.blocks] == [40, 40, 48, 56, 64]
+    assert wide.up.out_channels == 75
+
+
+def test_padding_draws_no_random_numbers():
+    network = PyramidResNet()
+    before = torch.random.get_rng_state()
+    padded(network)
+
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_added_weights_stay_exactly_zero_while_the_others_learn(half, monkeypatch):
+    monkeypatch.setattr(
+        "napari_acuity.core.training.fast.half_precision",
+        lambda device: torch.bfloat16 if half else None,
+    )
+    network = PyramidResNet()
+    form = training_form(network, CPU)
+    optimiser = learn(form.module, 20, "auto")
+
+    assert sum(part.numel() for part in added(form.module, network)) > 10_000
+    assert all((part == 0).all() for part in added(form.module, network))
+    moments = copy.deepcopy(form.module)
+    for name in ("exp_avg", "exp_avg_sq"):
+        for moment, weight in zip(moments.parameters(), form.module.parameters(), strict=True):
+            moment.data = optimiser.state[weight][name]
+        assert all((part == 0).all() for part in added(moments, network))
+    assert not torch.equal(form.module.up.weight[:, :62], network.up.weight)
+
+
+def test_training_in_the_fast_form_gives_the_plain_network_s_weights():
+    """In float64, where the order of sums does not show."""
+    torch.manual_seed(0)
+    network = PyramidResNet(width=12, growth=5, blocks=2).double()
+    form = training_form(network, CPU)
+    low, high = (part.double() for part in batch())
+    trained = copy.deepcopy(network)
+    for module, optimiser in (
+        (trained, torch.optim.Adam(trained.parameters(), lr=1e-3)),
+        (form.module, optimiser_of(form.module.parameters(), 1e-3, CPU)),
+    ):
+        for _ in range(5):
+            optimiser.zero_grad()
+            functional.mse_loss(module(low), high).backward()
+            optimiser.step()
+    form.write_back(form.module, network)
+
+    for name, weight in trained.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], weight, rtol=0, atol=1e-9)
+
+
+def test_the_form_is_a_copy_and_a_running_mean_of_it_can_be_written_back():
+    network = PyramidResNet(width=12, growth=5, blocks=2)
+    before = copy.deepcopy(network.state_dict())
+    form = training_form(network, CPU)
+    mean = copy.deepcopy(form.module)
+    learn(form.module, 2)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, before[name]), name
+    form.write_back(mean, network)
+
+    assert all(torch.equal(w, before[name]) for name, w in network.state_dict().items())
+
+
+def test_a_network_that_cannot_be_padded_is_trained_as_it_is():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.Conv2d(5, 3, 3))
+    form = training_form(network, CPU)
+
+    assert [w.shape for w in form.module.parameters()] == [w.shape for w in network.parameters()]
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(form.module.parameters(), network.parameters(), strict=True)
+    )
+
+
+def test_float32_computes_in_float32_and_auto_as_the_device_likes(monkeypatch):
+    conv, image = torch.nn.Conv2d(1, 1, 3), torch.zeros(1, 1, 4, 4)
+    monkeypatch.setattr(
+        "napari_acuity.core.training.fast.half_precision", lambda device: torch.bfloat16
+    )
+
+    with autocast(CPU, "float32"):
+        assert conv(image).dtype == torch.float32
+    with autocast(CPU, "auto"):
+        assert conv(image).dtype == torch.bfloat16
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_form_is_the_same_function_and_added_weights_stay_zero():
+    device = choose_device("cuda")
+    network = PyramidResNet()
+    form = training_form(network, device)
+    low, _ = batch()
+    with torch.inference_mode():
+        torch.testing.assert_close(form.module(low.cuda()).cpu(), network(low), rtol=0, atol=1e-4)
+    learn(form.module, 20, "auto", device)
+
+    assert all((part == 0).all() for part in added(form.module, network))
