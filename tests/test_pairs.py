@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_acuity import FileError, ImageError, Micrograph, Pair, PairError, PairSet
-from napari_acuity.core.pairs.patches import Field, as_unit, divide, draw_batch, load_field
 from napari_acuity.core.pairs.split import split
 
 
@@ -306,85 +304,3 @@ def test_a_set_splits_by_the_groups_in_its_files(tmp_path, tissue):
 
     assert sorted(parts["train"] + parts["validation"]) == pairs.names
     assert {name[-1] for name in parts["validation"]} in ({"0", "1"}, {"2", "3"})
-
-
-def test_dividing_keeps_groups_apart(tissue):
-    pairs = [pair_of(tissue, name=str(n), group=f"slide {n % 3}") for n in range(6)]
-
-    training, validation, words = divide(pairs, share=0.2, guard=8, seed=0)
-
-    assert words == "4 pairs to train on, 2 to validate on"
-    assert not {pair.group for pair in training} & {pair.group for pair in validation}
-
-
-@pytest.mark.parametrize("scale", [1, 1.5, 2, 2.5, 4 / 3])
-def test_a_lone_field_is_cut_with_a_guard_between(scale):
-    """Every pixel holds its position along the row, in coarse px, so cuts can be read off."""
-    side = math.ceil(160 * scale - 1e-9)
-    coarse, fine = np.arange(160.0), (np.arange(side) + 0.5) / scale - 0.5
-    images = [
-        Micrograph(np.tile(row, (len(row), 1)), value_range=(-1, 160)) for row in (coarse, fine)
-    ]
-
-    (left,), (right,), words = divide([Pair(*images, scale)], share=0.2, guard=16, seed=0)
-
-    assert "the right side of each is kept for validation" in words
-    first, last = right.low.pixels[0, 0], left.low.pixels[0, -1]
-    assert first == pytest.approx(128, abs=2)
-    assert first - last - 1 >= 15
-    # Both grids are cut at one place: the first fine pixel lies at the first coarse one's left edge.
-    assert right.high.pixels[0, 0] == pytest.approx(first - 0.5 + 0.5 / scale)
-    assert left.high.pixels[0, -1] == pytest.approx(last + 0.5 - 0.5 / scale)
-
-
-def test_what_cannot_be_divided_is_refused(tissue):
-    narrow = Pair(tissue[:16, :16], tissue[:40, :40], 2.5, name="narrow")
-
-    with pytest.raises(PairError, match=r"There are no pairs to train on\. Add some"):
-        divide([], share=0.2, guard=8, seed=0)
-    with pytest.raises(PairError, match=r"'narrow', is 16 pixels wide: too narrow"):
-        divide([narrow], share=0.2, guard=24, seed=0)
-    with pytest.raises(PairError, match=r"'field' and 'pair' differ in scale"):
-        divide([pair_of(tissue), Pair(tissue, tissue, 1)], share=0.2, guard=8, seed=0)
-
-
-# Patches
-
-
-@pytest.mark.parametrize(("scale", "patch"), [(1, 9), (1.5, 8), (2, 7), (2.5, 12), (4 / 3, 9)])
-def test_patches_stay_registered_through_every_flip_and_turn(scale, patch):
-    """Each fine pixel holds its position on the coarse grid, so a shift of any kind would show."""
-    side = math.ceil(48 * scale - 1e-9)
-    coarse = np.stack(np.meshgrid(np.arange(48), np.arange(48), indexing="ij"))
-    fine = (
-        np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij")) + 0.5
-    ) / scale - 0.5
-    field = Field(*(torch.from_numpy(a).float() for a in (coarse, fine)))
-    generator = torch.Generator().manual_seed(0)
-
-    low, high = draw_batch([field], patch=patch, batch=40, scale=scale, generator=generator)
-
-    assert low.shape == (40, 2, patch, patch)
-    assert high.shape[-1] == round(patch * scale)
-    # The centres of mass agree, and so do the two ends of the diagonal to half a pixel.
-    torch.testing.assert_close(low.mean((2, 3)), high.mean((2, 3)), atol=1e-3, rtol=0)
-    assert (low[:, :, 0, 0] - high[:, :, 0, 0]).abs().max() < 0.5
-    assert len({tuple(row.tolist()) for row in (low[:, :, 0, -1] - low[:, :, 0, 0]).sign()}) == 4
-
-
-def test_bytes_stay_bytes_and_other_images_become_unit_floats(tissue):
-    grey = Micrograph(tissue[:40, :60, 0].astype(np.uint16) * 16, value_range=(0, 4080))
-    whole = Pair(tissue[:40, :60], tissue[:40, :60], 1)
-
-    assert load_field(whole).low.dtype == torch.uint8
-    np.testing.assert_allclose(
-        as_unit(load_field(Pair(grey, grey, 1)).low)[0], tissue[:40, :60, 0] / 255, atol=1e-6
-    )
-    assert as_unit(load_field(whole).low).max() <= 1
-
-
-def test_pairs_of_unknown_range_are_refused_when_loaded(tissue):
-    wide = tissue[:40, :60, 0].astype(np.float32)
-
-    with pytest.raises(ImageError, match="black and white are unknown"):
-        load_field(Pair(wide, wide, 1))

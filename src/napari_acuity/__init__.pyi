@@ -39,5 +39,7 @@ from .core.registration.mosaic import stitch_steps as stitch_steps
 from .core.registration.register import register as register
 from .core.registration.register import register_steps as register_steps
 from .core.registration.registration import Registration as Registration
+from .core.training.train import resume as resume
+from .core.training.train import resume_steps as resume_steps
 from .core.training.train import train as train
 from .core.training.train import train_steps as train_steps

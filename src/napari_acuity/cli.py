@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -198,16 +199,25 @@ def train(
     recipe: Annotated[str, typer.Option(help="A recipe by name, or a .toml file.")] = "brightfield",
     epochs: Annotated[int | None, typer.Option(help="Passes over the pairs.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
+    start: Annotated[Path | None, typer.Option(help="A model to go on from.")] = None,
+    frozen: Annotated[int, typer.Option(help="First layers that stay as they are.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Train a model on PAIRS."""
-    acuity.train(pairs, recipe, out, epochs=epochs, minutes=minutes, device=device)
-    with (out / "log.csv").open() as file:
-        epoch = min(csv.DictReader(file), key=lambda row: float(row["validation_loss"]))
-    reached, bicubic = float(epoch["psnr"]), float(epoch["bicubic_psnr"])
-    print(f"best after epoch {epoch['number']}: {reached:.2f} dB on the validation fields", end="")
-    print(f", bicubic {bicubic:.2f} dB")
-    print(out / "best.safetensors")
+    options = {"epochs": epochs, "minutes": minutes, "start": start, "frozen": frozen}
+    acuity.train(pairs, recipe, out, device=device, **options)  # type: ignore[arg-type]
+    _tell_run(out)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that was stopped or killed.")],
+    pairs: Annotated[Path | None, typer.Option(help="Its pairs, where they have moved.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Go on with the training in RUN from its last checkpoint."""
+    acuity.resume(run, pairs=pairs, device=device)
+    _tell_run(run)
 
 
 @app.command()
@@ -313,6 +323,24 @@ def main() -> None:
     except AcuityError as error:
         print(f"acuity: {error.cause}\n{error.cure}", file=sys.stderr)
         sys.exit(1)
+
+
+def _tell_run(folder: Path) -> None:
+    """Say what a run reached; of several processes only the first one speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    with (folder / "log.csv").open() as file:
+        epoch = min(csv.DictReader(file), key=lambda row: float(row["validation_loss"]))
+    reached, bicubic = float(epoch["psnr"]), float(epoch["bicubic_psnr"])
+    print(f"best after epoch {epoch['number']}: {reached:.2f} dB on the validation fields", end="")
+    print(f", bicubic {bicubic:.2f} dB")
+    scores = acuity.load(folder / "best.safetensors").header.scores
+    for name, values in scores.get("mean", {}).items():
+        words = [
+            f"{kind.upper()} {value:.4g}" for kind, value in values.items() if value is not None
+        ]
+        print(f"on test fields, {name}: {', '.join(words)}")
+    print(folder / "best.safetensors")
 
 
 @contextmanager

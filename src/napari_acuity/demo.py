@@ -24,7 +24,8 @@ from .core.quality import bicubic, fit_colour
 from .core.quality.measure import Report, measure_steps
 from .core.registration.register import register_steps
 from .core.simulate import PHONE, Capture, capture
-from .core.training.train import Epoch, train_steps
+from .core.training.session import Epoch
+from .core.training.train import train_steps
 from .demo_report import Bar, Demo, Field, write_report
 
 if TYPE_CHECKING:

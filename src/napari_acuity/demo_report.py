@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .core.quality.measure import Report
     from .core.registration.registration import Registration
     from .core.simulate import Capture
-    from .core.training.train import Epoch
+    from .core.training.session import Epoch
 
 __all__ = ["Bar", "Demo", "Field", "write_report"]
 

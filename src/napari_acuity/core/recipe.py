@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     import os
 
 __all__ = ["RECIPES", "Recipe", "recipe_by_name"]
+
+_WORDS = {
+    "crops": ("random", "grid"),
+    "schedule": ("constant", "cosine"),
+    "precision": ("auto", "float32"),
+}
+_LOSSES = ("mse", "mae", "gradient")
+_FILTERS = ("least_similarity", "least_contrast")
 
 
 @dataclass(frozen=True)
@@ -31,18 +39,29 @@ class Recipe:
         Its arguments, but for scale and channels, which the pairs decide.
     patch : int
         Side of the square training patches, in px of the low-resolution image.
+    crops : {"random", "grid"}
+        Where patches are cut: anywhere, or on the seeds' grid, on which they overlap by 40 %.
+    patch_filter : dict
+        Which patches are left out: "least_similarity" of the registration and "least_contrast", see
+        `Patches.of`.
+    augmentation : dict
+        How patches are varied: "turns", "colour", "brightness", "jpeg", see `Augmentation`.
     batch : int
-        Patches a step.
+        Patches a step, over all devices.
     learning_rate : float
         Of Adam, at the start.
     schedule : {"constant", "cosine"}
         "cosine": rises over the first 2 % of the run, then falls to a hundredth along a cosine.
-    gradient_weight : float
-        lambda in MSE + lambda * mean squared gradient of the output.
+    losses : dict
+        Weight of each term that is minimised, see `losses.TERMS`: "mse", "mae", "gradient".
     averaging : float
         Decay of the running mean of the weights that is validated and kept; 0 keeps the weights as is.
+    precision : {"auto", "float32"}
+        "auto" computes in 16 bits where the device does that faster.
     epochs : int
         Passes over the training fields, when no other bound is given.
+    patience : int
+        Stop after so many epochs without a better one; 0 goes on to the end.
     seed : int
         Of weights, patches and split.
     """
@@ -51,12 +70,17 @@ class Recipe:
     network: str = "pyramid_resnet"
     network_arguments: dict[str, Any] = field(default_factory=lambda: {"init": "interpolation"})
     patch: int = 48
+    crops: str = "random"
+    patch_filter: dict[str, float] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)
     batch: int = 8
     learning_rate: float = 1e-3
     schedule: str = "cosine"
-    gradient_weight: float = 0.0
+    losses: dict[str, float] = field(default_factory=lambda: {"mse": 1.0})
     averaging: float = 0.998
+    precision: str = "auto"
     epochs: int = 200
+    patience: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,30 +88,31 @@ class Recipe:
             values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
             raise TrainingError(
                 f"The recipe '{self.name}' cannot be used: {values}.",
-                "Counts must be whole numbers and, like rates, above 0, averaging below 1, schedule "
-                "'constant' or 'cosine'.",
+                "Counts must be whole numbers and, like rates and a loss, above 0, averaging below 1; "
+                + "; ".join(
+                    f"{name} is one of {', '.join(known)}" for name, known in _WORDS.items()
+                )
+                + "; losses and patch_filter hold numbers by the names that the docs page Train lists.",
             )
 
     def _of_wrong_kind(self) -> list[str]:
-        kinds: dict[str, Any] = {
-            "int": int,
-            "float": (int, float),
-            "str": str,
-            "dict[str, Any]": dict,
-        }
+        kinds: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
         return [
             entry.name
             for entry in fields(self)
-            if not isinstance(getattr(self, entry.name), kinds[str(entry.type)])
+            if not isinstance(getattr(self, entry.name), kinds.get(str(entry.type), dict))
         ]
 
     def _impossible(self) -> list[str]:
         positive = ("patch", "batch", "learning_rate", "epochs")
         wrong = [name for name in positive if not 0 < getattr(self, name) < math.inf]
+        wrong += [name for name, known in _WORDS.items() if getattr(self, name) not in known]
         wrong += ["averaging"] * (not 0 <= self.averaging < 1)
-        wrong += ["gradient_weight"] * (not 0 <= self.gradient_weight < math.inf)
-        wrong += ["schedule"] * (self.schedule not in ("constant", "cosine"))
-        wrong += ["seed"] * (self.seed < 0)
+        wrong += [name for name in ("patience", "seed") if getattr(self, name) < 0]
+        wrong += ["losses"] * (
+            not _are_weights(self.losses, _LOSSES) or not any(self.losses.values())
+        )
+        wrong += ["patch_filter"] * (not _are_weights(self.patch_filter, _FILTERS, least=-1.0))
         return wrong
 
     @classmethod
@@ -126,19 +151,32 @@ class Recipe:
             temporary.write_text(tomli_w.dumps(asdict(self)), encoding="utf-8")
 
 
+def _are_weights(table: dict[str, Any], known: tuple[str, ...], least: float = 0.0) -> bool:
+    return all(
+        name in known and type(value) in (int, float) and least <= value < math.inf
+        for name, value in table.items()
+    )
+
+
+# As published: Rivenson et al. 2017, Optica 4:1437 and its supplement.
+_2017 = Recipe(
+    name="brightfield-2017",
+    network_arguments={"init": "published"},
+    patch=60,
+    crops="grid",
+    batch=64,
+    learning_rate=1e-4,
+    schedule="constant",
+    losses={"mse": 1.0, "gradient": 1e-3},
+    averaging=0.0,
+    precision="float32",
+)
+
 RECIPES = {
     "brightfield": Recipe(),
-    # Rivenson et al. 2017, Optica 4:1437 and its supplement.
-    "brightfield-2017": Recipe(
-        name="brightfield-2017",
-        network_arguments={"init": "published"},
-        patch=60,
-        batch=64,
-        learning_rate=1e-4,
-        schedule="constant",
-        gradient_weight=1e-3,
-        averaging=0.0,
-    ),
+    "brightfield-2017": _2017,
+    # The same network and loss: Rivenson et al. 2018, ACS Photonics 5:2354.
+    "mobile-2018": replace(_2017, name="mobile-2018", batch=32, learning_rate=2e-4),
 }
 
 

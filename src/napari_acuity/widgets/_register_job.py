@@ -98,7 +98,7 @@ def add_pair(
     registration: Registration, moving: Any, fixed: Any, scale: float | None, folder: Path
 ) -> tuple[Path, str, float, int]:
     """Write a training pair; return the folder, the pair's name and scale, and how many there are."""
-    from ..core.pairs.pair import PairSet
+    from ..core.pairs.pair_set import PairSet
 
     pair, pairs = registration.pair(moving, fixed, scale=scale), PairSet.open(folder)
     name = pairs.add(pair)

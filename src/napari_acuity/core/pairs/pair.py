@@ -16,19 +16,8 @@ from .similarity_map import over_cells
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .pair_set import PairSet as PairSet
-    from .split import split as split
 
 __all__ = ["Pair"]
-
-
-def __getattr__(name: str) -> Any:
-    """Serve the old place of `PairSet` and `split` until training and panels import the new ones."""
-    if name in ("PairSet", "split"):
-        from . import pair_set, split
-
-        return {"PairSet": pair_set.PairSet, "split": split.split}[name]
-    raise AttributeError(name)
 
 
 @dataclass(frozen=True, eq=False)

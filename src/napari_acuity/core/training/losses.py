@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch.nn import functional
 
-__all__ = ["gradient_energy", "supervised_loss"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["TERMS", "gradient_energy", "loss_terms"]
 
 
-def supervised_loss(
-    output: torch.Tensor, truth: torch.Tensor, *, gradient_weight: float = 0.0
-) -> torch.Tensor:
-    """Return MSE + gradient_weight * mean squared gradient of the output.
+def loss_terms(
+    output: torch.Tensor, truth: torch.Tensor, weights: Mapping[str, float]
+) -> dict[str, torch.Tensor]:
+    """Return each term of a loss, weighted; their sum is what is minimised.
 
-    Rivenson et al. 2017 (doi:10.1364/OPTICA.4.001437), supplement: lambda = 0.001.
+    Rivenson et al. 2017 (doi:10.1364/OPTICA.4.001437), supplement: MSE and 0.001 times the gradient.
 
     Parameters
     ----------
     output, truth : (n, C, H, W) tensors
-    gradient_weight : float
-        lambda.
+    weights : mapping
+        Name in `TERMS` -> weight.
     """
-    loss = functional.mse_loss(output, truth)
-    return loss + gradient_weight * gradient_energy(output) if gradient_weight else loss
+    return {name: weight * TERMS[name](output, truth) for name, weight in weights.items()}
 
 
 def gradient_energy(image: torch.Tensor) -> torch.Tensor:
@@ -33,3 +37,10 @@ def gradient_energy(image: torch.Tensor) -> torch.Tensor:
     kernels = torch.stack([sobel, sobel.T])[:, None]
     planes = image.flatten(0, 1)[:, None]
     return functional.conv2d(planes, kernels).square().sum(1).mean()
+
+
+TERMS = {
+    "mse": functional.mse_loss,
+    "mae": functional.l1_loss,
+    "gradient": lambda output, _truth: gradient_energy(output),
+}

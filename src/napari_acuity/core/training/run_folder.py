@@ -1,32 +1,186 @@
-"""The folder of a training run: its recipe, its log, and the best model so far."""
+"""The folder of a training run: all that is known of it, so that anyone may watch it or go on with it."""
 
 from __future__ import annotations
 
 import csv
-from contextlib import contextmanager
+import io
+import json
+import os
+import socket
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import numpy as np
 
 from ..errors import FileError, TrainingError
 from ..io import make_folder, replacing
+from ..io.replacing import storage_error
+from ..recipe import Recipe
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ..model import Model
-    from ..recipe import Recipe
+    from .validation import Preview
 
-__all__ = ["MODEL", "check_free", "discard_run", "free_name", "open_run", "record"]
+__all__ = [
+    "CHECKPOINT",
+    "MODEL",
+    "RunFolder",
+    "check_free",
+    "discard_run",
+    "free_name",
+    "new_run",
+]
 
-RECIPE, LOG, MODEL = "recipe.toml", "log.csv", "best.safetensors"
+RECIPE, FACTS, MODEL, CHECKPOINT = "recipe.toml", "run.json", "best.safetensors", "checkpoint.pt"
+LOG, EVENTS, PREVIEW, COMMAND, LOCK = "log.csv", "events.jsonl", "preview.npz", "command", ".lock"
+# What whoever starts a run as a process may put there before.
+OUTPUT, ASKED, PAIRS = "output.txt", "asked.toml", "pairs"
+_OURS = (RECIPE, FACTS, MODEL, CHECKPOINT, LOG, EVENTS, PREVIEW, COMMAND, LOCK, OUTPUT, ASKED)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder with a run in it.
+
+    Parameters
+    ----------
+    path : Path
+        Holds ``recipe.toml``; ``run.json``: the pairs, how they were divided, how long to train;
+        ``events.jsonl``: what happened, a line each; ``log.csv``: a line an epoch; ``checkpoint.pt``: the
+        state to go on from; ``preview.npz``: a validation crop; ``best.safetensors``: the best model.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe the run was begun with."""
+        return Recipe.load(self.path / RECIPE)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` says.
+
+        Raises
+        ------
+        TrainingError
+            When it is missing or damaged.
+        """
+        try:
+            facts = json.loads((self.path / FACTS).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise TrainingError(
+                f"There is no run in {self.path}.", "Choose the folder of a run, or begin one."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise TrainingError(
+                f"{self.path / FACTS} cannot be read: {error}.",
+                "Begin another run; with start, from this one's best model.",
+            ) from error
+        if not isinstance(facts, dict):
+            raise TrainingError(f"{self.path / FACTS} holds no table.", "Begin another run.")
+        return facts
+
+    @property
+    def running(self) -> bool:
+        """Whether a process, anywhere on this machine, is at it."""
+        lock = filelock.FileLock(self.path / LOCK)
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+        except OSError:
+            return False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from the run; the lock ends with the process, however it ends.
+
+        Raises
+        ------
+        TrainingError
+            When another one holds it.
+        """
+        lock = filelock.FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise TrainingError(
+                f"Another process is training in {self.path}.", "Wait for it, or stop it first."
+            ) from error
+        except OSError as error:
+            raise storage_error(self.path / LOCK, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def begin(self, recipe: Recipe, facts: dict[str, Any]) -> None:
+        """Write what is settled before the first step."""
+        recipe.save(self.path / RECIPE)
+        self._write(FACTS, json.dumps(facts, indent=1))
+
+    def say(self, kind: str, **facts: Any) -> None:
+        """Append an event; a full disk costs the event and not the run."""
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **facts}) + "\n"
+        with suppress(OSError):
+            # One write of a whole line: whoever reads along never sees half of one for long.
+            handle = os.open(self.path / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(handle, line.encode())
+            finally:
+                os.close(handle)
+
+    def begun(self, device: str, words: str) -> None:
+        """Say who is at it."""
+        self.say("begun", pid=os.getpid(), host=socket.gethostname(), device=device, words=words)
+
+    def record(self, best: Model | None, rows: Sequence[dict[str, float]], shown: Preview) -> None:
+        """Write what an epoch brought: the model where it is the best so far, the log, the preview."""
+        if best:
+            best.save(self.path / MODEL)
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        self._write(LOG, text.getvalue())
+        pictures = {
+            part: np.rint(255 * image).astype(np.uint8) for part, image in vars(shown).items()
+        }
+        with replacing(self.path / PREVIEW) as temporary, temporary.open("wb") as file:
+            np.savez(file, **pictures)
+
+    def command(self) -> str:
+        """Return what the run is asked to do: "go", "pause" or "stop"."""
+        try:
+            return (self.path / COMMAND).read_text(encoding="utf-8").strip() or "go"
+        except OSError:
+            return "go"
+
+    def ask(self, command: str) -> None:
+        """Ask the run to "pause", "go" on, or "stop" and keep its best model."""
+        self._write(COMMAND, command)
+
+    def _write(self, name: str, text: str) -> None:
+        with replacing(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def check_free(folder: str | os.PathLike[str]) -> None:
-    """Raise TrainingError where something is in the folder, or the path is a file."""
+    """Raise TrainingError where something is in the folder already, or the path is a file."""
     path = Path(folder)
     try:
-        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+        free = not path.exists() or (
+            path.is_dir()
+            and {entry.name for entry in path.iterdir()} <= {OUTPUT, ASKED, PAIRS, LOCK}
+        )
     except OSError as error:
         raise FileError(f"{path} cannot be used: {error.strerror}.", "Choose another.") from error
     if not free:
@@ -42,42 +196,32 @@ def free_name(parent: str | os.PathLike[str], name: str) -> Path:
 
 
 @contextmanager
-def open_run(folder: str | os.PathLike[str], recipe: Recipe) -> Iterator[Path]:
-    """Make the folder of a run and write its recipe; one that ends before its first epoch is removed.
+def new_run(folder: str | os.PathLike[str]) -> Iterator[RunFolder]:
+    """Make the folder of a run and hold it; one that ends before its first epoch is removed.
 
     Raises
     ------
     TrainingError
-        When something is in it.
+        When something is in it, or another process holds it.
     FileError
         When it cannot be made or written.
     """
     check_free(folder)
-    path = make_folder(folder)
+    run = RunFolder(make_folder(folder))
     try:
-        recipe.save(path / RECIPE)
-        yield path
+        with run.held():
+            check_free(folder)
+            yield run
     finally:
-        if not (path / LOG).exists():
-            discard_run(path)
-
-
-def record(folder: Path, row: dict[str, float], best: Model | None) -> None:
-    """Append a row to the log, and replace the model where there is a better one."""
-    log = folder / LOG
-    rows = log.read_text() if log.exists() else ",".join(row) + "\n"
-    with replacing(log) as temporary, temporary.open("w", newline="") as file:
-        file.write(rows)
-        csv.writer(file, lineterminator="\n").writerow(row.values())
-    if best:
-        best.save(folder / MODEL)
+        if not (run.path / LOG).exists() and not (run.path / ASKED).exists():
+            discard_run(run.path)
 
 
 def discard_run(folder: str | os.PathLike[str]) -> None:
     """Remove what a run wrote into its folder, and the folder if nothing else is in it."""
     path = Path(folder)
     try:
-        for name in (RECIPE, LOG, MODEL):
+        for name in _OURS:
             (path / name).unlink(missing_ok=True)
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()

@@ -6,14 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from ..geometry import ratio
-from ..pairs.patches import Field, as_unit
+from ..micrograph import Micrograph, to_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from ..pairs.pair import Pair
+
+    Network = Callable[[torch.Tensor], torch.Tensor]
+    Field = tuple[torch.Tensor, torch.Tensor]
 
 __all__ = ["Preview", "interpolate", "middle", "preview", "validate"]
 
@@ -30,28 +36,24 @@ class Preview:
     truth: Any
 
 
-def middle(field: Field, scale: float) -> Field:
-    """Cut the middle of a field, in step with both grids."""
-    p, q = ratio(scale).as_integer_ratio()
-    height, width = (min(n, _VALIDATION_SIDE) // q * q for n in field.low.shape[1:])
-    top, left = (
-        (n - m) // 2 // q * q for n, m in zip(field.low.shape[1:], (height, width), strict=True)
-    )
-    y, x, h, w = (v * p // q for v in (top, left, height, width))
-    return Field(
-        field.low[:, top : top + height, left : left + width], field.high[:, y : y + h, x : x + w]
-    )
+def middle(pair: Pair, device: str) -> Field:
+    """Cut the middle of a pair, in step with both grids -> (1, C, h, w), (1, C, H, W) in 0..1."""
+    q = ratio(pair.scale).denominator
+    spans = []
+    for length in pair.low.shape:
+        side = min(length, _VALIDATION_SIDE) // q * q
+        start = (length - side) // 2 // q * q
+        spans.append((start, start + side))
+    part = pair.crop(*spans)
+    return _batch(part.low, device), _batch(part.high, device)
 
 
 @torch.no_grad()
-def validate(
-    network: Callable[[torch.Tensor], torch.Tensor], fields: Sequence[Field]
-) -> tuple[float, float]:
+def validate(network: Network, fields: Sequence[Field]) -> tuple[float, float]:
     """Return the mean squared error over the fields and its PSNR in dB, outputs clipped to 0..1."""
-    errors = []
-    for field in fields:
-        low, high = as_unit(field.low)[None], as_unit(field.high)[None]
-        errors.append(functional.mse_loss(network(low).float().clamp(0, 1), high).item())
+    errors = [
+        functional.mse_loss(network(low).float().clamp(0, 1), high).item() for low, high in fields
+    ]
     mean = sum(errors) / len(errors)
     return mean, -10 * math.log10(max(mean, 1e-12))
 
@@ -63,10 +65,16 @@ def interpolate(low: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 @torch.no_grad()
-def preview(network: Callable[[torch.Tensor], torch.Tensor], field: Field, scale: float) -> Preview:
+def preview(network: Network, field: Field, scale: float) -> Preview:
     """Show the field enlarged, as the network makes it, and as it is."""
-    low, high = as_unit(field.low)[None], as_unit(field.high)[None]
+    low, high = field
     return Preview(*(_picture(image) for image in (interpolate(low, scale), network(low), high)))
+
+
+def _batch(image: Micrograph, device: str) -> torch.Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(to_unit(image)))
+    planes = pixels.movedim(-1, 0) if image.rgb else pixels[None]
+    return planes[None].to(device)
 
 
 def _picture(batch: torch.Tensor) -> Any:

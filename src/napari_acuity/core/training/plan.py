@@ -1,0 +1,176 @@
+"""What is settled before the first step: how pairs are divided, the patches, the model to begin with."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TrainingError
+from ..micrograph import fingerprint
+from ..model import Header, Model, load
+from ..pairs.augment import Augmentation
+from ..pairs.division import Division, divide_pairs
+from ..pairs.pair_set import PairSet, readable
+from ..pairs.sampling import Patches
+from ..versions import installed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..pairs.pair import Pair
+    from ..recipe import Recipe
+    from .schedule import Bound
+    from .world import World
+
+__all__ = ["Plan", "facts_of", "make_plan"]
+
+_OVERLAP = 0.4
+_LEAST_PATCHES_AN_EPOCH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run before its first step.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    bound : Bound
+    division : Division
+    patches : Patches
+        Of the training pairs, on the device.
+    augmentation : Augmentation
+    model : Model
+        Where training begins.
+    frozen : int
+        How many of its first layers stay as they are.
+    words : tuple of str
+        What the user should know of all this.
+    """
+
+    recipe: Recipe
+    bound: Bound
+    division: Division
+    patches: Patches
+    augmentation: Augmentation
+    model: Model
+    frozen: int
+    words: tuple[str, ...]
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """How many steps cover the training fields once; a small set several times."""
+        return max(1, round(max(self.patches.count, _LEAST_PATCHES_AN_EPOCH) / self.recipe.batch))
+
+
+def make_plan(
+    pairs: PairSet | Iterable[Pair],
+    recipe: Recipe,
+    bound: Bound,
+    world: World,
+    *,
+    start: Model | str | os.PathLike[str] | None = None,
+    frozen: int = 0,
+    table: dict[str, Any] | None = None,
+) -> Plan:
+    """Read and divide the pairs, bring the training patches to the device, and build the model.
+
+    Raises
+    ------
+    PairError
+        When the pairs do not fit together, or are too few or too small.
+    TrainingError
+        When the recipe cannot be used with them.
+    ModelError
+        When the network cannot be built, or the model to start from not be loaded.
+    """
+    augmentation = _augmentation(recipe)
+    found, unreadable = readable(pairs)
+    if unreadable and not found:
+        raise next(iter(unreadable.values()))
+    division = divide_pairs(found, guard=recipe.patch // 2, seed=recipe.seed, table=table)
+    patches = Patches.of(
+        division.train,
+        patch=recipe.patch,
+        overlap=_OVERLAP if recipe.crops == "grid" else None,
+        device=world.device.name,
+        **recipe.patch_filter,
+    )
+    words = [division.words, patches.words]
+    words += [f"left out {name}: {error}" for name, error in unreadable.items()]
+    return Plan(
+        recipe,
+        bound,
+        division,
+        patches,
+        augmentation,
+        _model(recipe, division, start),
+        frozen,
+        tuple(words),
+    )
+
+
+def facts_of(plan: Plan, pairs: object, start: object) -> dict[str, Any]:
+    """Return what a run's folder keeps of its plan, to make it again."""
+    folder = pairs.folder if isinstance(pairs, PairSet) else pairs
+    named = isinstance(folder, str | os.PathLike)
+    return {
+        "format": 1,
+        "pairs": str(Path(folder).resolve()) if named else None,  # type: ignore[arg-type]
+        "epochs": plan.bound.epochs,
+        "minutes": plan.bound.minutes,
+        "start": str(Path(start).resolve()) if isinstance(start, str | os.PathLike) else None,
+        "frozen": plan.frozen,
+        "division": plan.division.table,
+        "data": plan.model.header.data,
+    }
+
+
+def _augmentation(recipe: Recipe) -> Augmentation:
+    try:
+        return Augmentation(**recipe.augmentation)
+    except TypeError as error:
+        raise TrainingError(
+            f"The recipe '{recipe.name}' has an unknown augmentation: {error}.",
+            "Known are: turns, colour, brightness, jpeg.",
+        ) from error
+
+
+def _model(
+    recipe: Recipe, division: Division, start: Model | str | os.PathLike[str] | None
+) -> Model:
+    """Return the model to begin with: fresh, or with the weights of another one."""
+    begin = load(start) if isinstance(start, str | os.PathLike) else start
+    first = division.train[0]
+    arguments = recipe.network_arguments if begin is None else begin.header.arguments
+    if begin is not None:
+        theirs = (begin.header.network, begin.scale, begin.channels)
+        ours = (recipe.network, first.scale, first.low.channels)
+        if theirs != ours:
+            raise TrainingError(
+                f"'{begin.name}' is of network {theirs[0]}, scale {theirs[1]:g} and {theirs[2]} channels; "
+                f"the recipe and the pairs ask for {ours[0]}, {ours[1]:g} and {ours[2]}.",
+                "Start from a model of the same kind, or from none.",
+            )
+    header = Header(
+        network=recipe.network,
+        arguments={**arguments, "scale": first.scale, "channels": first.low.channels},
+        scale=first.scale,
+        channels=first.low.channels,
+        pixel_size=first.low.pixel_size,
+        recipe=asdict(recipe),
+        data={
+            part: {
+                pair.name: [fingerprint(pair.low), fingerprint(pair.high)]
+                for pair in getattr(division, part)
+            }
+            for part in ("train", "validation", "test")
+        },
+        versions=installed("napari-acuity", "torch", "numpy"),
+    )
+    model = Model.build(header, name=recipe.name, seed=recipe.seed)
+    if begin is not None:
+        model.network.load_state_dict(begin.network.state_dict())
+    return model

@@ -1,0 +1,141 @@
+"""A run as a process of its own: started from anywhere, watched from anywhere, through its folder alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..io import make_folder
+from ..io.replacing import storage_error
+from .run_folder import ASKED, EVENTS, OUTPUT, PREVIEW, RunFolder, check_free
+
+if TYPE_CHECKING:
+    import os
+
+    from ..recipe import Recipe
+
+__all__ = ["Watch", "launch", "relaunch"]
+
+
+def launch(
+    out: str | os.PathLike[str],
+    pairs: str | os.PathLike[str],
+    recipe: Recipe,
+    *,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    start: str | os.PathLike[str] | None = None,
+    frozen: int = 0,
+) -> subprocess.Popen[bytes]:
+    """Start a run as ``acuity train`` would; it outlives the process that started it.
+
+    Parameters
+    ----------
+    out : path
+        A new folder for the run.
+    pairs : path
+        A folder of pairs.
+    recipe, epochs, minutes, device, start, frozen
+        As for `train`.
+
+    Returns
+    -------
+    subprocess.Popen
+
+    Raises
+    ------
+    TrainingError
+        When something is in the folder.
+    FileError
+        When it may not be written.
+    """
+    check_free(out)
+    folder = make_folder(out)
+    recipe.save(folder / ASKED)
+    options = {"epochs": epochs, "minutes": minutes, "device": device, "start": start}
+    options["frozen"] = frozen or None
+    words = ["train", str(pairs), "--recipe", str(folder / ASKED), "--out", str(folder)]
+    for name, value in options.items():
+        words += [f"--{name}", str(value)] if value is not None else []
+    return _started(words, folder)
+
+
+def relaunch(out: str | os.PathLike[str], *, device: str = "auto") -> subprocess.Popen[bytes]:
+    """Go on with a stopped run as ``acuity resume`` would, in a process of its own."""
+    folder = RunFolder(Path(out))
+    folder.facts  # noqa: B018 - says so where there is no run
+    return _started(["resume", str(folder.path), "--device", device], folder.path)
+
+
+def _started(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    detached: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        detached = {
+            "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        }
+    try:
+        with (folder / OUTPUT).open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "napari_acuity", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                **detached,
+            )
+    except OSError as error:
+        raise storage_error(folder / OUTPUT, error) from error
+
+
+class Watch:
+    """Reads along in a run's folder.
+
+    Parameters
+    ----------
+    folder : path
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.run = RunFolder(Path(folder))
+        self._read = 0
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the events that were written since the last call, see `RunFolder.say`."""
+        try:
+            with (self.run.path / EVENTS).open("rb") as file:
+                file.seek(self._read)
+                # A line that is still being written is left for the next call.
+                whole, end, _ = file.read().rpartition(b"\n")
+        except OSError:
+            return []
+        self._read += len(whole) + len(end)
+        return [event for line in whole.splitlines() if (event := _parsed(line)) is not None]
+
+    def preview(self) -> dict[str, np.ndarray] | None:
+        """Return the last "input", "output" and "truth", uint8, or None."""
+        try:
+            with np.load(self.run.path / PREVIEW, allow_pickle=False) as found:
+                return {name: found[name] for name in ("input", "output", "truth")}
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def last_lines(self, count: int = 12) -> str:
+        """Return the end of what the process printed."""
+        try:
+            text = (self.run.path / OUTPUT).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.replace("\r", "\n").strip().splitlines()[-count:])
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "kind" in event else None

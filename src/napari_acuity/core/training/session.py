@@ -1,0 +1,294 @@
+"""A run under way: what it consists of, and the few things that are done with it over and over."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import FileError, TrainingError
+from .checkpoint import save_state
+from .run_folder import CHECKPOINT
+from .schedule import rate_at
+from .steps import Supervised
+from .validation import Preview, interpolate, middle, preview, validate
+
+if TYPE_CHECKING:
+    from ..model import Model
+    from .plan import Plan
+    from .run_folder import RunFolder
+    from .world import World
+
+__all__ = ["Epoch", "Progress", "Session"]
+
+_CHECKPOINT_S = 30.0
+_SAY_S = 0.5
+_CHECK_EVERY = 16
+_LEAST_BRAKE = 1 / 64
+_COMMANDS = ("go", "pause", "stop")
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """The state of training after one epoch.
+
+    Parameters
+    ----------
+    number, step : int
+        Epochs and steps done.
+    train_loss, validation_loss : float
+        Mean over the epoch, and mean squared error over the validation fields.
+    psnr, bicubic_psnr : float
+        On the validation fields, dB: of the network, and of bicubic interpolation.
+    terms : dict
+        Mean of each term of the training loss.
+    seconds : float
+        Trained so far, pauses left out.
+    best : Model or None
+        The model, where this epoch is the best so far.
+    preview : Preview
+        A fixed validation crop.
+    """
+
+    number: int
+    step: int
+    train_loss: float
+    validation_loss: float
+    psnr: float
+    bicubic_psnr: float
+    terms: dict[str, float]
+    seconds: float
+    best: Model | None
+    preview: Preview
+
+    def row(self) -> dict[str, float]:
+        """Return the numbers, for a log."""
+        names = ("number", "step", "train_loss", "validation_loss", "psnr", "bicubic_psnr")
+        row = {name: getattr(self, name) for name in (*names, "seconds")}
+        return row | {f"loss_{name}": value for name, value in self.terms.items()}
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Parameters
+    ----------
+    epoch, step, steps_in_epoch : int
+        Epochs and steps done, and steps of the epoch under way.
+    seconds : float
+        Trained so far, pauses left out.
+    best_loss : float
+        The lowest validation loss.
+    stale : int
+        Epochs since then.
+    brake : float
+        Factor of the learning rate; halved whenever the loss is no number.
+    rows : list of dict
+        The log.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    steps_in_epoch: int = 0
+    seconds: float = 0.0
+    best_loss: float = math.inf
+    stale: int = 0
+    brake: float = 1.0
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+
+class Session:
+    """A run under way.
+
+    Parameters
+    ----------
+    plan : Plan
+    world : World
+    folder : RunFolder, optional
+        Where the first process keeps what happens.
+    state : dict, optional
+        Of a checkpoint to go on from.
+    best : Model, optional
+        The best model up to there.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        world: World,
+        folder: RunFolder | None,
+        *,
+        state: dict[str, Any] | None = None,
+        best: Model | None = None,
+    ) -> None:
+        self.plan, self.world, self.folder, self.best = plan, world, folder, best
+        self.progress, self.ended, self.paused = Progress(), False, False
+        self._trainee = Supervised(plan.model, plan.recipe, world, frozen=plan.frozen)
+        self._draws = torch.Generator().manual_seed(plan.recipe.seed)
+        self._sums: dict[str, torch.Tensor] = {}
+        self._fields = [middle(pair, world.device.name) for pair in plan.division.validation]
+        self.bicubic_psnr = validate(
+            lambda low: interpolate(low, plan.patches.scale), self._fields
+        )[1]
+        if state is not None:
+            self._restore(state)
+        self._good = self._state()
+        self._clock = self._saved = self._said = time.monotonic()
+
+    # What is done over and over
+
+    def look(self) -> float:
+        """See how far the run is and what it is asked to do; return the fraction done, 0 to 1."""
+        now = time.monotonic()
+        if not self.paused:
+            self.progress.seconds += now - self._clock
+        self._clock, at = now, self.progress
+        epochs = at.epoch + at.steps_in_epoch / self.plan.steps_an_epoch
+        done = self.world.agree(self.plan.bound.fraction(epochs, at.seconds))
+        asked = self.folder.command() if self.folder else "go"
+        command = _COMMANDS[int(self.world.agree(_COMMANDS.index(asked)))]
+        if self.folder and (command == "pause") != self.paused:
+            self.folder.say("paused" if command == "pause" else "going on")
+        self.paused = command == "pause" and done < 1
+        self.ended = done >= 1 or command == "stop"
+        return min(done, 1.0)
+
+    def step(self, done: float) -> None:
+        """Learn from a batch."""
+        plan, at = self.plan, self.progress
+        draws = plan.patches.draw(plan.recipe.batch, self._draws, turns=plan.augmentation.turns)
+        mine = draws[self.world.part(plan.recipe.batch)]
+        low, high = plan.augmentation.apply(*plan.patches.cut(mine), mine)
+        rate = plan.recipe.learning_rate * rate_at(done, plan.recipe.schedule) * at.brake
+        split = self._trainee.parts
+        for name, value in self._trainee.step(
+            low, high, rate, len(low) / plan.recipe.batch
+        ).items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        at.step, at.steps_in_epoch = at.step + 1, at.steps_in_epoch + 1
+        self._trainee.follow(min(plan.recipe.averaging, (1 + at.step) / (10 + at.step)))
+        if self._trainee.parts != split:
+            self._say("warning", words=f"out of memory: batches in {self._trainee.parts} parts")
+        if self.folder and time.monotonic() - self._said > _SAY_S:
+            self._said = time.monotonic()
+            self.folder.say("step", step=at.step, epoch=at.epoch + 1, fraction=min(done, 1.0))
+
+    @property
+    def epoch_is_over(self) -> bool:
+        """Whether all steps of an epoch are done, or some of the last one."""
+        return self.progress.steps_in_epoch >= (1 if self.ended else self.plan.steps_an_epoch)
+
+    def diverged(self) -> bool:
+        """Whether the loss is no number; looked at now and then, as a look makes a GPU wait."""
+        if not self._sums or not (self.epoch_is_over or self.progress.step % _CHECK_EVERY == 0):
+            return False
+        return not all(math.isfinite(value) for value in self._means().values())
+
+    def go_back(self) -> str:
+        """Go back to the last good state, to go on from it in smaller steps.
+
+        Returns
+        -------
+        str
+            What was done, in words.
+
+        Raises
+        ------
+        TrainingError
+            When small steps have not helped.
+        """
+        brake = self.progress.brake / 2
+        if brake < _LEAST_BRAKE:
+            kept = f" The best model so far is in {self.folder.path}." if self.folder else ""
+            raise TrainingError(
+                f"The loss is no longer a number, however small the steps.{kept if self.best else ''}",
+                "Lower the recipe's learning_rate and train again.",
+            )
+        seconds = self.progress.seconds
+        self._restore(self._good)
+        self.progress.brake, self.progress.seconds, self.ended = brake, seconds, False
+        words = f"the loss was no number: back to step {self.progress.step}, steps half as large"
+        self._say("warning", words=words)
+        return words
+
+    def end_epoch(self) -> Epoch:
+        """Validate, and keep the model where it is the best so far."""
+        at, means = self.progress, self._means()
+        at.epoch, at.steps_in_epoch = at.epoch + 1, 0
+        self._sums.clear()
+        average = self._trainee.average
+        loss, psnr = validate(average, self._fields) if self.world.first else (0.0, 0.0)
+        loss = self.world.agree(loss)
+        improved = loss < at.best_loss
+        if improved:
+            at.best_loss, self.best = loss, self._trainee.model()
+        at.stale = 0 if improved else at.stale + 1
+        self.ended = self.ended or 0 < self.plan.recipe.patience <= at.stale
+        epoch = Epoch(
+            at.epoch,
+            at.step,
+            sum(means.values()),
+            loss,
+            psnr,
+            self.bicubic_psnr,
+            means,
+            round(at.seconds, 3),
+            self.best if improved else None,
+            preview(average, self._fields[0], self.plan.patches.scale),
+        )
+        at.rows.append(epoch.row())
+        return epoch
+
+    def keep(self, epoch: Epoch | None) -> str | None:
+        """Write what must not be lost, where it is time to; return what went wrong, or None.
+
+        A full disk does not end the run: the best model is in memory, and is written again later.
+        """
+        if epoch is None and time.monotonic() - self._saved < _CHECKPOINT_S:
+            return None
+        self._saved, self._good = time.monotonic(), self._state()
+        if self.folder is None:
+            return None
+        try:
+            if epoch is not None:
+                self.folder.record(epoch.best, self.progress.rows, epoch.preview)
+            save_state(self._good, self.folder.path / CHECKPOINT)
+        except FileError as error:
+            self._say("warning", words=str(error))
+            return str(error)
+        finally:
+            if epoch is not None:
+                self.folder.say("epoch", **epoch.row(), best=epoch.best is not None)
+        return None
+
+    # What it consists of
+
+    def _means(self) -> dict[str, float]:
+        sums = {name: value.clone() for name, value in self._sums.items()}
+        self.world.sum(sums.values())
+        count = max(self.progress.steps_in_epoch, 1)
+        return {name: float(value) / count for name, value in sums.items()}
+
+    def _say(self, kind: str, **facts: Any) -> None:
+        if self.folder:
+            self.folder.say(kind, **facts)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "format": 1,
+            "progress": {**asdict(self.progress), "rows": [*self.progress.rows]},
+            "sums": {name: value.clone() for name, value in self._sums.items()},
+            "draws": self._draws.get_state(),
+            "trainee": self._trainee.state(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.progress = Progress(**state["progress"])
+        self.progress.rows = [*self.progress.rows]
+        self._sums = {n: v.clone().to(self.world.device.name) for n, v in state["sums"].items()}
+        self._draws.set_state(state["draws"])
+        self._trainee.restore(state["trainee"])

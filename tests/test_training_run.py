@@ -1,0 +1,309 @@
+"""A run and its folder: killed, resumed, steered, watched, shared by processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from test_training import QUICK, drained, field
+
+import napari_acuity as acuity
+from napari_acuity import PairSet, Recipe, TrainingError
+from napari_acuity.core.training import session as session_module
+from napari_acuity.core.training.process import Watch, launch, relaunch
+from napari_acuity.core.training.run_folder import RunFolder
+from napari_acuity.core.training.session import Epoch
+from napari_acuity.core.training.train import resume_steps, train_steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_acuity import Model
+
+RECIPE = replace(QUICK, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def folder(tissue: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four pairs."""
+    path = tmp_path_factory.mktemp("pairs") / "set"
+    pairs = PairSet.open(path)
+    for row in (0, 256):
+        for col in (0, 256):
+            pairs.add(field(tissue, row, col))
+    return path
+
+
+def weights(model: Model) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in model.network.state_dict().values()])
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
+    """A run of four epochs that nothing disturbed."""
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    return acuity.train(folder, RECIPE, out, epochs=4, device="cpu"), out
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("stop_after", [1, 70, 128, 150])
+def test_a_stopped_run_goes_on_as_if_it_never_stopped(
+    folder: Path, tmp_path: Path, unbroken: tuple, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    """Bit for bit, wherever it stops: an epoch has 64 steps."""
+    monkeypatch.setattr(session_module, "_CHECKPOINT_S", 0.0)  # after every step
+    out = tmp_path / "run"
+    steps = train_steps(folder, RECIPE, out, epochs=4, device="cpu")
+    while not (out / "checkpoint.pt").exists():
+        next(steps)
+    while torch.load(out / "checkpoint.pt")["progress"]["step"] < stop_after:
+        next(steps)
+    if stop_after < 64:
+        (out / "log.csv").touch()  # as if killed: one that is closed so early is removed
+    steps.close()
+    monkeypatch.setattr(session_module, "_CHECKPOINT_S", 30.0)
+
+    model = acuity.resume(out, device="cpu")
+
+    assert torch.equal(weights(model), weights(unbroken[0]))
+    assert model.header == unbroken[0].header
+    assert log_of(out) == log_of(unbroken[1])
+
+
+def test_kill_9_loses_no_more_than_the_last_interval(
+    folder: Path, tmp_path: Path, unbroken: tuple
+) -> None:
+    out = tmp_path / "run"
+    process = launch(out, folder, RECIPE, epochs=4, device="cpu")
+    watch, seen = Watch(out), list[dict[str, Any]]()
+    while not any(event["kind"] == "epoch" for event in seen):
+        assert process.poll() is None, watch.last_lines()
+        seen += watch.events()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    assert not RunFolder(out).running
+    acuity.load(out / "best.safetensors")
+    again = relaunch(out, device="cpu")
+    assert again.wait() == 0, watch.last_lines()
+    assert torch.equal(weights(acuity.load(out / "best.safetensors")), weights(unbroken[0]))
+    assert log_of(out) == log_of(unbroken[1])
+    assert [event["kind"] for event in Watch(out).events()][-1] == "done"
+
+
+def test_what_cannot_be_resumed_says_so(
+    folder: Path, tmp_path: Path, unbroken: tuple, tissue: np.ndarray
+) -> None:
+    with pytest.raises(TrainingError, match=r"There is no run in .*nowhere"):
+        acuity.resume(tmp_path / "nowhere")
+    out = tmp_path / "run"
+    list(zip(range(70), train_steps(folder, RECIPE, out, epochs=4, device="cpu"), strict=False))
+    whole = (out / "checkpoint.pt").read_bytes()
+    (out / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"checkpoint .* is damaged.*from this one's best"):
+        acuity.resume(out)
+    (out / "checkpoint.pt").write_bytes(whole)
+    with pytest.raises(acuity.PairError):
+        acuity.resume(out, pairs=[field(tissue, 0, 0)])
+    with pytest.raises(TrainingError, match="holds something already"):
+        acuity.train(folder, replace(RECIPE, batch=4), out, epochs=1)
+
+
+def test_pairs_that_changed_meanwhile_are_named(tissue: np.ndarray, tmp_path: Path) -> None:
+    pairs = [field(tissue, row, col) for row in (0, 256) for col in (0, 256)]
+    steps = train_steps(pairs, RECIPE, tmp_path / "run", epochs=2, device="cpu")
+    while not isinstance(next(steps).new, Epoch):
+        pass
+    next(steps)
+    steps.close()
+    darker = [replace(pair, low=pair.low.with_pixels(pair.low.pixels // 2)) for pair in pairs]
+
+    events, _ = drained(resume_steps(tmp_path / "run", pairs=darker, device="cpu"))
+
+    assert any("some pairs have changed" in event.stage for event in events)
+
+
+def test_a_checkpoint_executes_nothing(tmp_path: Path, folder: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    out = tmp_path / "run"
+    acuity.train(folder, replace(RECIPE, batch=64), out, epochs=1, device="cpu")
+    torch.save({"progress": Evil()}, out / "checkpoint.pt")
+
+    with pytest.raises(TrainingError, match="is damaged"):
+        acuity.resume(out)
+    assert not (tmp_path / "executed").exists()
+
+
+# Steering and watching
+
+
+def test_a_run_is_paused_goes_on_and_stops_when_asked(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    steps = train_steps(folder, RECIPE, out, epochs=100, device="cpu")
+    while not isinstance(next(steps).new, Epoch):
+        pass
+    run = RunFolder(out)
+    run.ask("pause")
+    while next(steps).stage != "paused":
+        pass
+    before = next(steps)
+    assert (before.stage, next(steps).fraction) == ("paused", before.fraction)
+    run.ask("go")
+    while next(steps).stage == "paused":
+        pass
+    run.ask("stop")
+    _, model = drained(steps)
+
+    kinds = [event["kind"] for event in Watch(out).events()]
+    assert [kind for kind in kinds if kind not in ("step", "epoch")] == [
+        *("begun", "paused", "going on", "done"),
+    ]
+    assert model.header.scores["fields"]
+    assert len(log_of(out)) < 10
+
+
+def test_two_processes_do_not_share_a_run(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    steps = train_steps(folder, RECIPE, out, epochs=100, device="cpu")
+    while not isinstance(next(steps).new, Epoch):
+        pass
+    next(steps)
+
+    assert RunFolder(out).running
+    code = f"import napari_acuity as a; a.resume({str(out)!r})"
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert "Another process is training in" in other.stderr
+    steps.close()
+    assert not RunFolder(out).running
+
+
+def test_a_run_that_cannot_begin_says_why_in_its_output(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = launch(out, folder, Recipe(network_arguments={"wdith": 3}), epochs=1, device="cpu")
+
+    assert process.wait() == 1
+    assert "unexpected keyword argument 'wdith'" in Watch(out).last_lines()
+    assert not RunFolder(out).running
+
+
+def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
+    assert watch.events() == []
+    line = json.dumps({"kind": "step", "step": 1})
+    (tmp_path / "events.jsonl").write_text(line[:9])
+    assert watch.events() == []
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write(line[9:] + "\nnot json\n[]\n")
+    assert watch.events() == [{"kind": "step", "step": 1}]
+
+
+# Steps
+
+
+def test_batches_are_split_where_the_memory_is_too_small(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half batches give the same gradients; a device that holds no patch says what to do."""
+    whole = acuity.train(folder, RECIPE, epochs=1, device="cpu")
+    forward = acuity.core.networks.pyramid_resnet.PyramidResNet.forward  # type: ignore[attr-defined]
+    most = 3
+
+    def small(self: Any, image: torch.Tensor) -> torch.Tensor:
+        if len(image) > most and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, image)  # type: ignore[no-any-return]
+
+    name = "napari_acuity.core.networks.pyramid_resnet.PyramidResNet.forward"
+    monkeypatch.setattr(name, small)
+    split = acuity.train(folder, RECIPE, tmp_path / "run", epochs=1, device="cpu")
+
+    torch.testing.assert_close(weights(split), weights(whole), atol=2e-3, rtol=0)
+    warnings = [e["words"] for e in Watch(tmp_path / "run").events() if e["kind"] == "warning"]
+    assert warnings == ["out of memory: batches in 4 parts"]
+    most = 0
+    with pytest.raises(TrainingError, match="does not hold a single patch"):
+        acuity.train(folder, RECIPE, epochs=1, device="cpu")
+
+
+def test_fine_tuning_goes_on_from_a_model_and_leaves_frozen_layers(
+    folder: Path, unbroken: tuple, tmp_path: Path
+) -> None:
+    model, run = unbroken
+
+    tuned = acuity.train(
+        folder,
+        replace(RECIPE, seed=7),
+        epochs=1,
+        device="cpu",
+        start=run / "best.safetensors",
+        frozen=2,
+    )
+
+    before, after = model.network.state_dict(), tuned.network.state_dict()
+    for name in before:
+        same = torch.equal(before[name], after[name])
+        assert same == name.startswith(("head", "blocks.0")), name
+    with pytest.raises(TrainingError, match="the recipe and the pairs ask for"):
+        other = acuity.Model.new("brightfield", scale=2)
+        acuity.train(folder, RECIPE, epochs=1, device="cpu", start=other)
+    with pytest.raises(TrainingError, match="9 layers cannot be frozen"):
+        acuity.train(folder, RECIPE, epochs=1, device="cpu", frozen=9)
+
+
+def test_patience_ends_a_run_that_gets_no_better(folder: Path) -> None:
+    wild = replace(RECIPE, learning_rate=0.05, averaging=0.0, batch=64, patience=2)
+
+    events, _ = drained(train_steps(folder, wild, epochs=60, device="cpu"))
+
+    epochs = [event.new for event in events if isinstance(event.new, Epoch)]
+    assert len(epochs) < 60
+    assert not any(epoch.best for epoch in epochs[-2:])
+    assert epochs[-3].best
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(folder: Path, tmp_path: Path, unbroken: tuple) -> None:
+    recipe = tmp_path / "recipe.toml"
+    RECIPE.save(recipe)
+    words = ["-m", "napari_acuity", "train", folder, "--recipe", recipe, "--out", tmp_path / "run"]
+    run = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        + [str(word) for word in [*words, "--epochs", "4", "--device", "cpu"]],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+    assert run.returncode == 0, run.stderr
+    for row, other in zip(log_of(tmp_path / "run"), log_of(unbroken[1]), strict=True):
+        assert row["step"] == other["step"]
+        assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=1e-3)
+        assert float(row["psnr"]) == pytest.approx(float(other["psnr"]), abs=0.02)
