@@ -12,10 +12,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import torch
-from test_training import QUICK, drained, field
 
 import napari_acuity as acuity
 from napari_acuity import PairSet, Recipe, TrainingError
@@ -24,9 +22,12 @@ from napari_acuity.core.training.process import Watch, launch, relaunch
 from napari_acuity.core.training.run_folder import RunFolder
 from napari_acuity.core.training.session import Epoch
 from napari_acuity.core.training.train import resume_steps, train_steps
+from test_training import QUICK, drained, field
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
 
     from napari_acuity import Model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -61,7 +61,7 @@ def training_form(network: nn.Module, device: Device) -> FastNetwork:
     return FastNetwork(place(copy.deepcopy(network), device))
 
 
-def autocast(device: Device, precision: Literal["auto", "float32"]) -> torch.autocast:
+def autocast(device: Device, precision: str) -> torch.autocast:
     """Return a context in which a network computes.
 
     Parameters
