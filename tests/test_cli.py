@@ -23,8 +23,8 @@ from napari_acuity import Micrograph, Model, PairSet, Recipe, Registration
 from napari_acuity.cli import app, main
 
 COMMANDS = (
-    *("register", "stitch", "pairs", "lens-profile", "correct", "train", "enhance", "measure"),
-    *("export", "demo", "info"),
+    *("register", "stitch", "pairs", "lens-profile", "correct", "train", "resume"),
+    *("enhance", "measure", "export", "demo", "info"),
 )
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
 
