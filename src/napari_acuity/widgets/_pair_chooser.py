@@ -9,22 +9,26 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QFormLayout, QLabel, QLineEdit
 from superqt.utils import create_worker
 
-from ..core.errors import AcuityError
 from . import _session
 from ._layers import LayerChooser, follow, is_plane
-from ._pair_source import FolderSource, LayerSource, describe, likely_scale
+from ._pair_source import FolderSource, LayerSource, likely_scale
 from ._panel import add_row, browse_button, drop_down, let_shrink
+from ._preflight import Look, look
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import napari.viewer
     from napari.layers import Layer
 
     from ._pair_source import Source
+    from ._preflight import Intent
     from ._value_range import ValueRange
 
 __all__ = ["PairChooser"]
 
 _TYPING_MS = 250
+_LOOKING = "Looking at the pairs."
 _TIPS = {
     "source": "A folder that Register pair has filled, or two open layers that are registered",
     "folder": "The folder of pairs",
@@ -40,18 +44,35 @@ class PairChooser(QObject):
     The pairs are looked at in a thread once the user has done typing; `changed` is emitted when that
     begins and when it has ended.
 
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    rows : QFormLayout
+    intent : callable
+        Returns what they are meant for, which decides how they are divided.
+
     Attributes
     ----------
     problem : str or None
         Why these pairs cannot be trained on.
+    seen : Look
+        What was seen of them last.
     """
 
     changed = Signal()
 
-    def __init__(self, viewer: napari.viewer.Viewer, rows: QFormLayout, *, parent: QObject) -> None:
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        rows: QFormLayout,
+        intent: Callable[[], Intent],
+        *,
+        parent: QObject,
+    ) -> None:
         super().__init__(parent)
         self.problem: str | None = None
-        self.seed = 0
+        self.seen = Look(0)
+        self._intent = intent
         self.values: ValueRange | None = None
         self._looks, self._form, self._first_row = 0, rows, rows.rowCount()
         self._make(viewer)
@@ -80,14 +101,19 @@ class PairChooser(QObject):
         values = self.values.of(high) if self.values else None
         return LayerSource.of(low, high, self.scale.value(), values)
 
-    def use(self, *, seed: int, values: ValueRange) -> None:
-        """Take what Options say of the pairs: the seed of the split, black and white of layers."""
-        self.seed, self.values = seed, values
+    def use(self, values: ValueRange) -> None:
+        """Take the option that says what is black and white in layers."""
+        self.values = values
         self.look_again()
+
+    @property
+    def looking(self) -> bool:
+        """Whether it is not known yet what they are."""
+        return self.problem == _LOOKING
 
     def look_again(self, _value: object = None) -> None:
         """Look at the pairs anew, soon."""
-        self.problem = "Looking at the pairs."
+        self.problem = _LOOKING
         self._look_soon.start()
         self.changed.emit()
 
@@ -139,17 +165,16 @@ class PairChooser(QObject):
         if source is None:
             folder = self.kind.currentData() == "folder"
             cure = "Choose a folder of pairs." if folder else "Open two registered images first."
-            self._say((self._looks, "", cure))
+            self._say(Look(self._looks, problem=cure))
             return
-        worker = create_worker(_looked, source, self.seed, self._looks)
+        worker = create_worker(look, source, self._intent(), self._looks)
         worker.returned.connect(self._say)
         worker.start()
 
-    def _say(self, found: tuple[int, str, str | None]) -> None:
-        number, words, problem = found
-        if number == self._looks:
-            self.problem = problem
-            self.summary.setText(problem or words)
+    def _say(self, seen: Look) -> None:
+        if seen.number == self._looks:
+            self.seen, self.problem = seen, seen.problem
+            self.summary.setText(seen.problem or seen.summary)
             self.changed.emit()
 
     def _list(self, _event: object = None) -> None:
@@ -169,11 +194,3 @@ class PairChooser(QObject):
 
 def _is_registered(layer: Layer) -> bool:
     return layer.metadata.get("acuity", {}).get("verb") == "register"
-
-
-def _looked(source: Source, seed: int, number: int) -> tuple[int, str, str | None]:
-    """Return the number of the look, the pairs in words, and what is wrong with them."""
-    try:
-        return number, describe(source.open(), seed=seed), None
-    except AcuityError as error:
-        return number, "", str(error)

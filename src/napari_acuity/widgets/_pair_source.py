@@ -13,9 +13,10 @@ from ._layers import snapshot
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from ..core.pairs.pair import Pair, PairSet
+    from ..core.pairs.pair import Pair
+    from ..core.pairs.pair_set import PairSet
 
-__all__ = ["FolderSource", "LayerSource", "Source", "describe", "likely_scale"]
+__all__ = ["FolderSource", "LayerSource", "Source", "likely_scale"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FolderSource:
     def open(self) -> PairSet:
         """Open the pairs; in a worker's thread."""
         from ..core.errors import PairError
-        from ..core.pairs.pair import PairSet
+        from ..core.pairs.pair_set import PairSet
 
         if not self.folder.is_dir():
             raise PairError(
@@ -93,31 +94,6 @@ class LayerSource:
 
 
 Source: TypeAlias = FolderSource | LayerSource
-
-
-def describe(pairs: PairSet | list[Pair], *, seed: int) -> str:
-    """Say how many pairs there are, of what kind, and how they will be divided.
-
-    Raises
-    ------
-    PairError
-        When a pair's description is damaged.
-    """
-    from ..core.pairs.pair import split
-
-    if isinstance(pairs, list):
-        groups = {pair.name: pair.group for pair in pairs}
-        scale, rgb = pairs[0].scale, pairs[0].low.rgb
-    else:
-        groups, (scale, rgb) = pairs.groups, pairs.kind
-    count = f"{len(groups)} field" + ("s" if len(groups) > 1 else "")
-    words = f"{count}, x{scale:g}, {'RGB' if rgb else 'grey'}"
-    if len(set(groups.values())) > 1:
-        parts = split(groups, seed=seed)
-        train, validation = len(parts["train"]), len(parts["validation"])
-        return f"{words}; {train} to train on, {validation} to validate on"
-    whose = "its right side is" if len(groups) == 1 else "one slide, so the right sides are"
-    return f"{words}; {whose} kept to validate on"
 
 
 def likely_scale(low: Image, high: Image) -> float:

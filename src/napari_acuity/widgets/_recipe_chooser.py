@@ -26,11 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["RecipeChooser"]
 
 _FROM_FILE = "From a file..."
+_LABELS = {
+    "learning_rate": "Learning rate",
+    "jpeg_from": "JPEG quality from",
+    "jpeg_to": "JPEG quality to",
+}
+# Where a recipe compresses nothing: off, and what is offered once it is on.
+_JPEG_OFF = (0, 95)
 _TIPS = {
     "patch": "Side of the training patches, in pixels of the low image. Larger ones show the network "
     "more context and cost time and memory; in small fields they shrink to the field.",
     "batch": "Patches a step. More are steadier and need more memory.",
     "learning_rate": "Of Adam, at the start. Lower it when the loss jumps or is no longer a number.",
+    "jpeg_from": "Compresses the input patches as JPEG while training, so that the model serves compressed "
+    "captures too: the worst quality it meets, 1 to 100. Off leaves them as they are.",
+    "jpeg_to": "The best quality that the input patches are compressed at",
     "seed": "Of the first weights, the patches and the split; the same seed draws the same.",
 }
 
@@ -60,7 +70,15 @@ class RecipeChooser(QObject):
     @property
     def recipe(self) -> Recipe:
         """The recipe with what Options change in it."""
-        return replace(self.original, **self._changes())
+        changes = self._changes()
+        worst, best = (changes.pop(name, None) for name in ("jpeg_from", "jpeg_to"))
+        if worst is None and best is None:
+            return replace(self.original, **changes)
+        worst, best = (self.options[name].value() for name in ("jpeg_from", "jpeg_to"))
+        augmentation = {k: v for k, v in self.original.augmentation.items() if k != "jpeg"}
+        if worst:
+            augmentation["jpeg"] = [worst, best]
+        return replace(self.original, augmentation=augmentation, **changes)
 
     @property
     def name(self) -> str:
@@ -77,11 +95,34 @@ class RecipeChooser(QObject):
         rate.setDecimals(6)
         rate.setRange(1e-6, 1)
         rate.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-        self.options = {"patch": patch, "batch": batch, "learning_rate": rate, "seed": seed}
+        self.options = {"patch": patch, "batch": batch, "learning_rate": rate}
         for name, box in self.options.items():
             box.setValue(getattr(self.original, name))
-            add_option(rows, name.replace("_", " ").capitalize(), box, _TIPS[name])
+            add_option(rows, _LABELS.get(name, name.capitalize()), box, _TIPS[name])
+        self._add_jpeg(rows)
+        seed.setValue(self.original.seed)
+        add_option(rows, "Seed", seed, _TIPS["seed"])
+        self.options["seed"] = seed
         self._defaults = {name: box.value() for name, box in self.options.items()}
+
+    def _add_jpeg(self, rows: QFormLayout) -> None:
+        worst, best = self.original.augmentation.get("jpeg") or _JPEG_OFF
+        boxes = QSpinBox(), QSpinBox()
+        for box, name, value in zip(boxes, ("jpeg_from", "jpeg_to"), (worst, best), strict=True):
+            box.setRange(0 if name == "jpeg_from" else 1, 100)
+            box.setValue(value)
+            self.options[name] = box
+            add_option(rows, _LABELS[name], box, _TIPS[name])
+        first, last = boxes
+        first.setSpecialValueText("off")
+        row = rows.rowCount() - 1
+
+        def follow(quality: int) -> None:
+            rows.setRowVisible(row, quality > 0)
+            last.setMinimum(max(quality, 1))
+
+        first.valueChanged.connect(follow)
+        follow(first.value())
 
     def open(self, path: str | os.PathLike[str]) -> None:
         """Read a recipe from a TOML file and choose it.
@@ -97,7 +138,10 @@ class RecipeChooser(QObject):
 
     def _changes(self) -> dict[str, Any]:
         now = {name: box.value() for name, box in self.options.items()}
-        return {name: value for name, value in now.items() if value != self._defaults[name]}
+        changed = {name: value for name, value in now.items() if value != self._defaults[name]}
+        if not now.get("jpeg_from") and not self._defaults.get("jpeg_from"):
+            changed.pop("jpeg_to", None)  # of what is not compressed there is no quality
+        return changed
 
     def _choose(self, index: int) -> None:
         self.box.setCurrentIndex(index)

@@ -12,28 +12,44 @@ from ._layers import add_result, keep_selection
 from ._plots import Chart, Curve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import napari.viewer
 
-    from ..core.training.validation import Preview
-
-__all__ = ["LivePreview", "loss_chart", "psnr_chart"]
+__all__ = ["LivePreview", "loss_chart", "psnr_chart", "terms_chart"]
 
 _PARTS = ("input", "output", "truth")
+_TERM = "loss_"
 _REFRESH_S = 0.7
 _GAP = 0.04
 _FILLED = 0.95
 
 
 def loss_chart(rows: Sequence[dict[str, float]]) -> Chart:
-    """Chart the loss over the epochs; `rows` as `Epoch.row` gives them."""
+    """Chart the loss over the epochs, and that of bicubic as a level; `rows` as `Epoch.row` gives them."""
+    label = "Loss (range²)"
+    if not rows:
+        return Chart("Epoch", label, log_y=True)
     epochs = [row["number"] for row in rows]
+    level = 10 ** (-rows[-1]["bicubic_psnr"] / 10)
     curves = [
         Curve("validation", epochs, [row["validation_loss"] for row in rows]),
         Curve("training", epochs, [row["train_loss"] for row in rows], line="dotted"),
+        Curve("bicubic", [0, epochs[-1]], [level, level], line="dashed"),
     ]
-    return Chart("Epoch", "Loss (range²)", curves if rows else (), log_y=True)
+    return Chart("Epoch", label, curves, log_y=True)
+
+
+def terms_chart(rows: Sequence[dict[str, float]]) -> Chart:
+    """Chart each term of the training loss, weighted, over the epochs."""
+    label = "Weighted loss terms"
+    names = [name for name in (rows[-1] if rows else {}) if name.startswith(_TERM)]
+    curves = []
+    for name, line in zip(names, ("solid", "dotted", "dashed"), strict=False):
+        known = [row for row in rows if row.get(name, 0) > 0]
+        epochs, values = [row["number"] for row in known], [row[name] for row in known]
+        curves.append(Curve(name.removeprefix(_TERM), epochs, values, line=line))
+    return Chart("Epoch", label, [curve for curve in curves if curve.x], log_y=True)
 
 
 def psnr_chart(rows: Sequence[dict[str, float]]) -> Chart:
@@ -59,30 +75,47 @@ class LivePreview:
         self._viewer = viewer
         self._layers: list[Image] = []
         self._shown_at = 0.0
+        self._alone = False
+        self._place: tuple[Any, Any, Any] = (None, (1.0, 1.0), np.zeros(2))
+        self._waiting: Mapping[str, Any] | None = None
 
     @property
     def layers(self) -> list[Image]:
         """Those that are still in the viewer."""
         return [layer for layer in self._layers if layer in self._viewer.layers]
 
-    def show(self, preview: Preview, pixel_size: tuple[float, float] | None) -> None:
-        """Show a preview, unless the last one came a moment ago.
+    def show(
+        self,
+        preview: Mapping[str, Any] | None,
+        pixel_size: tuple[float, float] | None,
+        *,
+        last: bool = False,
+    ) -> None:
+        """Show a preview, unless one came a moment ago: then it waits for the next call.
 
         Parameters
         ----------
-        preview : Preview
+        preview : mapping, optional
+            "input", "output" and "truth" of one crop, (H, W) or (H, W, 3) uint8.
         pixel_size : (float, float), optional
             Of the output's grid, (y, x) in um.
+        last : bool
+            There will be no next call.
         """
-        if time.monotonic() - self._shown_at < _REFRESH_S:
+        self._waiting = preview or self._waiting
+        soon = time.monotonic() - self._shown_at < _REFRESH_S and not last
+        if self._waiting is None or soon:
             return
-        pictures = [getattr(preview, part) for part in _PARTS]
-        if not self._layers:
+        pictures = [self._waiting[part] for part in _PARTS]
+        while len(self._layers) < len(_PARTS):
+            # One a call: napari takes a tenth of a second for each, which the window would feel.
             self._add(pictures, pixel_size)
+            if not last:
+                return
+        self._waiting, self._shown_at = None, time.monotonic()
         for layer, picture in zip(self._layers, pictures, strict=True):
-            if layer in self._viewer.layers:
+            if layer in self._viewer.layers and not np.array_equal(layer.data, picture):
                 layer.data = picture
-        self._shown_at = time.monotonic()
 
     def fit(self) -> None:
         """Bring the preview into view; only when asked."""
@@ -100,29 +133,32 @@ class LivePreview:
         """Take the layers out of the viewer."""
         for layer in self.layers:
             self._viewer.layers.remove(layer)
-        self._layers, self._shown_at = [], 0.0
+        self._layers, self._shown_at, self._waiting = [], 0.0, None
 
     def _add(self, pictures: Sequence[Any], pixel_size: tuple[float, float] | None) -> None:
-        alone = not self._viewer.layers
-        units, scale, corner = _free_place(self._viewer, pixel_size)
-        height, width = pictures[0].shape[:2]
-        truth = pictures[-1]
+        """Add the next layer."""
+        column = len(self._layers)
+        if not column:
+            self._alone = not self._viewer.layers
+            self._place = _free_place(self._viewer, pixel_size)
+        units, scale, corner = self._place
+        picture, truth = pictures[column], pictures[-1]
+        height, width = picture.shape[:2]
+        below_and_beside = np.array([_GAP * height, column * (1 + _GAP) * width])
+        layer = Image(
+            picture,
+            name=f"training | {_PARTS[column]}",
+            rgb=picture.ndim == 3,
+            scale=scale,
+            translate=corner + below_and_beside * scale,
+            units=units,
+            axis_labels=("y", "x"),
+            metadata={"acuity": {"verb": "train"}},
+            **({} if picture.ndim == 3 else {"contrast_limits": _limits(truth)}),
+        )
         with keep_selection(self._viewer):
-            for column, (part, picture) in enumerate(zip(_PARTS, pictures, strict=True)):
-                below_and_beside = np.array([_GAP * height, column * (1 + _GAP) * width])
-                layer = Image(
-                    picture,
-                    name=f"training | {part}",
-                    rgb=picture.ndim == 3,
-                    scale=scale,
-                    translate=corner + below_and_beside * scale,
-                    units=units,
-                    axis_labels=("y", "x"),
-                    metadata={"acuity": {"verb": "train"}},
-                    **({} if picture.ndim == 3 else {"contrast_limits": _limits(truth)}),
-                )
-                self._layers.append(add_result(self._viewer, layer))
-        if alone:
+            self._layers.append(add_result(self._viewer, layer))
+        if self._alone and len(self._layers) == len(_PARTS):
             self.fit()
 
 

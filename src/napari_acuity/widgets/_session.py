@@ -1,4 +1,4 @@
-"""What the panels hand to one another while napari is open: models, and folders of pairs."""
+"""What the panels hand to one another while napari is open: models, folders of pairs, and runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from napari.utils.events import EventedList
 if TYPE_CHECKING:
     from ..core.model import Model
 
-__all__ = ["KnownModel", "models", "pair_folders", "remember_model", "remember_pairs"]
+__all__ = [
+    "KnownModel",
+    "forget_run",
+    "models",
+    "pair_folders",
+    "remember_model",
+    "remember_pairs",
+    "remember_run",
+    "runs",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +51,9 @@ models: EventedList[KnownModel] = EventedList()
 pair_folders: EventedList[Path] = EventedList()
 """Folders that pairs were added to or trained from, newest first."""
 
+runs: EventedList[Path] = EventedList()
+"""Folders of training runs that were started or opened, newest first."""
+
 
 def remember_model(model: Model, path: Path | None = None) -> KnownModel:
     """Put a model at the top of the list; a file that is listed already is listed anew."""
@@ -58,3 +70,16 @@ def remember_pairs(folder: Path) -> None:
     if folder in pair_folders:
         pair_folders.remove(folder)
     pair_folders.insert(0, folder)
+
+
+def remember_run(folder: Path) -> None:
+    """Put the folder of a run at the top of the list."""
+    folder = Path(folder).resolve()
+    forget_run(folder)
+    runs.insert(0, folder)
+
+
+def forget_run(folder: Path) -> None:
+    """Take the folder of a run off the list."""
+    if (folder := Path(folder).resolve()) in runs:
+        runs.remove(folder)

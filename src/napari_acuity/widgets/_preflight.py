@@ -1,0 +1,198 @@
+"""What is looked at before a run, in words: the pairs, how they will be divided, model, device, time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import AcuityError, ModelError
+from ._pair_source import FolderSource
+from ._run_words import counted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..core.pairs.pair import Pair
+    from ..core.pairs.pair_set import PairSet
+    from ..core.recipe import Recipe
+    from ._pair_source import Source
+
+__all__ = ["Intent", "Look", "look", "time_to_expect"]
+
+# What divide_pairs and Patches do where nothing else is said.
+_SHARES = (0.2, 0.2)
+_OVERLAP = 0.4
+_LEAST_PATCHES_AN_EPOCH = 512
+_LEAST_SIMILARITY = 0.3
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What the panel is set to: the recipe, the device, and the model to start from."""
+
+    recipe: Recipe
+    device: str = "auto"
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of the pairs and the rest.
+
+    Parameters
+    ----------
+    number : int
+        Of the look.
+    summary : str
+        The pairs, in a line.
+    problem : str or None
+        Why they cannot be trained on.
+    checks, notes : tuple of str
+        What is well, and what the user should know.
+    steps_an_epoch : int or None
+        About how many, where that is known.
+    tested : bool
+        Whether fields are kept to test on.
+    """
+
+    number: int
+    summary: str = ""
+    problem: str | None = None
+    checks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    steps_an_epoch: int | None = None
+    tested: bool = True
+
+
+def look(source: Source, intent: Intent, number: int) -> Look:
+    """Look at what a run would use; in a worker's thread."""
+    from ..core.device import choose_device
+
+    try:
+        pairs = source.open()
+        groups, kind, notes = _facts(pairs)
+        parts, division = _divided(groups, intent.recipe.seed)
+        scale, rgb = kind
+        summary = (
+            f"{counted(len(groups), 'field')}, x{scale:g}, {'RGB' if rgb else 'grey'}; {division}"
+        )
+        device = choose_device(intent.device)
+        checks = [f"Computes on {device}."]
+        if intent.start is not None:
+            checks.append(_check_start(intent.start, intent.recipe, scale, rgb))
+    except AcuityError as error:
+        return Look(number, problem=str(error))
+    patches, steps = _patches(source, pairs, parts["train"], intent.recipe), None
+    if patches is not None:
+        steps = max(1, round(max(patches, _LEAST_PATCHES_AN_EPOCH) / intent.recipe.batch))
+        checks.insert(0, f"About {patches:,} patches to train on, before empty ones are left out.")
+    return Look(number, summary, None, tuple(checks), tuple(notes), steps, bool(parts["test"]))
+
+
+def time_to_expect(bound: dict[str, Any], seen: Look) -> str:
+    """Say how long a run will take, as far as that is known before its first step."""
+    then = ", then a score on the test fields" if seen.tested else ""
+    if "minutes" in bound:
+        return f"Takes {bound['minutes']:g} min{then}."
+    epochs = int(bound["epochs"])
+    if seen.steps_an_epoch is None:
+        return f"Takes {counted(epochs, 'epoch')}{then}; how long they are is told after the first steps."
+    return (
+        f"Takes {counted(epochs, 'epoch')} of about {counted(seen.steps_an_epoch, 'step')}{then}; "
+        "the time left is told after the first ones."
+    )
+
+
+def _facts(pairs: PairSet | list[Pair]) -> tuple[dict[str, str], tuple[float, bool], list[str]]:
+    """Return the groups by name, scale and RGB, and what is noteworthy."""
+    if isinstance(pairs, list):
+        return {p.name: p.group for p in pairs}, (pairs[0].scale, pairs[0].low.rgb), []
+    return pairs.groups, pairs.kind, _unlike(pairs)
+
+
+def _unlike(pairs: PairSet) -> list[str]:
+    low = 0
+    for name in pairs.names:
+        similarity = _described(pairs.folder / f"{name}.json").get("similarity")
+        low += isinstance(similarity, float) and similarity < _LEAST_SIMILARITY
+    if not low:
+        return []
+    return [
+        f"{counted(low, 'field')} with a registration similarity below {_LEAST_SIMILARITY:g}: where "
+        "the images do not agree, patches are left out."
+    ]
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _divided(groups: dict[str, str], seed: int) -> tuple[dict[str, list[str]], str]:
+    """Return the names in each part, and the division in words."""
+    from ..core.pairs.split import split
+
+    count = len(set(groups.values()))
+    if count == 1:
+        names = sorted(groups)
+        whose = "cut" if len(groups) == 1 else "all of one group, so each is cut"
+        words = f"{whose}: the left to train on, the middle to validate on, the right to test on"
+        return {"train": names, "validation": names, "test": names}, words
+    validation, test = _SHARES
+    parts = split(groups, validation, test if count > 2 else 0.0, seed=seed)
+    numbers = {part: len(names) for part, names in parts.items()}
+    words = f"{numbers['train']} to train on, {numbers['validation']} to validate on, "
+    if count > 2:
+        words += f"{numbers['test']} to test on"
+    else:
+        words += "none to test on: a third group would give a test"
+    return parts, words + (f", by group ({count})" if count < len(groups) else "")
+
+
+def _check_start(path: Path, recipe: Recipe, scale: float, rgb: bool) -> str:
+    from ..core.model import load
+
+    model = load(path)
+    theirs = (model.header.network, model.scale, model.channels)
+    ours = (recipe.network, scale, 3 if rgb else 1)
+    if theirs != ours:
+        raise ModelError(
+            f"The model to start from is of network {theirs[0]}, x{theirs[1]:g} and {theirs[2]} "
+            f"channels; recipe and pairs ask for {ours[0]}, x{ours[1]:g} and {ours[2]}.",
+            "Start from a model of the same kind, or from none.",
+        )
+    return f"Starts from the weights of {path}."
+
+
+def _patches(
+    source: Source, pairs: PairSet | list[Pair], train: list[str], recipe: Recipe
+) -> int | None:
+    """Return about how many patches cover the training fields; None where that takes reading them."""
+    if isinstance(pairs, list):
+        sizes = [pair.low.shape for pair in pairs]
+    elif isinstance(source, FolderSource):
+        found = [_size(source.folder / "low" / f"{name}.tif") for name in train]
+        sizes = [size for size in found if size is not None]
+        if len(sizes) < len(train):
+            return None
+    groups = _facts(pairs)[0]
+    part = 1 - sum(_SHARES) if len(set(groups.values())) == 1 else 1.0
+    side = min(recipe.patch, *(length for size in sizes for length in size))
+    area = part * sum(rows * cols for rows, cols in sizes)
+    return max(1, round(area / (side * (1 - _OVERLAP)) ** 2))
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Return the rows and columns of a TIFF from its first page's tags alone."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            return int(page.imagelength), int(page.imagewidth)
+    except (OSError, ValueError, IndexError, KeyError, AttributeError):
+        return None

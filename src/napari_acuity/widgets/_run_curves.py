@@ -1,0 +1,79 @@
+"""The curves of a run, and the buttons that belong to what is seen of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from ._panel import drop_down, enable, side_by_side
+from ._plots import CurvePlot
+from ._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import napari.viewer
+
+    from ._run_reader import News
+
+__all__ = ["RunCurves"]
+
+_TIPS = {
+    "curves": "Loss: on the training patches and, as mean squared error, on the validation fields. "
+    "Loss terms: what the recipe minimises, term by term. PSNR: on the validation fields.",
+    "save_plot": "Save the curves as a picture or as numbers",
+    "show": "Bring the live preview into view: input, output and truth of a validation field",
+}
+
+
+class RunCurves(QWidget):
+    """Curves in the panel, input | output | truth in the viewer; both follow the run."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.preview = LivePreview(viewer)
+        self._rows: Sequence[dict[str, float]] = ()
+        charts = {"Loss": loss_chart, "Loss terms": terms_chart, "PSNR": psnr_chart}
+        self.curves = drop_down(charts)
+        self.curves.setAccessibleName("Curves")
+        self.curves.setToolTip(_TIPS["curves"])
+        self.curves.currentIndexChanged.connect(self._draw)
+        self.plot = CurvePlot(loss_chart([]))
+        self.save_plot = QToolButton()
+        self.save_plot.setText("Save plot ▾")
+        self.save_plot.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        self.save_plot.setToolTip(_TIPS["save_plot"])
+        self.save_plot.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.save_plot.setMenu(self.plot.save_menu())
+        self.show_preview = QPushButton("Show preview")
+        self.show_preview.clicked.connect(self.preview.fit)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(
+            side_by_side(self.curves, self.save_plot, self.show_preview, stretch=self.curves)
+        )
+        layout.addWidget(self.plot)
+        self.clear()
+
+    def show_run(self, rows: Sequence[dict[str, float]], news: News, *, last: bool) -> None:
+        """Show the epochs so far and the newest preview; `last`: the run has ended."""
+        if len(rows) != len(self._rows) or (rows and rows[-1] != self._rows[-1]):
+            self._rows = [*rows]
+            self._draw()
+        self.preview.show(news.preview, news.pixel_size, last=last)
+        self._offer_preview()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.preview.remove()
+        self._rows = ()
+        self._draw()
+        self._offer_preview()
+
+    def _draw(self, _index: int = 0) -> None:
+        self.plot.show_chart(self.curves.currentData()(self._rows))
+
+    def _offer_preview(self) -> None:
+        why_not = None if self.preview.layers else "There is no preview yet."
+        enable(self.show_preview, _TIPS["show"], why_not)
