@@ -291,4 +291,10 @@ class Session:
         self.progress.rows = [*self.progress.rows]
         self._sums = {n: v.clone().to(self.world.device.name) for n, v in state["sums"].items()}
         self._draws.set_state(state["draws"])
-        self._trainee.restore(state["trainee"])
+        try:
+            self._trainee.restore(state["trainee"])
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"The checkpoint does not fit the recipe's network: {error}.",
+                "Begin another run; with start, from this one's best model.",
+            ) from error

@@ -185,18 +185,19 @@ def resume_steps(
         if world.first:
             opened.enter_context(folder.held())
             folder.ask("go")
-        state = load_state(folder.path / CHECKPOINT)
+        state, best = load_state(folder.path / CHECKPOINT), folder.path / MODEL
         plan = make_plan(
             _opened(pairs),
             recipe,
             Bound(facts["epochs"], facts["minutes"]),
             world,
+            # Its weights are replaced by the checkpoint's; its network is the one that was trained.
+            start=best if best.exists() else facts["start"],
             frozen=facts["frozen"],
             table=facts["division"],
         )
         if plan.model.header.data != facts["data"]:
             plan = replace(plan, words=(*plan.words, "some pairs have changed since the run began"))
-        best = folder.path / MODEL
         session = Session(
             plan,
             world,
