@@ -63,7 +63,7 @@ def options() -> argparse.Namespace:
 def trained(pairs: list[Pair], recipe: str, minutes: float, device: str) -> tuple[Model, str]:
     """Train; return the model and what was done, in words."""
     start, last = time.perf_counter(), None
-    steps = train_steps(pairs, recipe, minutes=minutes, device=device)
+    steps = train_steps(pairs, recipe, minutes=minutes, device=device, test=0)
     while True:
         try:
             event = next(steps)
@@ -149,7 +149,7 @@ def our_speed(pairs: list[Pair], batch: int, seconds: float, device: str) -> flo
     """Return patches/s from the end of the first epoch on, validation and all included."""
     recipe = replace(recipe_by_name("brightfield"), patch=PATCH, batch=batch)
     marks: list[tuple[float, int]] = []
-    with closing(train_steps(pairs, recipe, minutes=60, device=device)) as steps:
+    with closing(train_steps(pairs, recipe, minutes=60, device=device, test=0)) as steps:
         for event in steps:
             if not isinstance(event.new, Epoch):
                 continue

@@ -223,6 +223,13 @@ def test_other_scales_and_grey_images_train(tissue, scale, rgb):
     assert acuity.enhance(low, model).shape == (side, side)
 
 
+def test_all_fields_are_for_training_where_others_are_the_test(pairs):
+    model = acuity.train(pairs, replace(QUICK, batch=64), epochs=1, device="cpu", test=0)
+
+    assert [len(part) for part in model.header.data.values()] == [3, 1, 0]
+    assert model.header.scores["fields"] == {}
+
+
 def test_a_lone_field_is_cut_and_the_user_is_told(tissue):
     steps = train_steps([field(tissue, 0, 0)], replace(QUICK, batch=64), epochs=1, device="cpu")
 

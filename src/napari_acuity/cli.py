@@ -201,10 +201,11 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
     start: Annotated[Path | None, typer.Option(help="A model to go on from.")] = None,
     frozen: Annotated[int, typer.Option(help="First layers that stay as they are.")] = 0,
+    test: Annotated[float, typer.Option(help="Share of the groups to score on at the end.")] = 0.2,
     device: Device = "auto",
 ) -> None:
     """Train a model on PAIRS."""
-    options = {"epochs": epochs, "minutes": minutes, "start": start, "frozen": frozen}
+    options = {"epochs": epochs, "minutes": minutes, "start": start, "frozen": frozen, "test": test}
     acuity.train(pairs, recipe, out, device=device, **options)  # type: ignore[arg-type]
     _tell_run(out)
 

@@ -183,7 +183,7 @@ def _train(
             epochs.append(event.new)
         return replace(event, stage=f"training, {event.stage}")
 
-    steps = train_steps(pairs, "brightfield", run, minutes=minutes, device=device)
+    steps = train_steps(pairs, "brightfield", run, minutes=minutes, device=device, test=0)
     model = yield from altered(steps, collect)
     return model, epochs
 

@@ -73,6 +73,7 @@ def make_plan(
     *,
     start: Model | str | os.PathLike[str] | None = None,
     frozen: int = 0,
+    test: float = 0.2,
     table: dict[str, Any] | None = None,
 ) -> Plan:
     """Read and divide the pairs, bring the training patches to the device, and build the model.
@@ -90,7 +91,9 @@ def make_plan(
     found, unreadable = readable(pairs)
     if unreadable and not found:
         raise next(iter(unreadable.values()))
-    division = divide_pairs(found, guard=recipe.patch // 2, seed=recipe.seed, table=table)
+    division = divide_pairs(
+        found, guard=recipe.patch // 2, seed=recipe.seed, test=test, table=table
+    )
     patches = Patches.of(
         division.train,
         patch=recipe.patch,

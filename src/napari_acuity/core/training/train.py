@@ -43,6 +43,7 @@ def train(
     device: str = "auto",
     start: Model | str | os.PathLike[str] | None = None,
     frozen: int = 0,
+    test: float = 0.2,
 ) -> Model:
     """Train a model on pairs.
 
@@ -64,6 +65,8 @@ def train(
         Go on from the weights of a model of the same network.
     frozen : int
         How many of the network's first layers stay as they are.
+    test : float
+        Share of the groups that is kept to score the model on at the end; 0 where other fields are.
 
     Returns
     -------
@@ -92,6 +95,7 @@ def train(
             device=device,
             start=start,
             frozen=frozen,
+            test=test,
         )
     )
 
@@ -106,6 +110,7 @@ def train_steps(
     device: str = "auto",
     start: Model | str | os.PathLike[str] | None = None,
     frozen: int = 0,
+    test: float = 0.2,
 ) -> Steps[Model]:
     """Do what `train` does, yielding events.
 
@@ -123,7 +128,7 @@ def train_steps(
         if out is not None and world.first:
             check_free(out)
         given = _opened(pairs)
-        plan = make_plan(given, chosen, bound, world, start=start, frozen=frozen)
+        plan = make_plan(given, chosen, bound, world, start=start, frozen=frozen, test=test)
         folder = None
         # Only now: pairs that cannot be used leave no folder behind.
         if out is not None and world.first:
