@@ -31,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_SCORES = {"psnr": "PSNR", "ssim": "SSIM", "cie94": "CIE-94"}
+
 Image: TypeAlias = Annotated[Path, typer.Argument(help="TIFF, PNG, JPEG or DNG.")]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
@@ -328,8 +330,13 @@ def main() -> None:
 
 def _tell_run(folder: Path) -> None:
     """Say what a run reached; of several processes only the first one speaks."""
+    from napari_acuity.core.training.process import Watch
+
     if os.environ.get("RANK", "0") != "0":
         return
+    for event in Watch(folder).events():
+        if event["kind"] in ("begun", "warning"):
+            print(event["words"].replace("; ", "\n"))
     with (folder / "log.csv").open() as file:
         epoch = min(csv.DictReader(file), key=lambda row: float(row["validation_loss"]))
     reached, bicubic = float(epoch["psnr"]), float(epoch["bicubic_psnr"])
@@ -338,7 +345,7 @@ def _tell_run(folder: Path) -> None:
     scores = acuity.load(folder / "best.safetensors").header.scores
     for name, values in scores.get("mean", {}).items():
         words = [
-            f"{kind.upper()} {value:.4g}" for kind, value in values.items() if value is not None
+            f"{_SCORES[kind]} {value:.4g}" for kind, value in values.items() if value is not None
         ]
         print(f"on test fields, {name}: {', '.join(words)}")
     print(folder / "best.safetensors")
