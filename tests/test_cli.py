@@ -396,7 +396,9 @@ def test_train_writes_a_run_and_says_what_it_reached(cli, fields, tmp_path):
     best = min(rows, key=lambda row: float(row["validation_loss"]))
     assert found.code == 0
     assert len(rows) == 2
-    assert found.out.splitlines() == [
+    first, *_, reached, path = found.out.splitlines()
+    assert first.startswith("1 pair to train on, 1 to validate on")
+    assert [reached, path] == [
         f"best after epoch {best['number']}: {float(best['psnr']):.2f} dB on the validation fields, "
         f"bicubic {float(best['bicubic_psnr']):.2f} dB",
         os.path.join("run", "best.safetensors"),
