@@ -89,10 +89,14 @@ def main() -> None:
         wait(lambda: train.job.button.isEnabled(), 20)
         frame("bench")
         train.job.button.click()
-        finish(train, 90 + 60 * MINUTES)
+        wait(lambda: bool(train.run.follower.state.rows), 90 + 60 * MINUTES)
+        wait(lambda: not train.run.going, 90 + 60 * MINUTES)
+        if train.run.follower.state.phase != "done":
+            raise SystemExit(f"TrainPanel: {train.job.outcome.text() or 'it takes too long'}")
         frame("training | input", "training | output", "training | truth")
         picture("train", train)
-        train.use.click()
+        train.run.results.use.click()
+        wait(lambda: enhance.known is not None, 20)
         os.chdir(IMAGES)
 
     enhance.image.choose(viewer.layers["phone"])

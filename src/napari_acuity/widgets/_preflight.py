@@ -54,6 +54,8 @@ class Look:
         About how many, where that is known.
     tested : bool
         Whether fields are kept to test on.
+    rgb : bool
+        Whether they are in colour.
     """
 
     number: int
@@ -63,6 +65,7 @@ class Look:
     notes: tuple[str, ...] = ()
     steps_an_epoch: int | None = None
     tested: bool = True
+    rgb: bool = True
 
 
 def look(source: Source, intent: Intent, number: int) -> Look:
@@ -87,7 +90,8 @@ def look(source: Source, intent: Intent, number: int) -> Look:
     if patches is not None:
         steps = max(1, round(max(patches, _LEAST_PATCHES_AN_EPOCH) / intent.recipe.batch))
         checks.insert(0, f"About {patches:,} patches to train on, before empty ones are left out.")
-    return Look(number, summary, None, tuple(checks), tuple(notes), steps, bool(parts["test"]))
+    tested = bool(parts["test"])
+    return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, rgb)
 
 
 def time_to_expect(bound: dict[str, Any], seen: Look) -> str:

@@ -120,6 +120,7 @@ class RecipeChooser(QObject):
         def follow(quality: int) -> None:
             rows.setRowVisible(row, quality > 0)
             last.setMinimum(max(quality, 1))
+            last.valueChanged.emit(last.value())  # a row that is shown shows its reset button too
 
         first.valueChanged.connect(follow)
         follow(first.value())

@@ -118,9 +118,12 @@ class RunBox(QWidget):
 
     # What the user does
 
-    def launch(self, source: Source, recipe: Recipe, out: Path, options: dict[str, Any]) -> None:
+    def launch(
+        self, source: Source, recipe: Recipe, out: Path, options: dict[str, Any], *, rgb: bool
+    ) -> None:
         """Start a run; its pairs are read, or written, in a thread."""
         self._show_nothing()
+        self.curves.preview.prepare(rgb=rgb)
         start = partial(start_run, source, recipe, out, self._device(), options)
         self._begin(out, "preparing the pairs", start)
 
@@ -259,19 +262,19 @@ class RunBox(QWidget):
 
     def _end(self, news: News) -> None:
         state, folder = self.follower.state, news.folder
-        outcome = outcome_words(state, folder)
-        if state.phase == "done":
-            self.job.say(outcome, "\n".join([*state.notes, *state.warnings]))
+        if not state.rows:
+            self.curves.clear()
+        if state.phase in ("failed", "crashed"):
+            printed = news.last_lines or "It printed nothing."
+            words = why_it_ended(state, news.last_lines, folder)
+            self.job.say(words, f"The last lines of its output:\n{printed}")
+            show_error(f"Training ended. {words}\n{news.last_lines}".strip())
         else:
-            self._tell_failure(why_it_ended(state, news.last_lines), outcome, news.last_lines)
+            details = "\n".join([*state.notes, *state.warnings])
+            self.job.say(outcome_words(state, folder), details)
         self._asked = ""
         self.results.show_scores(state.scores)
         self.changed.emit()
-
-    def _tell_failure(self, words: str, outcome: str, last_lines: str) -> None:
-        details = last_lines or "It printed nothing."
-        self.job.say(f"{words}\n{outcome}".strip(), f"The last lines of its output:\n{details}")
-        show_error(f"Training ended. {words}\n{last_lines}".strip())
 
     def _show_nothing(self) -> None:
         self._asked = ""

@@ -75,5 +75,5 @@ class RunCurves(QWidget):
         self.plot.show_chart(self.curves.currentData()(self._rows))
 
     def _offer_preview(self) -> None:
-        why_not = None if self.preview.layers else "There is no preview yet."
+        why_not = None if self.preview.shown else "There is no preview yet."
         enable(self.show_preview, _TIPS["show"], why_not)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ __all__ = ["News", "RunReader", "resume_run", "start_run"]
 _PAIRS = "pairs"
 _CLOCK_S = 2.0
 _TERMINATE_S = 5.0
+_NICE = 5
 # Kept, so that a process whose panel was closed is not a zombie when it ends.
 _processes: dict[Path, subprocess.Popen[bytes]] = {}
 # Folders of pairs that were written here, which alone may be removed again.
@@ -43,8 +45,8 @@ def start_run(
         When the pairs cannot be made, or the folder not be used.
     """
     out = out.resolve()
-    launched = launch(out, _folder_of(source, out), recipe, device=device, **options)
-    _processes[out] = launched
+    folder = _folder_of(source, out)
+    _processes[out] = _behind_the_window(launch(out, folder, recipe, device=device, **options))
 
 
 def resume_run(out: Path, device: str) -> None:
@@ -58,7 +60,16 @@ def resume_run(out: Path, device: str) -> None:
     run = RunFolder(out.resolve())
     if run.running:
         raise TrainingError(f"Another process is training in {out}.", "Open the run to watch it.")
-    _processes[run.path] = relaunch(run.path, device=device)
+    _processes[run.path] = _behind_the_window(relaunch(run.path, device=device))
+
+
+def _behind_the_window(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Let napari have the processor first where both want it; alone, the run loses nothing."""
+    windows = sys.platform == "win32"
+    lower = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS") if windows else _NICE  # noqa: B009
+    with suppress(psutil.Error, OSError):
+        psutil.Process(process.pid).nice(lower)
+    return process
 
 
 def _folder_of(source: Source, out: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,10 +175,11 @@ def table_of(scores: dict[str, Any]) -> tuple[list[str], Table]:
     names = [name for name in DEFINITIONS if any(name in values for values in means.values())]
     best: set[tuple[int, int]] = set()
     for column, name in enumerate(names, start=1):
-        known = {row: v[name] for row, v in enumerate(means.values()) if v.get(name) is not None}
-        if known:
-            top = (max if DEFINITIONS[name].better == "higher" else min)(known.values())
-            best |= {(row, column) for row, value in known.items() if value == top}
+        # None stands for infinite: the PSNR of identical images.
+        known = {row: v.get(name) for row, v in enumerate(means.values())}
+        values = {row: math.inf if value is None else value for row, value in known.items()}
+        top = (max if DEFINITIONS[name].better == "higher" else min)(values.values())
+        best |= {(row, column) for row, value in values.items() if value == top}
     rows = [
         [
             _NAMES.get(image, image),

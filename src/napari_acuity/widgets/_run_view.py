@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import napari.viewer
+    from napari.components import LayerList
+    from napari.layers import Layer
 
 __all__ = ["LivePreview", "loss_chart", "psnr_chart", "terms_chart"]
 
@@ -74,6 +76,7 @@ class LivePreview:
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
         self._layers: list[Image] = []
+        self._laid = 0
         self._shown_at = 0.0
         self._alone = False
         self._place: tuple[Any, Any, Any] = (None, (1.0, 1.0), np.zeros(2))
@@ -81,8 +84,13 @@ class LivePreview:
 
     @property
     def layers(self) -> list[Image]:
-        """Those that are still in the viewer."""
+        """Those that are still in the viewer, seen or not."""
         return [layer for layer in self._layers if layer in self._viewer.layers]
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is something to see."""
+        return bool(self._laid and self.layers)
 
     def show(
         self,
@@ -107,15 +115,21 @@ class LivePreview:
         if self._waiting is None or soon:
             return
         pictures = [self._waiting[part] for part in _PARTS]
-        while len(self._layers) < len(_PARTS):
-            # One a call: napari takes a tenth of a second for each, which the window would feel.
-            self._add(pictures, pixel_size)
+        while self._laid < len(_PARTS):
+            # One a call: each takes a while, which the window would feel.
+            self._lay(pictures, pixel_size)
             if not last:
                 return
         self._waiting, self._shown_at = None, time.monotonic()
         for layer, picture in zip(self._layers, pictures, strict=True):
             if layer in self._viewer.layers and not np.array_equal(layer.data, picture):
                 layer.data = picture
+
+    def prepare(self, *, rgb: bool) -> None:
+        """Add the layers unseen, before a run begins: napari takes a tenth of a second for each."""
+        blank = np.zeros((2, 2, 3) if rgb else (2, 2), np.uint8)
+        for _ in _PARTS:
+            self._add(blank, visible=False)
 
     def fit(self) -> None:
         """Bring the preview into view; only when asked."""
@@ -133,46 +147,65 @@ class LivePreview:
         """Take the layers out of the viewer."""
         for layer in self.layers:
             self._viewer.layers.remove(layer)
-        self._layers, self._shown_at, self._waiting = [], 0.0, None
+        self._layers, self._laid, self._shown_at, self._waiting = [], 0, 0.0, None
 
-    def _add(self, pictures: Sequence[Any], pixel_size: tuple[float, float] | None) -> None:
+    def _add(self, picture: Any, *, visible: bool = True) -> None:
         """Add the next layer."""
-        column = len(self._layers)
-        if not column:
-            self._alone = not self._viewer.layers
-            self._place = _free_place(self._viewer, pixel_size)
-        units, scale, corner = self._place
-        picture, truth = pictures[column], pictures[-1]
-        height, width = picture.shape[:2]
-        below_and_beside = np.array([_GAP * height, column * (1 + _GAP) * width])
+        units, scale, corner = _free_place(self._viewer.layers, self._layers, None)
         layer = Image(
             picture,
-            name=f"training | {_PARTS[column]}",
+            name=f"training | {_PARTS[len(self._layers)]}",
             rgb=picture.ndim == 3,
             scale=scale,
-            translate=corner + below_and_beside * scale,
+            translate=corner,
             units=units,
             axis_labels=("y", "x"),
+            visible=visible,
             metadata={"acuity": {"verb": "train"}},
-            **({} if picture.ndim == 3 else {"contrast_limits": _limits(truth)}),
         )
-        with keep_selection(self._viewer):
+        # Without telling anyone: napari selects the newest layer and builds its controls, twice.
+        with self._viewer.layers.selection.events.blocker_all(), keep_selection(self._viewer):
             self._layers.append(add_result(self._viewer, layer))
-        if self._alone and len(self._layers) == len(_PARTS):
+
+    def _lay(self, pictures: Sequence[Any], pixel_size: tuple[float, float] | None) -> None:
+        """Show the next layer in its place."""
+        column = self._laid
+        self._laid += 1
+        picture, truth = pictures[column], pictures[-1]
+        if column == len(self._layers):
+            self._add(picture)
+        if not column:
+            self._alone = len(self._viewer.layers) == len(self.layers)
+            self._place = _free_place(self._viewer.layers, self._layers, pixel_size)
+        layer = self._layers[column]
+        if layer not in self._viewer.layers:
+            return
+        units, scale, corner = self._place
+        height, width = picture.shape[:2]
+        layer.data = picture
+        if units is not None:
+            layer.units = units
+        layer.scale = scale
+        layer.translate = corner + np.array([_GAP * height, column * (1 + _GAP) * width]) * scale
+        if picture.ndim == 2:
+            layer.contrast_limits = _limits(truth)
+        layer.visible = True
+        if self._alone and self._laid == len(_PARTS):
             self.fit()
 
 
 def _free_place(
-    viewer: napari.viewer.Viewer, pixel_size: tuple[float, float] | None
+    layers: LayerList, ours: Sequence[Layer], pixel_size: tuple[float, float] | None
 ) -> tuple[Any, Any, Any]:
-    """Return units, scale and corner of a place below everything that is open.
+    """Return units, scale and corner of a place below everything that is open but `ours`.
 
     The units are those of the open layers: napari drops all units where some cannot be converted.
     """
-    if not viewer.layers:
+    others = [layer for layer in layers if layer not in ours]
+    if not others:
         known = pixel_size is not None
         return ("um", "um") if known else None, pixel_size or (1.0, 1.0), np.zeros(2)
-    extent = viewer.layers.extent
+    extent = layers.get_extent(others)
     units, step = extent.units[-2:], extent.step[-2:]
     lengths = all(dict(unit.dimensionality) == {"[length]": 1} for unit in units)
     if pixel_size is not None and lengths:

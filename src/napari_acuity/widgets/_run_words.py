@@ -38,15 +38,16 @@ def stage_words(state: RunState, asked: str = "") -> str:
         return ""
     if state.phase == "starting":
         return "starting a process, reading the pairs"
-    of = f" of {state.epochs:,.0f}" if state.epochs else ""
-    words = f"epoch {max(state.epoch, 1):,}{of}, step {state.step:,}"
-    if state.best is not None and state.best_row is not None:
-        words += f"; best {state.best_row['psnr']:.2f} dB at {state.best:,}"
     if asked == "stop" or state.fraction >= 1:
         return "keeping the best model, scoring it on the test fields"
+    of = f" of {state.epochs:,.0f}" if state.epochs else ""
+    words = f"epoch {max(state.epoch, 1):,}{of}, step {state.step:,}"
     if state.phase == "paused":
-        return f"paused at {words}"
-    return f"pausing after this step; {words}" if asked == "pause" else words
+        return f"paused, {words}"
+    if asked == "pause":
+        return f"pausing, {words}"
+    best = state.best_row
+    return f"{words}; best {best['psnr']:.2f} dB at {best['number']:.0f}" if best else words
 
 
 def outcome_words(state: RunState, folder: Path) -> str:
@@ -63,15 +64,16 @@ def outcome_words(state: RunState, folder: Path) -> str:
     return f"{words}{'' if psnr > bicubic else f' {_NO_BETTER}'}\n{folder}"
 
 
-def why_it_ended(state: RunState, last_lines: str) -> str:
+def why_it_ended(state: RunState, last_lines: str, folder: Path) -> str:
     """Say why a run failed or crashed, and what is left of it."""
-    words = state.words or _said(last_lines) or _KILLED
-    if state.best is None:
-        return words
-    return (
-        f"{words} The best model, of epoch {state.best:,}, is kept; Resume goes on from the last "
-        "checkpoint."
-    )
+    lines = [state.words or _said(last_lines) or _KILLED]
+    if best := state.best_row:
+        lines.append(
+            f"The best model is kept: epoch {best['number']:.0f}, {best['psnr']:.2f} dB on the "
+            f"validation fields, bicubic {best['bicubic_psnr']:.2f} dB. Resume goes on from the "
+            "last checkpoint."
+        )
+    return "\n".join([*lines, str(folder)])
 
 
 def _said(last_lines: str) -> str:

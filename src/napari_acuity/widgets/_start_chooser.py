@@ -85,10 +85,11 @@ class StartChooser(QObject):
         self.box.setCurrentIndex(index)
         self._index = index
         self._show_option()
-        self.changed.emit()
 
     def _show_option(self) -> None:
         self._rows.setRowVisible(self._row, self.path is not None)
+        # A row that is shown shows its reset button too, until the value is told anew.
+        self.frozen_box.valueChanged.emit(self._frozen)
 
     def _on_activated(self, index: int) -> None:
         if self.box.itemText(index) != _FROM_FILE:

@@ -189,7 +189,8 @@ class TrainPanel(QScrollArea):
             _session.remember_pairs(source.folder)
         self._own_folder = False
         options = {"start": self.start.path, "frozen": self.start.frozen}
-        self.run.launch(source, self.recipe.recipe, out, {**self._bound(), **options})
+        options |= self._bound()
+        self.run.launch(source, self.recipe.recipe, out, options, rgb=self.pairs.seen.rgb)
 
     def _on_run(self) -> None:
         self._suggest_out()
