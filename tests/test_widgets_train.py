@@ -165,14 +165,14 @@ def test_jpeg_is_off_until_a_quality_is_set(panel: TrainPanel, qtbot: QtBot, fol
 def test_what_will_be_done_is_said_before(panel: TrainPanel, qtbot: QtBot, folder: Path) -> None:
     choose(qtbot, panel, folder)
     # One field of 48 x 48 px, patches of 48 px every 28.8 px.
-    lines = panel.checks.text().splitlines()
-    assert lines[0].startswith("✓ About 3 patches")
-    assert lines[1].startswith("✓ Computes on ")
-    assert lines[2] == "✓ Takes 10 min, then a score on the test fields."
+    patches, device, time = panel.checks.text().split("   ")
+    assert patches == "✓ about 3 patches"
+    assert device.startswith(("✓ CPU, ", "✓ NVIDIA"))
+    assert time == "✓ 10 min, then a test"
     panel.unit.setCurrentIndex(1)
     panel.amount.setValue(5)
     # At least 512 patches an epoch, 8 a step.
-    assert "Takes 5 epochs of about 64 steps, then a score" in panel.checks.text()
+    assert "✓ 5 epochs of about 64 steps, then a test; the time left" in panel.checks.text()
     for number in range(2):
         facts = (folder / f"field-{number}.json").read_text()
         (folder / f"field-{number}.json").write_text(
@@ -229,7 +229,7 @@ def test_a_model_to_start_from(
         assert panel.job.button.isEnabled() == (scale == 2)
         if scale == 3:
             assert "recipe and pairs ask for pyramid_resnet, x2" in panel.pairs.summary.text()
-    assert f"Starts from the weights of {path}" in panel.checks.text()
+    assert f"✓ goes on from {path.name}" in panel.checks.text()
     panel.start.frozen_box.setValue(2)
     assert f"--start {path} --frozen 2 --device auto" in panel._command()
     assert f"start={str(path)!r},\n    frozen=2,\n" in panel._python()

@@ -81,7 +81,7 @@ def look(source: Source, intent: Intent, number: int) -> Look:
             f"{counted(len(groups), 'field')}, x{scale:g}, {'RGB' if rgb else 'grey'}; {division}"
         )
         device = choose_device(intent.device)
-        checks = [f"Computes on {device}."]
+        checks = [str(device)]
         if intent.start is not None:
             checks.append(_check_start(intent.start, intent.recipe, scale, rgb))
     except AcuityError as error:
@@ -89,23 +89,19 @@ def look(source: Source, intent: Intent, number: int) -> Look:
     patches, steps = _patches(source, pairs, parts["train"], intent.recipe), None
     if patches is not None:
         steps = max(1, round(max(patches, _LEAST_PATCHES_AN_EPOCH) / intent.recipe.batch))
-        checks.insert(0, f"About {patches:,} patches to train on, before empty ones are left out.")
+        checks.insert(0, f"about {counted(patches, 'patch', 'patches')}")
     tested = bool(parts["test"])
     return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, rgb)
 
 
 def time_to_expect(bound: dict[str, Any], seen: Look) -> str:
     """Say how long a run will take, as far as that is known before its first step."""
-    then = ", then a score on the test fields" if seen.tested else ""
+    then = ", then a test" if seen.tested else ""
     if "minutes" in bound:
-        return f"Takes {bound['minutes']:g} min{then}."
-    epochs = int(bound["epochs"])
-    if seen.steps_an_epoch is None:
-        return f"Takes {counted(epochs, 'epoch')}{then}; how long they are is told after the first steps."
-    return (
-        f"Takes {counted(epochs, 'epoch')} of about {counted(seen.steps_an_epoch, 'step')}{then}; "
-        "the time left is told after the first ones."
-    )
+        return f"{bound['minutes']:g} min{then}"
+    epochs = counted(int(bound["epochs"]), "epoch")
+    steps = f" of about {counted(seen.steps_an_epoch, 'step')}" if seen.steps_an_epoch else ""
+    return f"{epochs}{steps}{then}; the time left is told after the first steps"
 
 
 def _facts(pairs: PairSet | list[Pair]) -> tuple[dict[str, str], tuple[float, bool], list[str]]:
@@ -169,7 +165,7 @@ def _check_start(path: Path, recipe: Recipe, scale: float, rgb: bool) -> str:
             f"channels; recipe and pairs ask for {ours[0]}, x{ours[1]:g} and {ours[2]}.",
             "Start from a model of the same kind, or from none.",
         )
-    return f"Starts from the weights of {path}."
+    return f"goes on from {path.name}"
 
 
 def _patches(

@@ -18,9 +18,9 @@ _KILLED = (
 )
 
 
-def counted(count: int, what: str) -> str:
+def counted(count: int, one: str, many: str = "") -> str:
     """Return a number with its noun."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def time_words(seconds: float | None) -> str:

@@ -215,8 +215,8 @@ class TrainPanel(QScrollArea):
         if self.run.going or self.pairs.looking:
             return
         seen = self.pairs.seen
-        lines = [f"✓ {words}" for words in (*seen.checks, time_to_expect(self._bound(), seen))]
-        lines += [f"! {words}" for words in seen.notes]
+        checks = (*seen.checks, time_to_expect(self._bound(), seen))
+        lines = ["   ".join(f"✓ {words}" for words in checks), *(f"! {w}" for w in seen.notes)]
         self.checks.setText("\n".join(lines))
         self.checks.setVisible(self.pairs.problem is None)
 
