@@ -109,9 +109,13 @@ def test_a_preview_layer_the_user_removes_stays_away(viewer: Any) -> None:
     preview = LivePreview(viewer)
     picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
     crop = dict.fromkeys(("input", "output", "truth"), picture)
-    preview.show(crop, None, last=True)
+    for _ in ("input", "output", "truth"):  # one a call, so that the window feels none
+        assert preview.show(crop, None)
+    assert not preview.show(None, None)
     viewer.layers.remove("training | input")
-    preview.show(crop, None, last=True)
+    preview._shown_at = 0
+    assert not preview.show({**crop, "output": picture + 1}, None)
+    assert np.array_equal(viewer.layers["training | output"].data, picture + 1)
     assert names(viewer) == ["training | output", "training | truth"]
 
 

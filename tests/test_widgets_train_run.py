@@ -162,6 +162,7 @@ def test_an_ended_run_comes_back(
     qtbot.waitUntil(lambda: panel.run.follower.state.phase == "done", timeout=_START_MS)
     results = panel.run.results
     assert len(panel.run.curves.plot.chart.curves[0].x) == 3
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=10_000)
     assert names(viewer) == [f"training | {part}" for part in ("input", "output", "truth")]
     np.testing.assert_allclose(viewer.layers["training | truth"].scale, PIXEL_UM)
     assert results.table.isVisibleTo(panel)
@@ -257,6 +258,7 @@ def test_a_run_from_a_terminal_is_watched_and_steered(
         with opened(qtbot, TrainPanel(viewer)) as again:
             wait_for_epochs(qtbot, again, 3)
             assert again.run.folder == out
+            qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=10_000)
             click(qtbot, again.job.button)
             assert not again.job.button.isEnabled()
             wait_for_end(qtbot, again)

@@ -237,7 +237,7 @@ class RunBox(QWidget):
 
     def _take(self, news: News) -> None:
         state = self.follower.state
-        self.curves.show_run(state.rows, news, last=not state.going)
+        self.curves.show_run(state.rows, news)
         if state.phase == "paused" or (self._asked == "go" and state.phase == "running"):
             self._asked = "" if self._asked in ("go", "pause") else self._asked
         if state.going:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from ._panel import drop_down, enable, side_by_side
@@ -11,7 +12,7 @@ from ._plots import CurvePlot
 from ._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import napari.viewer
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RunCurves"]
 
+_SOON_MS = 100
 _TIPS = {
     "curves": "Loss: on the training patches and, as mean squared error, on the validation fields. "
-    "Loss terms: what the recipe minimises, term by term. PSNR: on the validation fields.",
+    "Loss terms: what the recipe minimises, term by term, weighted. PSNR: on the validation fields.",
     "save_plot": "Save the curves as a picture or as numbers",
     "show": "Bring the live preview into view: input, output and truth of a validation field",
 }
@@ -34,6 +36,11 @@ class RunCurves(QWidget):
         super().__init__()
         self.preview = LivePreview(viewer)
         self._rows: Sequence[dict[str, float]] = ()
+        self._pixel_size: tuple[float, float] | None = None
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_SOON_MS)
+        self._soon.timeout.connect(self._show_preview)
         charts = {"Loss": loss_chart, "Loss terms": terms_chart, "PSNR": psnr_chart}
         self.curves = drop_down(charts)
         self.curves.setAccessibleName("Curves")
@@ -56,16 +63,17 @@ class RunCurves(QWidget):
         layout.addWidget(self.plot)
         self.clear()
 
-    def show_run(self, rows: Sequence[dict[str, float]], news: News, *, last: bool) -> None:
-        """Show the epochs so far and the newest preview; `last`: the run has ended."""
+    def show_run(self, rows: Sequence[dict[str, float]], news: News) -> None:
+        """Show the epochs so far and the newest preview."""
         if len(rows) != len(self._rows) or (rows and rows[-1] != self._rows[-1]):
             self._rows = [*rows]
             self._draw()
-        self.preview.show(news.preview, news.pixel_size, last=last)
-        self._offer_preview()
+        self._pixel_size = news.pixel_size
+        self._show_preview(news.preview)
 
     def clear(self) -> None:
         """Show nothing."""
+        self._soon.stop()
         self.preview.remove()
         self._rows = ()
         self._draw()
@@ -73,6 +81,11 @@ class RunCurves(QWidget):
 
     def _draw(self, _index: int = 0) -> None:
         self.plot.show_chart(self.curves.currentData()(self._rows))
+
+    def _show_preview(self, preview: Mapping[str, Any] | None = None) -> None:
+        if self.preview.show(preview, self._pixel_size):
+            self._soon.start()
+        self._offer_preview()
 
     def _offer_preview(self) -> None:
         why_not = None if self.preview.shown else "There is no preview yet."

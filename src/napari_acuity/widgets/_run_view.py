@@ -44,7 +44,7 @@ def loss_chart(rows: Sequence[dict[str, float]]) -> Chart:
 
 def terms_chart(rows: Sequence[dict[str, float]]) -> Chart:
     """Chart each term of the training loss, weighted, over the epochs."""
-    label = "Weighted loss terms"
+    label = "Loss terms"
     names = [name for name in (rows[-1] if rows else {}) if name.startswith(_TERM)]
     curves = []
     for name, line in zip(names, ("solid", "dotted", "dashed"), strict=False):
@@ -75,7 +75,8 @@ class LivePreview:
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
-        self._layers: list[Image] = []
+        # Those that a closed panel left behind are replaced, not joined by others.
+        self._layers: list[Image] = [layer for layer in viewer.layers if _is_live(layer)]
         self._laid = 0
         self._shown_at = 0.0
         self._alone = False
@@ -93,37 +94,35 @@ class LivePreview:
         return bool(self._laid and self.layers)
 
     def show(
-        self,
-        preview: Mapping[str, Any] | None,
-        pixel_size: tuple[float, float] | None,
-        *,
-        last: bool = False,
-    ) -> None:
-        """Show a preview, unless one came a moment ago: then it waits for the next call.
+        self, preview: Mapping[str, Any] | None, pixel_size: tuple[float, float] | None
+    ) -> bool:
+        """Show a preview, or keep it for the next call where there is too much to do at once.
 
         Parameters
         ----------
         preview : mapping, optional
-            "input", "output" and "truth" of one crop, (H, W) or (H, W, 3) uint8.
+            "input", "output" and "truth" of one crop, (H, W) or (H, W, 3) uint8; None goes on with the
+            last one.
         pixel_size : (float, float), optional
             Of the output's grid, (y, x) in um.
-        last : bool
-            There will be no next call.
+
+        Returns
+        -------
+        bool
+            Whether something waits for the next call.
         """
         self._waiting = preview or self._waiting
-        soon = time.monotonic() - self._shown_at < _REFRESH_S and not last
-        if self._waiting is None or soon:
-            return
+        if self._waiting is None or time.monotonic() - self._shown_at < _REFRESH_S:
+            return self._waiting is not None
         pictures = [self._waiting[part] for part in _PARTS]
-        while self._laid < len(_PARTS):
-            # One a call: each takes a while, which the window would feel.
+        if self._laid < len(_PARTS):  # one a call: each takes a while, which the window would feel
             self._lay(pictures, pixel_size)
-            if not last:
-                return
+            return True
         self._waiting, self._shown_at = None, time.monotonic()
         for layer, picture in zip(self._layers, pictures, strict=True):
             if layer in self._viewer.layers and not np.array_equal(layer.data, picture):
                 layer.data = picture
+        return False
 
     def prepare(self, *, rgb: bool) -> None:
         """Add the layers unseen, before a run begins: napari takes a tenth of a second for each."""
@@ -192,6 +191,10 @@ class LivePreview:
         layer.visible = True
         if self._alone and self._laid == len(_PARTS):
             self.fit()
+
+
+def _is_live(layer: Layer) -> bool:
+    return bool(layer.metadata.get("acuity", {}).get("verb") == "train")
 
 
 def _free_place(
