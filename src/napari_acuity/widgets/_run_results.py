@@ -14,6 +14,7 @@ from superqt.utils import create_worker
 from ..core.quality.definitions import DEFINITIONS
 from ..core.quality.report import Table
 from ..core.training.run_folder import MODEL
+from ._export_apart import export_apart
 from ._export_dialog import PackageDialog
 from ._jobs import report_error
 from ._panel import copy_text, enable, side_by_side
@@ -107,7 +108,9 @@ class RunResults(QWidget):
         """Export the best model as ``.onnx`` or ``.zip``."""
         self._say(f"Writing {path} and checking it")
         self._work(
-            partial(_exported, path, authors or [], license),
+            lambda model: export_apart(
+                model, Path(path), authors=authors or [], license=license
+            ),
             lambda written: self._say(f"Exported {written}: it gives the same output."),
         )
 
@@ -213,9 +216,3 @@ def _loaded(path: Path) -> Model:
 
 def _saved(target: str | Path, path: Path) -> Path:
     return _loaded(path).save(target)
-
-
-def _exported(target: str | Path, authors: list[str], license: str, path: Path) -> Path:
-    from ..core.exporting.export import export
-
-    return export(path, target, authors=authors, license=license)
