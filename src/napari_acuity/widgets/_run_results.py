@@ -108,9 +108,7 @@ class RunResults(QWidget):
         """Export the best model as ``.onnx`` or ``.zip``."""
         self._say(f"Writing {path} and checking it")
         self._work(
-            lambda model: export_apart(
-                model, Path(path), authors=authors or [], license=license
-            ),
+            lambda model: export_apart(model, Path(path), authors=authors or [], license=license),
             lambda written: self._say(f"Exported {written}: it gives the same output."),
         )
 
