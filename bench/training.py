@@ -55,6 +55,13 @@ def options() -> argparse.Namespace:
     add("--minutes", type=float, help="for each recipe; by default as long as the bar allows")
     add("--validate", choices=["side", "field"], default="side", help="on a strip of each field")
     add("--seconds", type=float, default=20, help="for each speed, after its warm-up")
+    add(
+        "--warm-up",
+        type=float,
+        default=60,
+        help="seconds before ours is timed on a GPU: it compiles",
+    )
+    add("--batches", type=int, nargs="*", help="for the speed; by default those that have a bar")
     add("--device", default="auto")
     add("--out", type=Path, metavar="FILE", help="write the figures here as well")
     return parser.parse_args()
@@ -145,19 +152,31 @@ def line(name: str, image: str, values: tuple[float, ...] | None) -> str:
     return f"| {' | '.join([name, image, *shown])} |"
 
 
-def our_speed(pairs: list[Pair], batch: int, seconds: float, device: str) -> float:
-    """Return patches/s from the end of the first epoch on, validation and all included."""
-    recipe = replace(recipe_by_name("brightfield"), patch=PATCH, batch=batch)
-    marks: list[tuple[float, int]] = []
-    with closing(train_steps(pairs, recipe, minutes=60, device=device, test=0)) as steps:
-        for event in steps:
-            if not isinstance(event.new, Epoch):
-                continue
-            marks.append((time.perf_counter(), event.new.step))
-            if marks[-1][0] - marks[0][0] >= seconds:
-                break
-    (start, first), (end, last) = marks[0], marks[-1]
-    return (last - first) * batch / (end - start)
+class OurRun:
+    """A run of ours that is taken up again round after round, so that it compiles once.
+
+    Speeds are in patches/s, from the end of an epoch to that of another, validation and all included.
+    """
+
+    def __init__(self, pairs: list[Pair], batch: int, warm_up_s: float, device: str) -> None:
+        recipe = replace(recipe_by_name("brightfield"), patch=PATCH, batch=batch)
+        self.batch, self.warm_up_s = batch, warm_up_s
+        self.steps = train_steps(pairs, recipe, minutes=60, device=device, test=0)
+
+    def speed(self, seconds: float) -> float:
+        self._epochs(self.warm_up_s)
+        self.warm_up_s = 0.0
+        return self._epochs(seconds)
+
+    def _epochs(self, seconds: float) -> float:
+        marks: list[tuple[float, int]] = []
+        for event in self.steps:
+            if isinstance(event.new, Epoch):
+                marks.append((time.perf_counter(), event.new.step))
+                if marks[-1][0] - marks[0][0] >= seconds and (len(marks) > 1 or not seconds):
+                    break
+        (start, first), (end, last) = marks[0], marks[-1]
+        return (last - first) * self.batch / max(end - start, 1e-9)
 
 
 class Utilisation:
@@ -205,16 +224,23 @@ def speed(chosen: argparse.Namespace) -> str:
         "| batch | ours | plain float32 loop | ratio | bar | device busy, ours |",
         "|---|---|---|---|---|---|",
     ]
-    for batch, bar in (GPU_SPEED_BARS if gpu else CPU_SPEED_BARS).items():
+    bars = GPU_SPEED_BARS if gpu else CPU_SPEED_BARS
+    for batch, bar in bars.items():
+        if chosen.batches and batch not in chosen.batches:
+            continue
         ours, peer, busy = [], [], "-"
-        for number in range(ROUNDS):
-            with Utilisation(device) as used:
-                ours.append(our_speed(pairs, batch, chosen.seconds, device))
-            busy = used.words if gpu else busy
-            peer.append(
-                plain_speed(pairs, patch=PATCH, batch=batch, seconds=chosen.seconds, device=device)
-            )
-            print(f"  round {number + 1}: {ours[-1]:.0f}, {peer[-1]:.0f}", file=sys.stderr)
+        run = OurRun(pairs, batch, chosen.warm_up if gpu else 0.0, device)
+        with closing(run.steps):
+            for number in range(ROUNDS):
+                with Utilisation(device) as used:
+                    ours.append(run.speed(chosen.seconds))
+                busy = used.words if gpu else busy
+                peer.append(
+                    plain_speed(
+                        pairs, patch=PATCH, batch=batch, seconds=chosen.seconds, device=device
+                    )
+                )
+                print(f"  round {number + 1}: {ours[-1]:.0f}, {peer[-1]:.0f}", file=sys.stderr)
         a, b = statistics.median(ours), statistics.median(peer)
         lines.append(f"| {batch} | {a:.0f} | {b:.0f} | {a / b:.2f} | {bar:g} | {busy} |")
     return "\n".join(lines)

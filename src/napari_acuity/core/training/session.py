@@ -11,6 +11,7 @@ import torch
 
 from ..errors import FileError, TrainingError
 from .checkpoint import save_state
+from .fast import can_compile
 from .run_folder import CHECKPOINT
 from .schedule import rate_at
 from .steps import Supervised
@@ -28,6 +29,8 @@ _CHECKPOINT_S = 30.0
 _SAY_S = 0.5
 _CHECK_EVERY = 16
 _LEAST_BRAKE = 1 / 64
+# On a GPU: begin uncompiled, and compile where at least so much of the run lies ahead.
+_COMPILE_AFTER_S, _COMPILE_S = 3.0, 120.0
 _COMMANDS = ("go", "pause", "stop")
 
 
@@ -127,6 +130,7 @@ class Session:
     ) -> None:
         self.plan, self.world, self.folder, self.best = plan, world, folder, best
         self.progress, self.ended, self.paused = Progress(), False, False
+        self._tried = False
         self._trainee = Supervised(plan.model, plan.recipe, world, frozen=plan.frozen)
         self._draws = torch.Generator().manual_seed(plan.recipe.seed)
         self._sums: dict[str, torch.Tensor] = {}
@@ -160,6 +164,7 @@ class Session:
     def step(self, done: float) -> None:
         """Learn from a batch."""
         plan, at = self.plan, self.progress
+        self._quicken(done)
         draws = plan.patches.draw(plan.recipe.batch, self._draws, turns=plan.augmentation.turns)
         mine = draws[self.world.part(plan.recipe.batch)]
         low, high = plan.augmentation.apply(*plan.patches.cut(mine), mine)
@@ -266,6 +271,19 @@ class Session:
         return None
 
     # What it consists of
+
+    def _quicken(self, done: float) -> None:
+        """Compile once it is known that the run ahead is long enough to win the time back."""
+        if self._trainee.compiled or self._tried or not can_compile(self.world.device):
+            return
+        seconds = self.progress.seconds
+        # The first steps are slower than the rest, and say little.
+        worth = seconds > _COMPILE_AFTER_S and seconds * (1 - done) / max(done, 1e-9) > _COMPILE_S
+        # All processes of a run decide alike.
+        if self.world.agree(float(worth)):
+            self._tried = True
+            self._say("note", words="compiling the network for the GPU")
+            self._trainee.compile()
 
     def _means(self) -> dict[str, float]:
         sums = {name: value.clone() for name, value in self._sums.items()}

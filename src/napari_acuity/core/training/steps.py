@@ -12,7 +12,7 @@ from .fast import autocast, optimiser_of, training_form
 from .losses import loss_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
@@ -37,14 +37,29 @@ class Supervised:
     """
 
     def __init__(self, model: Model, recipe: Recipe, world: World, *, frozen: int = 0) -> None:
-        self._recipe, self._world, self._model = recipe, world, model
-        self._fast = training_form(model.network, world.device)
+        self._recipe, self._world, self._model, self._frozen = recipe, world, model, frozen
+        self.parts = 1
+        self._build()
+
+    def _build(self, multiple: int | None = None) -> None:
+        device = self._world.device
+        self._fast = training_form(self._model.network, device, multiple=multiple)
         self.network: nn.Module = self._fast.module.train()
         self.average = copy.deepcopy(self.network).eval()
-        _freeze(self.network, frozen)
+        _freeze(self.network, self._frozen)
         self._trained = [p for p in self.network.parameters() if p.requires_grad]
-        self._optimiser = optimiser_of(self._trained, recipe.learning_rate, world.device)
-        self.parts = 1
+        self._optimiser = optimiser_of(self._trained, self._recipe.learning_rate, device)
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = self.network
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps run through kernels compiled for this network."""
+        return self._forward is not self.network
+
+    def compile(self) -> None:
+        """Compile the network for the device: the next step takes half a minute, all others are faster."""
+        # Weights are those of self.network; sizes are fixed, since every batch has the same.
+        self._forward = torch.compile(self.network, dynamic=False)
 
     def step(
         self, low: torch.Tensor, high: torch.Tensor, rate: float, share: float
@@ -84,13 +99,25 @@ class Supervised:
         total: dict[str, torch.Tensor] = {}
         for part_low, part_high in zip(low.chunk(self.parts), high.chunk(self.parts), strict=True):
             with autocast(self._world.device, self._recipe.precision):
-                output = self.network(part_low)
+                output = self._output(part_low)
             terms = loss_terms(output.float(), part_high, self._recipe.losses)
             weight = share * len(part_low) / len(low)
             torch.autograd.backward(weight * torch.stack([*terms.values()]).sum())
             for name, term in terms.items():
                 total[name] = total.get(name, 0) + weight * term.detach()
         return total
+
+    def _output(self, low: torch.Tensor) -> torch.Tensor:
+        try:
+            return self._forward(low)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            if not self.compiled:
+                raise
+            # Without a compiler, say, that torch could use: the plain network does it, too.
+            self._forward = self.network
+            return self._forward(low)
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
@@ -113,11 +140,14 @@ class Supervised:
                 "average": self.average.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
                 "parts": self.parts,
+                "multiple": self._fast.multiple,
             }
         )
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a state."""
+        """Go back to a state, of whatever device."""
+        if state["multiple"] != self._fast.multiple:
+            self._build(state["multiple"])
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
