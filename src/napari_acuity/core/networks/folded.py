@@ -44,7 +44,7 @@ class Folded(nn.Module):
         self.shuffle, self.stride, self.halo = plain.shuffle, plain.stride, plain.halo
         weight, bias = _folded(plain)
         # Rows and columns of features beyond the last one that the last output pixel sees.
-        self.after = weight.shape[-1] - 1 - _REACH
+        self._after = weight.shape[-1] - 1 - _REACH
         self.tail = nn.Conv2d(
             weight.shape[1], weight.shape[0], weight.shape[-1], stride=self.stride
         )
@@ -59,16 +59,19 @@ class Folded(nn.Module):
             features = block(features)
         return self.enlarged(features)
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether the tail sees as far beyond the last row as before the first: 2 px on each side."""
+        return self._after == _REACH
+
     def enlarged(self, features: torch.Tensor) -> torch.Tensor:
         """Map the last block's features (n, c, h, w) to the output."""
+        sides = (_REACH, self._after, _REACH, self._after)
+        return self.finished(self.tail(functional.pad(features, sides)), features)
+
+    def finished(self, blocks: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """Lay out what the tail made of features, and mend its border."""
         p, q = self.shuffle, self.stride
-        if self.after == _REACH:
-            blocks = functional.conv2d(
-                features, self.tail.weight, self.tail.bias, stride=q, padding=_REACH
-            )
-        else:
-            sides = (_REACH, self.after, _REACH, self.after)
-            blocks = self.tail(functional.pad(features, sides))
         height, width = (-(-p * n // q) for n in features.shape[-2:])
         output = functional.pixel_shuffle(blocks, p)[..., :height, :width]
         self._mend(output, features)

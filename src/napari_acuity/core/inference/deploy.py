@@ -1,0 +1,163 @@
+"""The form a model is used in: the same function, as fast as the device at hand allows.
+
+| device | engine |
+|---|---|
+| CPU, with the extra ``fast`` | OpenVINO, near the cores' peak with the network as it is |
+| CPU without it | the folded network, channels last in memory |
+| CUDA GPU | the folded network in half precision, convolutions with bias and ReLU in one kernel |
+| others | the folded network |
+
+What a device lacks is done by the plain network. Engines are built once and kept.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..device import Device, half_precision, place
+from ..networks.folded import Folded
+from ..networks.pyramid_resnet import PyramidResNet
+from .openvino_engine import has_openvino, openvino_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from ..model import Model
+
+__all__ = ["Engine", "engine_for"]
+
+# On an H200 a convolution of 64 channels takes half as long as one of 40; processors gain nothing.
+_MULTIPLE_ON_GPU = 32
+_MOST_KEPT = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """A model ready to be used on a device.
+
+    Parameters
+    ----------
+    run : function of a tensor
+        (1, C, h, w) float32 in 0..1 -> (1, C, ceil(scale h), ceil(scale w)) float32; both on `device`.
+        It may be called by several threads in turn, not at once.
+    scale : float
+    channels : int
+    stride, halo : int
+        The network's, for tiles.
+    device : str
+        torch's name of it.
+    words : str
+        What computes, and in which precision.
+    """
+
+    run: Callable[[torch.Tensor], torch.Tensor]
+    scale: float
+    channels: int
+    stride: int
+    halo: int
+    device: str
+    words: str
+
+
+_kept: dict[tuple[int, str, bool], tuple[Model, Engine]] = {}
+
+
+def engine_for(model: Model, device: Device, *, exact: bool = False) -> Engine:
+    """Return a model's engine for a device, built when it is first asked for.
+
+    Parameters
+    ----------
+    model : Model
+    device : Device
+    exact : bool
+        Compute in float32 throughout: to 1e-5 of the range what the network gives. Otherwise in half
+        precision where the device is faster in it: to 1/255 of the range.
+    """
+    # A model is frozen: it is told by its identity, and kept, so that the identity stays its own.
+    key = (id(model), device.name, exact)
+    if key not in _kept:
+        while len(_kept) >= _MOST_KEPT:
+            _kept.pop(next(iter(_kept)))
+        _kept[key] = model, _built(model, device, exact)
+    return _kept[key][1]
+
+
+def _built(model: Model, device: Device, exact: bool) -> Engine:
+    run, words = _runner(model.network, device, exact)
+    network = model.network
+    return Engine(
+        torch.inference_mode()(run),
+        model.scale,
+        model.channels,
+        int(network.stride),  # type: ignore[arg-type]
+        int(network.halo),  # type: ignore[arg-type]
+        device.name,
+        words,
+    )
+
+
+def _runner(
+    network: nn.Module, device: Device, exact: bool
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
+    if not isinstance(network, PyramidResNet):
+        return _plain(network, device), "the network as trained, float32"
+    half = None if exact else half_precision(device)
+    if device.name.startswith("cuda"):
+        return _on_gpu(network, device, exact)
+    if device.name == "cpu" and has_openvino():
+        return openvino_engine(network, half=half is not None)
+    folded = place(Folded(network), device)
+    if half is None:
+        return _channels_last(folded), "folded, float32"
+    return _in_half(folded, half), f"folded, {str(half).removeprefix('torch.')}"
+
+
+def _plain(network: nn.Module, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
+    return _channels_last(place(copy.deepcopy(network), device).eval())
+
+
+def _channels_last(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    def run(image: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = network(image.contiguous(memory_format=torch.channels_last))
+        return output
+
+    return run
+
+
+def _in_half(network: nn.Module, half: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    network = network.to(half)
+
+    def run(image: torch.Tensor) -> torch.Tensor:
+        image = image.to(half).contiguous(memory_format=torch.channels_last)
+        output: torch.Tensor = network(image)
+        return output.float()
+
+    return run
+
+
+def _on_gpu(
+    network: PyramidResNet, device: Device, exact: bool
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
+    from .gpu import graphed, half_runner
+
+    wide = place(Folded(network, multiple=_MULTIPLE_ON_GPU), device)
+    if exact:
+        return _exactly(wide), "folded, float32"
+    return graphed(half_runner(wide.half())), "folded, float16"
+
+
+def _exactly(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Compute in float32 proper: TF32, which torch allows for convolutions, has 10 bits."""
+    plain = _channels_last(network)
+
+    def run(image: torch.Tensor) -> torch.Tensor:
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            return plain(image)
+
+    return run
