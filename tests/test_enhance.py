@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import napari_acuity as acuity
 from napari_acuity import AcuityError, ImageError, Micrograph, Model, ModelError
 from napari_acuity.core.inference import enhance as module
-from napari_acuity.core.inference.enhance import TileDone, enhance_steps
+from napari_acuity.core.inference.enhance import Generation, TileDone, enhance_steps
 from napari_acuity.core.inference.tiles import output_shape, tiles
 
 SCALES = [1, 1.5, 2, 2.5, 4, 4 / 3]
@@ -247,9 +247,11 @@ def test_events_carry_tiles_and_never_fall(tissue):
     assert "iteration 1 of 2, tile 1 of 9" in events[0].stage
     result, canvas = end.value.value, np.zeros_like(end.value.value.pixels)
     for event in events:
-        if event.new is not None:
-            assert isinstance(event.new, TileDone)
+        if isinstance(event.new, TileDone):
             canvas[event.new.index[1:]] = event.new.pixels
+    made = [event.new for event in events if isinstance(event.new, Generation)]
+    assert [generation.number for generation in made] == [1, 2]
+    assert made[-1].image is result
     np.testing.assert_array_equal(canvas, result.pixels)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["Header", "Model", "load"]
+__all__ = ["SHIPPED", "Header", "Model", "load"]
+
+SHIPPED = "default"
+"""What the model that ships with the package is called."""
 
 _FORMAT = 1
 _KEY = "napari-acuity"
@@ -165,7 +169,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     Parameters
     ----------
     path : path
-        A ``.safetensors`` file that `Model.save` wrote.
+        A ``.safetensors`` file that `Model.save` wrote; or "default", the small bright-field model that
+        ships with the package, see the docs page Enhance for what it was trained on.
 
     Returns
     -------
@@ -178,6 +183,9 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     from safetensors import SafetensorError, safe_open
 
+    if path == SHIPPED:
+        with as_file(files("napari_acuity") / "data" / "brightfield.safetensors") as shipped:
+            return replace(load(shipped), name="Bright-field (shipped)")
     path = Path(path)
     try:
         if not path.is_file():

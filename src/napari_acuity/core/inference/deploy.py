@@ -13,6 +13,7 @@ What a device lacks is done by the plain network. Engines are built once and kep
 from __future__ import annotations
 
 import copy
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ __all__ = ["Engine", "engine_for"]
 # On an H200 a convolution of 64 channels takes half as long as one of 40; processors gain nothing.
 _MULTIPLE_ON_GPU = 32
 _MOST_KEPT = 8
+# Two seconds of conversion are half of what a small image takes on a slow processor.
+_WORTH_CONVERTING = 3 * 700 * 700
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,7 @@ class Engine:
     ----------
     run : function of a tensor
         (1, C, h, w) float32 in 0..1 -> (1, C, ceil(scale h), ceil(scale w)) float32; both on `device`.
-        It may be called by several threads in turn, not at once.
+        Several threads may call it at once on a CPU, one at a time on a GPU.
     scale : float
     channels : int
     stride, halo : int
@@ -65,10 +68,13 @@ class Engine:
     words: str
 
 
-_kept: dict[tuple[int, str, bool], tuple[Model, Engine]] = {}
+_lock = threading.Lock()
+_kept: dict[tuple[int, str, bool, bool], tuple[Model, Engine]] = {}
 
 
-def engine_for(model: Model, device: Device, *, exact: bool = False) -> Engine:
+def engine_for(
+    model: Model, device: Device, *, exact: bool = False, work: int | None = None
+) -> Engine:
     """Return a model's engine for a device, built when it is first asked for.
 
     Parameters
@@ -78,19 +84,26 @@ def engine_for(model: Model, device: Device, *, exact: bool = False) -> Engine:
     exact : bool
         Compute in float32 throughout: to 1e-5 of the range what the network gives. Otherwise in half
         precision where the device is faster in it: to 1/255 of the range.
+    work : int, optional
+        How many values there are to enhance, where they may be too few to win back what it takes to
+        convert the model for OpenVINO.
     """
+    convert = (
+        work is None or work >= _WORTH_CONVERTING or (id(model), device.name, exact, True) in _kept
+    )
     # A model is frozen: it is told by its identity, and kept, so that the identity stays its own.
-    key = (id(model), device.name, exact)
-    if key not in _kept:
-        while len(_kept) >= _MOST_KEPT:
-            _kept.pop(next(iter(_kept)))
-        _kept[key] = model, _built(model, device, exact)
-    return _kept[key][1]
+    key = (id(model), device.name, exact, convert)
+    with _lock:
+        if key not in _kept:
+            while len(_kept) >= _MOST_KEPT:
+                _kept.pop(next(iter(_kept)))
+            _kept[key] = model, _built(model, device, exact, convert)
+        return _kept[key][1]
 
 
-def _built(model: Model, device: Device, exact: bool) -> Engine:
-    run, words = _runner(model.network, device, exact)
+def _built(model: Model, device: Device, exact: bool, convert: bool) -> Engine:
     network = model.network
+    run, words = _runner(network, device, exact, convert)
     return Engine(
         torch.inference_mode()(run),
         model.scale,
@@ -103,14 +116,14 @@ def _built(model: Model, device: Device, exact: bool) -> Engine:
 
 
 def _runner(
-    network: nn.Module, device: Device, exact: bool
+    network: nn.Module, device: Device, exact: bool, convert: bool
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
     if not isinstance(network, PyramidResNet):
         return _plain(network, device), "the network as trained, float32"
     half = None if exact else half_precision(device)
     if device.name.startswith("cuda"):
         return _on_gpu(network, device, exact)
-    if device.name == "cpu" and has_openvino():
+    if device.name == "cpu" and convert and has_openvino():
         return openvino_engine(network, half=half is not None)
     folded = place(Folded(network), device)
     if half is None:
@@ -146,7 +159,8 @@ def _on_gpu(
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
     from .gpu import graphed, half_runner
 
-    wide = place(Folded(network, multiple=_MULTIPLE_ON_GPU), device)
+    wide = Folded(network, multiple=_MULTIPLE_ON_GPU)
+    place(wide, device)
     if exact:
         return _exactly(wide), "folded, float32"
     return graphed(half_runner(wide.half())), "folded, float16"

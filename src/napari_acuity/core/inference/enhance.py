@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 
-from ..device import Device, choose_device, free_memory, place
-from ..errors import ImageError, ModelError
-from ..jobs import Event, Steps, run
-from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, from_unit, to_unit
+from ..device import Device, choose_device, free_memory
+from ..errors import AcuityError, ImageError, ModelError
+from ..jobs import Event, Steps, run, within
+from ..micrograph import (
+    ImageLike,
+    Micrograph,
+    as_micrograph,
+    check_content,
+    from_unit,
+    to_unit,
+)
 from ..model import Model, load
-from .tiles import Tile, output_shape, tiles
+from ..quality import bicubic
+from .deploy import Engine, engine_for
+from .planes import Layout, from_device, new_pixels, to_device
+from .tiles import Grid, Tile, output_shape
 
 if TYPE_CHECKING:
     import os
@@ -22,19 +31,47 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["TileDone", "enhance", "enhance_steps"]
+__all__ = ["Generation", "OnGrid", "TileDone", "enhance", "enhance_steps", "generations"]
+
+OnGrid = Literal["finer", "same"]
 
 # Bytes of feature maps an input pixel costs at its peak, in units of the network's widest layer (float32).
 _COPIES = 6
-_SMALLEST_TILE, _LARGEST_TILE = 64, 512
+_SMALLEST_TILE, _LARGEST_TILE, _LARGEST_TILE_ON_GPU = 64, 512, 4096
 
 
 @dataclass(frozen=True, eq=False)
 class TileDone:
-    """A finished tile: its pixels, and where in the output they belong."""
+    """A finished tile of the last iteration.
+
+    Parameters
+    ----------
+    index : tuple
+        (plane, rows, columns): which of the planes, and the slices of the output where it belongs.
+    pixels : array
+        (h, w), (h, w, 3) for RGB, or (C, h, w).
+    """
 
     index: tuple[Any, ...]
     pixels: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What one iteration made.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    image : Micrograph
+    change : float
+        How much it differs from its input enlarged bicubically: root mean square, in units of the range.
+    """
+
+    number: int
+    image: Micrograph
+    change: float
 
 
 def enhance(
@@ -42,29 +79,47 @@ def enhance(
     model: Model | str | os.PathLike[str],
     *,
     iterations: int = 1,
+    grid: OnGrid = "finer",
+    stop_below: float = 0.0,
     tile: int | Literal["auto"] | None = "auto",
     device: str = "auto",
+    exact: bool = False,
+    dtype: str | None = None,
 ) -> Micrograph:
     """Apply a model to an image.
 
     Parameters
     ----------
     image : Micrograph, array or napari Image layer
-        (..., Y, X), or (..., Y, X, 3) for an RGB model; leading axes are done plane by plane.
+        (..., Y, X), (..., Y, X, 3) for an RGB model, or (..., C, Y, X) for a model of C channels;
+        leading axes are done plane by plane.
     model : Model or path
+        Or "default", the model that ships with the package.
     iterations : int
-        How often to apply it; from the second time on to its own output, each time `model.scale` finer.
+        How often to apply it, from the second time on to its own output (self-feeding, Rivenson et al.
+        2017, doi:10.1364/OPTICA.4.001437).
+    grid : {"finer", "same"}
+        With several iterations: "finer" makes the image `model.scale` times larger each time; "same"
+        brings the output back to the input's grid before the next, so that the result is `model.scale`
+        times larger however often the model is applied.
+    stop_below : float
+        End after an iteration that changes less than this share of the range (root mean square).
     tile : int, "auto" or None
         Side of a tile in input px. "auto" fits the free memory; None takes the whole image at once. The
         result is the same.
     device : str
         "auto" or torch's name of a device.
+    exact : bool
+        Compute in float32 throughout. Otherwise 8-bit images are computed in half precision where the
+        device is faster in it, which changes them by one grey level at most.
+    dtype : str, optional
+        Of the output: "uint8" or "uint16" over their whole range, "float32" from 0 to 1; by default dtype
+        and range of the input.
 
     Returns
     -------
     Micrograph
-        ceil(scale * n) pixels a side, in the dtype and range of the input, its pixel size divided by the
-        scale.
+        ceil(scale * n) pixels a side, its pixel size divided by the scale.
 
     Raises
     ------
@@ -73,7 +128,17 @@ def enhance(
     ImageError
         When the image is empty, constant, NaN, or its range is unknown.
     """
-    steps = enhance_steps(image, model, iterations=iterations, tile=tile, device=device)
+    steps = enhance_steps(
+        image,
+        model,
+        iterations=iterations,
+        grid=grid,
+        stop_below=stop_below,
+        tile=tile,
+        device=device,
+        exact=exact,
+        dtype=dtype,
+    )
     return run(steps)
 
 
@@ -82,110 +147,233 @@ def enhance_steps(
     model: Model | str | os.PathLike[str],
     *,
     iterations: int = 1,
+    grid: OnGrid = "finer",
+    stop_below: float = 0.0,
     tile: int | Literal["auto"] | None = "auto",
     device: str = "auto",
+    exact: bool = False,
+    dtype: str | None = None,
+    look_at: tuple[int, float, float] = (0, 0.0, 0.0),
 ) -> Steps[Micrograph]:
     """Do what `enhance` does, yielding events.
+
+    Parameters
+    ----------
+    image, model, iterations, grid, stop_below, tile, device, exact, dtype
+        As for `enhance`.
+    look_at : (int, float, float)
+        Plane, row and column of the input to begin with; tiles near it come first.
 
     Yields
     ------
     Event
-        `new` is a `TileDone` after every tile of the last iteration.
+        `new` is a `TileDone` after every tile of the last iteration, and a `Generation` after every
+        iteration where there are several.
     """
     model = model if isinstance(model, Model) else load(model)
-    micrograph, where = check_content(as_micrograph(image, name="image")), choose_device(device)
-    _check_fits(micrograph, model)
-    if iterations < 1:
-        raise ImageError(f"{iterations} iterations cannot be done.", "Use at least 1.")
-    if isinstance(tile, int) and tile < 1:
-        raise ImageError(f"A tile of {tile} pixels cannot be cut.", "Use at least 1, or 'auto'.")
-    like = micrograph.with_pixels(micrograph.pixels, value_range=micrograph.range())
-    planes = _planes(to_unit(micrograph), micrograph.rgb)
-    network = place(copy.deepcopy(model.network), where).eval()
-    for generation in range(1, iterations + 1):
-        last = generation == iterations
-        side = _tile_side(tile, planes.shape[-2:], network, where)
-        cuts = list(_cuts(planes.shape[-2:], model, network, side))
-        output = np.empty(
-            (*planes.shape[:-2], *output_shape(planes.shape[-2:], model.scale)), np.float32
+    given, where = check_content(as_micrograph(image, name="image")), choose_device(device)
+    given = given.with_pixels(given.pixels, value_range=given.range())
+    layout = _layout(given, model)
+    _check_options(iterations, grid, stop_below, tile)
+    # A graph or a conversion must not cost more than it saves.
+    work = given.pixels.size * iterations
+    engine = engine_for(model, where, exact=exact or given.pixels.dtype != np.uint8, work=work)
+    current, result = given, given
+    for number in range(1, iterations + 1):
+        last = number == iterations
+        like = _of_type(given, dtype if last else None if iterations == 1 else "float32")
+        part = _apply(
+            current, like, engine, layout, _side(tile, current.shape, model, where), look_at
         )
-        total = len(planes) * len(cuts)
-        for count, (plane, cut) in enumerate(
-            ((p, c) for p in range(len(planes)) for c in cuts), start=1
-        ):
-            where_to = (plane, slice(None), *cut.write)
-            output[where_to] = _apply(network, planes[plane], cut, where)
-            done = TileDone((plane, *cut.write), _pixels(output[where_to], like)) if last else None
-            fraction = (generation - 1 + count / total) / iterations
-            yield Event(_words(generation, iterations, count, total), fraction, done)
-        planes = output
-    shape = (
-        *micrograph.pixels.shape[: micrograph.pixels.ndim - 2 - micrograph.rgb],
-        *planes.shape[-2:],
-    )
-    pixels = from_unit(_channels_last(planes, micrograph.rgb), like)
-    size, factor = micrograph.pixel_size, model.scale**iterations
-    return like.with_pixels(
-        pixels.reshape(*shape, 3) if micrograph.rgb else pixels.reshape(shape),
-        pixel_size=(size[0] / factor, size[1] / factor) if size else None,
-    )
+        words = "" if iterations == 1 else f"iteration {number} of {iterations}, "
+        result = yield from within(
+            _announced(part, words, tiles_wanted=last),
+            (number - 1) / iterations,
+            number / iterations,
+        )
+        if iterations == 1:
+            break
+        change = _change(current, result, model.scale)
+        shown = result if last else _converted(result, _of_type(given, dtype))
+        done = Generation(number, shown, change)
+        yield Event(f"{words}changed {change:.2%} of the range", number / iterations, done)
+        if last or change < stop_below:
+            result = shown
+            break
+        current = result if grid == "finer" else _shrunk(result, given, model.scale)
+    return result
 
 
-def _check_fits(image: Micrograph, model: Model) -> None:
-    if model.channels == image.channels:
+def generations(
+    image: ImageLike, model: Model | str | os.PathLike[str], *, iterations: int, **options: Any
+) -> list[Generation]:
+    """Apply a model several times and keep what each iteration makes; `options` as for `enhance`."""
+    kept = list[Generation]()
+
+    def keeping() -> Steps[None]:
+        for event in enhance_steps(image, model, iterations=iterations, **options):
+            if isinstance(event.new, Generation):
+                kept.append(event.new)
+            yield event
+
+    run(keeping())
+    return kept
+
+
+# One iteration
+
+
+def _apply(
+    image: Micrograph,
+    like: Micrograph,
+    engine: Engine,
+    layout: Layout,
+    side: int,
+    look_at: tuple[int, float, float],
+) -> Steps[Micrograph]:
+    """Apply an engine once, tile by tile; the result has dtype and range of `like`."""
+    planes = layout.planes(image.pixels)
+    rows, cols = output_shape(image.shape, engine.scale)
+    pixels = new_pixels(layout.shape(rows, cols), like.pixels.dtype, engine.device)
+    output = layout.planes(pixels)
+    grid = Grid(image.shape, engine.scale, engine.stride, engine.halo)
+    cuts = _in_order(list(grid.tiles(side)), len(planes), look_at)
+    for count, (plane, cut) in enumerate(cuts, start=1):
+        for piece in _done(engine, grid, planes[plane], cut, image, like, output[plane]):
+            index = (plane, *piece.write)
+            done = TileDone(index, layout.piece(output[plane][(slice(None), *piece.write)]))
+            yield Event(f"tile {count} of {len(cuts)}", count / len(cuts), done)
+    size = image.pixel_size and tuple(v / engine.scale for v in image.pixel_size)
+    return like.with_pixels(pixels, pixel_size=size)
+
+
+def _done(
+    engine: Engine,
+    grid: Grid,
+    plane: NDArray[Any],
+    cut: Tile,
+    image: Micrograph,
+    like: Micrograph,
+    output: NDArray[Any],
+) -> Iterator[Tile]:
+    """Do a tile; where the memory does not hold it, its halves."""
+    try:
+        piece = to_device(plane[(slice(None), *cut.read)], image, engine.device)
+        found = engine.run(piece)[(..., *cut.keep)]
+        from_device(found, like, output[(slice(None), *cut.write)])
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        halves = grid.halves(cut)
+        if halves is None:
+            raise AcuityError(
+                "The memory does not hold the smallest tile.",
+                "Close other programs, or choose the CPU as the device.",
+            ) from error
+    else:
+        yield cut
         return
+    if engine.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    for half in halves:
+        yield from _done(engine, grid, plane, half, image, like, output)
+
+
+def _in_order(
+    cuts: list[Tile], planes: int, look_at: tuple[int, float, float]
+) -> list[tuple[int, Tile]]:
+    """Return planes and tiles, those first that lie nearest to where the user looks."""
+    first, row, col = look_at
+
+    def distance(cut: Tile) -> float:
+        return max(
+            max(part.start - at, 0, at - part.stop)
+            for part, at in zip(cut.core, (row, col), strict=True)
+        )
+
+    order = sorted(range(planes), key=lambda plane: (plane != first, abs(plane - first)))
+    near = sorted(cuts, key=distance)
+    return [(plane, cut) for plane in order for cut in near]
+
+
+def _announced(part: Steps[Micrograph], words: str, *, tiles_wanted: bool) -> Steps[Micrograph]:
+    while True:
+        try:
+            event = next(part)
+        except StopIteration as end:
+            result: Micrograph = end.value
+            return result
+        yield replace(event, stage=words + event.stage, new=event.new if tiles_wanted else None)
+
+
+# What goes in and out
+
+
+def _layout(image: Micrograph, model: Model) -> Layout:
+    layout = Layout.of(image, model.channels)
+    if layout is not None:
+        return layout
     kinds = {1: "grey", 3: "RGB"}
-    wanted, given = kinds.get(model.channels, str(model.channels)), kinds[image.channels]
+    wanted = kinds.get(model.channels, f"{model.channels}-channel")
+    given = kinds[image.channels]
     raise ModelError(
         f"Model '{model.name}' takes {wanted} images, and '{image.name}' is {given}.",
         f"Choose a {given} model, or convert the image to {wanted}.",
     )
 
 
-def _planes(unit: NDArray[np.float32], rgb: bool) -> NDArray[np.float32]:
-    """Return (n, C, H, W)."""
-    if rgb:
-        return np.moveaxis(unit.reshape(-1, *unit.shape[-3:]), -1, 1)
-    return unit.reshape(-1, 1, *unit.shape[-2:])
+def _check_options(
+    iterations: int, grid: str, stop_below: float, tile: int | Literal["auto"] | None
+) -> None:
+    if iterations < 1:
+        raise ImageError(f"{iterations} iterations cannot be done.", "Use at least 1.")
+    if grid not in get_args(OnGrid):
+        raise ImageError(f"There is no grid '{grid}'.", "Use 'finer' or 'same'.")
+    if not 0 <= stop_below < 1:
+        raise ImageError(
+            f"A change below {stop_below} cannot be waited for.", "Give a share, 0 to below 1."
+        )
+    if isinstance(tile, int) and tile < 1:
+        raise ImageError(f"A tile of {tile} pixels cannot be cut.", "Use at least 1, or 'auto'.")
 
 
-def _channels_last(planes: NDArray[np.float32], rgb: bool) -> NDArray[np.float32]:
-    return np.moveaxis(planes, 1, -1) if rgb else planes[:, 0]
+def _of_type(image: Micrograph, dtype: str | None) -> Micrograph:
+    """Return a small image of the dtype and range that an output shall have."""
+    shape = (1, 1, 3) if image.rgb else (1, 1)
+    if dtype is None:
+        return image.with_pixels(np.zeros(shape, image.pixels.dtype))
+    if dtype not in ("uint8", "uint16", "float32"):
+        raise ImageError(
+            f"The output cannot be of type '{dtype}'.", "Use uint8, uint16 or float32."
+        )
+    full = np.dtype(dtype)
+    white = 1.0 if full.kind == "f" else float(np.iinfo(full).max)
+    return image.with_pixels(np.zeros(shape, full), value_range=(0.0, white))
 
 
-def _pixels(planes: NDArray[np.float32], like: Micrograph) -> NDArray[Any]:
-    return from_unit(np.moveaxis(planes, 0, -1) if like.rgb else planes[0], like)
+def _converted(image: Micrograph, like: Micrograph) -> Micrograph:
+    return like.with_pixels(from_unit(to_unit(image), like), pixel_size=image.pixel_size)
 
 
-def _cuts(shape: tuple[int, int], model: Model, network: Any, side: int) -> Iterator[Tile]:
-    return tiles(shape, scale=model.scale, stride=network.stride, halo=network.halo, tile=side)
-
-
-def _tile_side(
-    tile: int | Literal["auto"] | None,
-    shape: tuple[int, int],
-    network: torch.nn.Module,
-    where: Device,
+def _side(
+    tile: int | Literal["auto"] | None, shape: tuple[int, int], model: Model, where: Device
 ) -> int:
     if tile is None:
         return max(shape)
     if tile != "auto":
         return tile
-    widest = max(parameter.shape[0] for parameter in network.parameters())
+    widest = max(parameter.shape[0] for parameter in model.network.parameters())
     pixels = free_memory(where) / 4 / (_COPIES * 4 * widest)
-    return int(np.clip(pixels**0.5, _SMALLEST_TILE, _LARGEST_TILE))
+    largest = _LARGEST_TILE_ON_GPU if where.name.startswith("cuda") else _LARGEST_TILE
+    return int(np.clip(pixels**0.5, _SMALLEST_TILE, largest))
 
 
-@torch.inference_mode()
-def _apply(
-    network: torch.nn.Module, plane: NDArray[np.float32], cut: Tile, where: Device
-) -> NDArray[np.float32]:
-    piece = torch.from_numpy(np.ascontiguousarray(plane[(slice(None), *cut.read)]))[None]
-    piece = piece.to(where.name).contiguous(memory_format=torch.channels_last)
-    output: NDArray[np.float32] = network(piece)[0].cpu().numpy()
-    return output[(slice(None), *cut.keep)]
+# From one iteration to the next
 
 
-def _words(generation: int, iterations: int, count: int, total: int) -> str:
-    words = f"tile {count} of {total}"
-    return words if iterations == 1 else f"iteration {generation} of {iterations}, {words}"
+def _shrunk(image: Micrograph, like: Micrograph, scale: float) -> Micrograph:
+    """Bring an output back to the grid of its input."""
+    return bicubic(image, 1 / scale, like.shape)
+
+
+def _change(before: Micrograph, after: Micrograph, scale: float) -> float:
+    enlarged = to_unit(bicubic(before, scale, after.shape))
+    return float(np.sqrt(np.mean((to_unit(after) - enlarged) ** 2)))

@@ -62,8 +62,9 @@ def _block(features: torch.Tensor, block: nn.Module) -> torch.Tensor:
 
 
 def _conv_relu(image: torch.Tensor, conv: nn.Module) -> torch.Tensor:
+    weight, bias = conv.parameters()
     output: torch.Tensor = torch.cudnn_convolution_relu(
-        image, conv.weight, conv.bias, (1, 1), (1, 1), (1, 1), 1
+        image, weight, bias, (1, 1), (1, 1), (1, 1), 1
     )
     return output
 
@@ -111,7 +112,7 @@ def _captured(
     run: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor
 ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
     given = image.clone()
-    aside = torch.cuda.Stream()
+    aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(3):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+import warnings
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -45,13 +48,23 @@ def openvino_engine(
 
     channels = next(network.parameters()).shape[1]
     example = torch.zeros(1, channels, _EXAMPLE_PX, _EXAMPLE_PX)
-    converted = openvino.convert_model(network, example_input=example, input=[1, channels, -1, -1])
+    with warnings.catch_warnings():
+        # It traces with torch.jit, which torch has deprecated.
+        warnings.simplefilter("ignore")
+        converted = openvino.convert_model(
+            copy.deepcopy(network).eval(), example_input=example, input=[1, channels, -1, -1]
+        )
     precision = "bf16" if half else "f32"
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.compile_model(converted, "CPU", hints)
 
+    # A request serves one thread at a time, and lends out the memory of its result.
+    own = threading.local()
+
     def run(image: torch.Tensor) -> torch.Tensor:
-        (output,) = compiled(image.contiguous().numpy()).values()
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        (output,) = own.request.infer(image.contiguous().numpy(), share_outputs=False).values()
         return torch.from_numpy(output)
 
     return (

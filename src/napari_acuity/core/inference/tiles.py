@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from ..geometry import ratio
@@ -16,7 +17,7 @@ from ..geometry import ratio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Tile", "output_shape", "tiles"]
+__all__ = ["Grid", "Tile", "output_shape", "tiles"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Tile:
 
     Parameters
     ----------
+    core : (slice, slice)
+        Rows and columns of the input that it stands for.
     read : (slice, slice)
         Rows and columns of the input to give to the network, halo included.
     keep : (slice, slice)
@@ -33,9 +36,75 @@ class Tile:
         Where they belong in the whole output.
     """
 
+    core: tuple[slice, slice]
     read: tuple[slice, slice]
     keep: tuple[slice, slice]
     write: tuple[slice, slice]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the core."""
+        rows, cols = self.core
+        return rows.stop - rows.start, cols.stop - cols.start
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the tiles of an image may begin and what they have to see.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the input.
+    scale : float
+        The network's magnification.
+    stride, halo : int
+        The network's, in input px.
+    """
+
+    shape: tuple[int, int]
+    scale: float
+    stride: int
+    halo: int
+
+    def tiles(self, side: int) -> Iterator[Tile]:
+        """Cut the image into tiles of a side, rounded down to a multiple of the stride."""
+        step = max(self.stride, side // self.stride * self.stride)
+        starts = (range(0, length, step) for length in self.shape)
+        for row, col in product(*starts):
+            yield self.tile((slice(row, row + step), slice(col, col + step)))
+
+    def tile(self, core: tuple[slice, slice]) -> Tile:
+        """Return the tile of a core that begins on the stride; what lies beyond the image is cut off."""
+        sides = (self._side(part, length) for part, length in zip(core, self.shape, strict=True))
+        return Tile(*zip(*sides, strict=True))
+
+    def halves(self, tile: Tile) -> tuple[Tile, Tile] | None:
+        """Cut a tile across its longer side; None where it is too small for that."""
+        axis = int(tile.shape[1] > tile.shape[0])
+        part = tile.core[axis]
+        middle = part.start + tile.shape[axis] // 2 // self.stride * self.stride
+        if middle == part.start:
+            return None
+        halves = []
+        for piece in (slice(part.start, middle), slice(middle, part.stop)):
+            core = (piece, tile.core[1]) if axis == 0 else (tile.core[0], piece)
+            halves.append(self.tile(core))
+        return halves[0], halves[1]
+
+    def _side(self, part: slice, length: int) -> tuple[slice, slice, slice, slice]:
+        exact = ratio(self.scale)
+        start, stop = part.start, min(part.stop, length)
+        first, last = max(0, start - self.halo), min(length, stop + self.halo)
+        # Cores start on multiples of the stride, so these are whole; only the last one may need ceil.
+        out_first, out_start, out_stop = (
+            math.ceil(exact * first),
+            int(exact * start),
+            math.ceil(exact * stop),
+        )
+        offset = out_start - out_first
+        keep = slice(offset, offset + out_stop - out_start)
+        return slice(start, stop), slice(first, last), keep, slice(out_start, out_stop)
 
 
 def output_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -64,23 +133,4 @@ def tiles(
     ------
     Tile
     """
-    step = max(stride, tile // stride * stride)
-    for rows in _spans(shape[0], scale, halo, step):
-        for cols in _spans(shape[1], scale, halo, step):
-            yield Tile(*zip(rows, cols, strict=True))
-
-
-def _spans(length: int, scale: float, halo: int, step: int) -> Iterator[tuple[slice, slice, slice]]:
-    exact = ratio(scale)
-    for start in range(0, length, step):
-        stop = min(start + step, length)
-        first, last = max(0, start - halo), min(length, stop + halo)
-        # Cores start on multiples of the stride, so these are whole; only the last one may need ceil.
-        out_first, out_start, out_stop = (
-            math.ceil(exact * first),
-            exact * start,
-            math.ceil(exact * stop),
-        )
-        offset = int(out_start) - out_first
-        size = out_stop - int(out_start)
-        yield slice(first, last), slice(offset, offset + size), slice(int(out_start), out_stop)
+    yield from Grid(shape, scale, stride, halo).tiles(tile)
