@@ -53,6 +53,9 @@ class Header:
         Scores on held-out fields, beside the baselines'.
     versions : dict
         Of the packages it was trained with.
+    capture : dict
+        How low-resolution images come from high-resolution ones, as fitted on the training pairs: see
+        `core.inference.capture.Capture`.
     """
 
     network: str
@@ -64,6 +67,7 @@ class Header:
     data: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    capture: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

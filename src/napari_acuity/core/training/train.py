@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
 from ..errors import TrainingError
+from ..inference.capture import fit_capture
 from ..jobs import Event, Steps, run, within
 from ..model import Model, load
 from ..pairs.pair_set import PairSet
@@ -251,7 +252,9 @@ def _trained(session: Session) -> Steps[Model]:
         _SCORING,
         1.0,
     )
-    best = replace(best, header=replace(best.header, scores=scores.as_dict()))
+    capture = asdict(fit_capture(division.train))
+    header = replace(best.header, scores=scores.as_dict(), capture=capture)
+    best = replace(best, header=header)
     if session.folder:
         best.save(session.folder.path / MODEL)
     yield Event("done", 1.0)

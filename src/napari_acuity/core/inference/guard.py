@@ -1,0 +1,182 @@
+"""Where an output may be invention.
+
+Two maps, neither of which needs the truth. *Consistency*: the output, seen again through the microscope that
+the model was trained for, against the input; what a capture like the input could not have shown lies far
+above its noise. *Disagreement*: the image laid in all eight ways a square can lie, enhanced, and laid back;
+where the results differ, the model guesses. Neither proves a structure right: what is finer than the
+microscope sees can be wrong in both maps' blind spot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import ModelError
+from ..geometry import ratio
+from ..jobs import Event, Steps, run, within
+from ..micrograph import ImageLike, Micrograph, as_micrograph, to_unit
+from ..model import Model, load
+from ..quality import bicubic
+from .capture import Capture
+from .enhance import enhance_steps
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["Guard", "guard", "guard_steps"]
+
+_LOCAL_PX = 1.0
+_TURNS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """Two maps on the output's grid, (..., H, W) float32.
+
+    Parameters
+    ----------
+    consistency : Micrograph
+        How far the output seen again differs from the input, in standard deviations of what captures
+        and their sharp images differed by in training: about 1 is noise, above 3 is not.
+    disagreement : Micrograph
+        Standard deviation over the eight ways to lay the image, share of the range.
+    """
+
+    consistency: Micrograph
+    disagreement: Micrograph
+
+
+def guard(
+    image: ImageLike,
+    output: ImageLike,
+    model: Model | str | os.PathLike[str],
+    **options: Any,
+) -> Guard:
+    """Map where an output may be invention; `options` as for `enhance`.
+
+    Parameters
+    ----------
+    image : Micrograph, array or napari Image layer
+        What was enhanced.
+    output : Micrograph, array or napari Image layer
+        What `enhance` made of it.
+    model : Model or path
+        With which it did.
+
+    Raises
+    ------
+    ModelError
+        When the model does not tell how its captures came about (it was trained by an early version).
+    """
+    return run(guard_steps(image, output, model, **options))
+
+
+def guard_steps(
+    image: ImageLike,
+    output: ImageLike,
+    model: Model | str | os.PathLike[str],
+    **options: Any,
+) -> Steps[Guard]:
+    """Do what `guard` does, yielding events."""
+    model = model if isinstance(model, Model) else load(model)
+    if not model.header.capture:
+        raise ModelError(
+            f"Model '{model.name}' does not tell how its captures came about, so its output cannot be "
+            "held against the input.",
+            "Train it again with this version.",
+        )
+    given, made = as_micrograph(image, name="image"), as_micrograph(output, name="output")
+    yield Event("seeing the output again", 0.0)
+    consistent = _each_plane(given, made, lambda a, b: _consistency(a, b, model))
+    turned = yield from within(_disagreement(given, made.shape, model, options), 0.05, 1.0)
+    return Guard(
+        _map(consistent, made, "consistency"),
+        _map(turned, made, "disagreement"),
+    )
+
+
+def _consistency(image: Micrograph, output: Micrograph, model: Model) -> NDArray[np.float32]:
+    capture = Capture.from_table(model.header.capture)
+    scale = output.shape[0] / image.shape[0]
+    # Iterations make the grid finer, not the microscope sharper.
+    capture = Capture(capture.sigma_px * scale / model.scale, capture.matrix, capture.noise)
+    captured = np.atleast_3d(to_unit(image))
+    wrong = (capture.see(output, image.shape, scale) - captured) / capture.noise
+    local = ndimage.gaussian_filter(np.mean(wrong**2, axis=-1), _LOCAL_PX, mode="nearest") ** 0.5
+    # Twice the largest value: what the cubic adds to it at peaks is not cut off.
+    shown = Micrograph(local.astype(np.float32), value_range=(0.0, 2 * float(local.max()) + 1e-6))
+    # The grid may have been rounded up at the end.
+    finer = bicubic(shown, max(n / m for n, m in zip(output.shape, image.shape, strict=True)))
+    return finer.pixels[: output.shape[0], : output.shape[1]]
+
+
+def _disagreement(
+    image: Micrograph, shape: tuple[int, int], model: Model, options: dict[str, Any]
+) -> Steps[NDArray[np.float32]]:
+    """Return the standard deviation over flips and turns, averaged over the channels."""
+    grid = ratio(model.scale).denominator
+    unit = image.with_pixels(to_unit(image), value_range=(0.0, 1.0))
+    # Only whole blocks of the network's grid lie the same way turned.
+    margins = [(0, -n % grid) for n in image.shape]
+    axis = unit.pixels.ndim - 2 - image.rgb
+    sides = [(0, 0)] * axis + margins + [(0, 0)] * image.rgb
+    padded = np.pad(unit.pixels, sides, mode="edge")
+    total, square = 0.0, 0.0
+    for number in range(_TURNS):
+        lay, back = _way(number, axis)
+        laid = unit.with_pixels(np.ascontiguousarray(lay(padded)), pixel_size=None)
+        steps = _quiet(enhance_steps(laid, model, **options), f"turned {number + 1} of {_TURNS}")
+        made = yield from within(steps, number / _TURNS, (number + 1) / _TURNS)
+        values = back(made.pixels)[(*[slice(None)] * axis, *map(slice, shape))].astype(np.float64)
+        total, square = total + values, square + values**2
+    spread = np.sqrt(np.clip(square / _TURNS - (total / _TURNS) ** 2, 0, None))
+    return np.asarray(spread.mean(-1) if image.rgb else spread, np.float32)
+
+
+def _way(number: int, axis: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return one of the eight ways to lay an image, and the way back."""
+    turns, flip, axes = number % 4, number >= 4, (axis, axis + 1)
+
+    def lay(pixels: NDArray[Any]) -> NDArray[Any]:
+        return np.rot90(np.flip(pixels, axis) if flip else pixels, turns, axes)
+
+    def back(pixels: NDArray[Any]) -> NDArray[Any]:
+        straight = np.rot90(pixels, -turns, axes)
+        return np.flip(straight, axis) if flip else straight
+
+    return lay, back
+
+
+def _quiet(steps: Steps[Micrograph], words: str) -> Steps[Micrograph]:
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            result: Micrograph = end.value
+            return result
+        yield Event(words, event.fraction)
+
+
+def _each_plane(
+    image: Micrograph,
+    output: Micrograph,
+    function: Callable[[Micrograph, Micrograph], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    last = 2 + image.rgb
+    leading = image.pixels.shape[:-last]
+    maps = [
+        function(image.with_pixels(image.pixels[at]), output.with_pixels(output.pixels[at]))
+        for at in np.ndindex(*leading)
+    ]
+    return np.stack(maps).reshape(*leading, *maps[0].shape)
+
+
+def _map(pixels: NDArray[np.float32], like: Micrograph, name: str) -> Micrograph:
+    return Micrograph(pixels, like.pixel_size, name=f"{like.name} {name}".strip())
