@@ -92,13 +92,18 @@ def to_device(piece: NDArray[Any], like: Micrograph, device: str) -> torch.Tenso
     return torch.from_numpy(np.ascontiguousarray(unit_pixels))[None].to(device)
 
 
-def from_device(output: torch.Tensor, like: Micrograph, target: NDArray[Any]) -> None:
-    """Write a network's (1, C, h, w) output into a (C, h, w) target in the dtype and range of `like`."""
+def from_device(
+    output: torch.Tensor, like: Micrograph, target: NDArray[Any], *, wait: bool = True
+) -> None:
+    """Write a network's (1, C, h, w) output into a (C, h, w) target in the dtype and range of `like`.
+
+    Without `wait` the copy from a GPU into page-locked memory may still be under way on return.
+    """
     if target.dtype == np.uint8 and output.device.type != "cpu":
         low, high = like.range()
         values = (output[0] * (high - low) + low).round_().clamp_(max(low, 0), min(high, 255))
         rows = values.to(torch.uint8).permute(1, 2, 0)
-        torch.from_numpy(np.moveaxis(target, 0, -1)).copy_(rows)
+        torch.from_numpy(np.moveaxis(target, 0, -1)).copy_(rows, non_blocking=not wait)
         return
     target[...] = from_unit(output[0].cpu().numpy(), like)
 

@@ -1,0 +1,212 @@
+"""Enhance beside its peers, in one run:  make bench-inference
+
+model    one image as a tensor, the model's time alone: ours, the plain float32 network, ONNX Runtime, MONAI's
+         sliding window (where they are installed), and how far each is from the plain network
+whole    a uint8 array in the memory to a uint8 array in the memory
+stream   many images one after the other (GPU)
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import napari_acuity as acuity
+from napari_acuity import samples
+from napari_acuity.core.device import choose_device, half_precision
+from napari_acuity.core.inference import deploy
+from napari_acuity.core.inference.many import enhance_many
+
+# Milliseconds, or how many times as fast as the plain network.
+GPU_BARS = {"model 2048": 7.0, "model 160": 0.2, "whole 2048": 20.0, "images/s": 90.0}
+CPU_BARS = {
+    "float32, OpenVINO": 4.0,
+    "half, OpenVINO": 7.0,
+    "float32, torch": 2.5,
+    "half, torch": 5.5,
+}
+Run = Callable[[torch.Tensor], torch.Tensor]
+
+
+def timed(function: Callable[[], object], rounds: int, *, gpu: bool) -> float:
+    """Return the median time of a call in ms, after two calls to warm up."""
+    for _ in range(2 if not gpu else 5):
+        function()
+    found = []
+    for _ in range(rounds):
+        wait(gpu)
+        start = time.perf_counter()
+        function()
+        wait(gpu)
+        found.append(1000 * (time.perf_counter() - start))
+    return statistics.median(found)
+
+
+def wait(gpu: bool) -> None:
+    if gpu:
+        torch.cuda.synchronize()
+
+
+def image_of(side: int) -> np.ndarray:
+    """Tile the slide sample to a square of a side."""
+    slide = samples.slide().pixels[600:1600, 600:1600]
+    repeats = -(-side // slide.shape[0])
+    return np.ascontiguousarray(np.tile(slide, (repeats, repeats, 1))[:side, :side])
+
+
+def without_openvino(model: acuity.Model, *, exact: bool) -> deploy.Engine:
+    has, deploy.has_openvino = deploy.has_openvino, lambda: False
+    try:
+        return deploy._built(model, choose_device("cpu"), exact, True)
+    finally:
+        deploy.has_openvino = has
+
+
+def onnx_runtime(model: acuity.Model) -> Run | None:
+    if find_spec("onnxruntime") is None or find_spec("onnxscript") is None:
+        return None
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = acuity.export(model, Path(folder) / "model.onnx")
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda image: torch.from_numpy(session.run(None, {name: image.numpy()})[0])
+
+
+def monai_window(model: acuity.Model) -> Run | None:
+    if find_spec("monai") is None:
+        return None
+    from monai.inferers import sliding_window_inference
+
+    # Windows of even sides: at odd ones it raises.
+    return lambda image: sliding_window_inference(image, (256, 256), 1, model.network, overlap=0.25)
+
+
+def on_cpu(side: int, rounds: int) -> str:
+    """Return the table of model times on the CPU, in Markdown."""
+    model, cpu = acuity.load("default"), choose_device("cpu")
+    pixels = image_of(side)
+    tensor = torch.from_numpy(pixels).movedim(-1, 0)[None].float().contiguous() / 255
+    half = half_precision(cpu) is not None
+    runs: dict[str, Run | None] = {"plain network, float32": model.network}
+    runs["ours: float32, torch"] = without_openvino(model, exact=True).run
+    if half:
+        runs["ours: half, torch"] = without_openvino(model, exact=False).run
+    if deploy.has_openvino():
+        runs["ours: float32, OpenVINO"] = deploy.engine_for(model, cpu, exact=True).run
+        if half:
+            runs["ours: half, OpenVINO"] = deploy.engine_for(model, cpu).run
+    runs["ONNX Runtime"] = onnx_runtime(model)
+    runs["MONAI sliding window"] = monai_window(model)
+    lines = [f"{side} x {side} RGB, {torch.get_num_threads()} threads, median of {rounds}.\n"]
+    lines += ["| | ms | times as fast | asked | largest difference |", "|---|---|---|---|---|"]
+    with torch.inference_mode():
+        truth = model.network(tensor)
+        plain = 0.0
+        for name, function in runs.items():
+            if function is None:
+                lines.append(f"| {name} | not installed | | | |")
+                continue
+            took = timed(lambda f=function: f(tensor), rounds, gpu=False)
+            plain = plain or took
+            bar = CPU_BARS.get(name.removeprefix("ours: "), "")
+            error = float((function(tensor) - truth).abs().max())
+            lines.append(f"| {name} | {took:.0f} | {plain / took:.2f} | {bar} | {error:.1e} |")
+    took = timed(lambda: acuity.enhance(pixels, model, device="cpu"), rounds, gpu=False)
+    lines.append(f"| ours: uint8 to uint8 | {took:.0f} | {plain / took:.2f} | | |")
+    if not half:
+        lines.append("\nThis processor has no bfloat16: half precision was not measured.")
+    return "\n".join(lines)
+
+
+def on_gpu(count: int) -> str:
+    """Return the table of a GPU, in Markdown."""
+    model, where = acuity.load("default"), choose_device("cuda")
+    pixels = image_of(2048)
+    tensor = torch.from_numpy(pixels).to(where.name).movedim(-1, 0)[None].float() / 255
+    small = tensor[..., :160, :160].contiguous()
+    plain = deploy._plain(model.network, where)
+    engine, exact = deploy.engine_for(model, where), deploy.engine_for(model, where, exact=True)
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        truth = plain(tensor)
+        slow = timed(lambda: plain(tensor), 5, gpu=True)
+    errors = [float((e.run(tensor) - truth).abs().max()) for e in (engine, exact)]
+    large = timed(lambda: engine.run(tensor), 20, gpu=True)
+    fine = timed(lambda: exact.run(tensor), 5, gpu=True)
+    tiny = timed(lambda: engine.run(small), 50, gpu=True)
+    whole = timed(lambda: acuity.enhance(pixels, model, device="cuda"), 10, gpu=True)
+    images = [np.roll(pixels, n, axis=0) for n in range(8)]
+    start, frames = time.perf_counter(), 0
+    for _ in enhance_many((images[n % 8] for n in range(count)), model, device="cuda"):
+        frames += 1
+    rate = frames / (time.perf_counter() - start)
+    return "\n".join(
+        [
+            "| | measured | asked |",
+            "|---|---|---|",
+            f"| plain network, float32, 2048 x 2048 | {slow:.1f} ms | |",
+            f"| ours, {engine.words}, 2048 x 2048 | {large:.2f} ms | {GPU_BARS['model 2048']} ms |",
+            f"| ours, {exact.words}, 2048 x 2048 | {fine:.1f} ms | |",
+            f"| largest difference to float32: half, exact | {errors[0]:.1e}, {errors[1]:.1e} | "
+            "3.9e-3, 1e-5 |",
+            f"| ours, 160 x 160 | {tiny:.3f} ms | {GPU_BARS['model 160']} ms |",
+            f"| uint8 to uint8, 2048 x 2048 | {whole:.1f} ms | {GPU_BARS['whole 2048']} ms |",
+            f"| {count} images streamed | {rate:.0f} images/s | {GPU_BARS['images/s']:.0f} |",
+        ]
+    )
+
+
+def machine() -> str:
+    """Say when and on what the figures were measured."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [row for row in info.read_text().splitlines() if row.startswith("model name")]
+        cpu = models[0].partition(":")[2].strip() if models else cpu
+    packages = []
+    for name in ("torch", "openvino", "onnxruntime", "monai"):
+        try:
+            packages.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return (
+        f"{datetime.date.today()}, {cpu} ({os.cpu_count()} cores), {choose_device().label}, "
+        f"Python {platform.python_version()}, {', '.join(packages)}."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--side", type=int, default=1024, help="of the image on the CPU, px")
+    parser.add_argument("--rounds", type=int, default=3, help="on the CPU")
+    parser.add_argument("--count", type=int, default=100, help="images to stream on a GPU")
+    parser.add_argument("--skip-cpu", action="store_true")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures here as well")
+    chosen = parser.parse_args()
+    parts = ["## Enhance (`make bench-inference`)", machine()]
+    if not chosen.skip_cpu:
+        parts.append(on_cpu(chosen.side, chosen.rounds))
+    gpu = torch.cuda.is_available()
+    parts.append(on_gpu(chosen.count) if gpu else "GPU: not measured, torch finds none.")
+    text = "\n\n".join(parts) + "\n"
+    print(text)
+    if chosen.out:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+        chosen.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Many images one after the other, with the copies to and from a GPU under its work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..device import choose_device
+from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content
+from ..model import Model, load
+from .deploy import engine_for
+from .enhance import enhance
+from .planes import Layout, from_device, new_pixels, to_device
+from .tiles import output_shape
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .deploy import Engine
+
+__all__ = ["enhance_many"]
+
+# Larger ones are done tile by tile, and the GPU is busy with each of them long enough.
+_LARGEST_PX = 3000 * 3000
+
+
+def enhance_many(
+    images: Iterable[ImageLike], model: Model | str | os.PathLike[str], *, device: str = "auto"
+) -> Iterator[Micrograph]:
+    """Apply a model to image after image, as `enhance` does.
+
+    Parameters
+    ----------
+    images : iterable of Micrograph, array or napari Image layer
+        Taken one ahead of what is returned.
+    model : Model or path
+    device : str
+        "auto" or torch's name of a device. On a CUDA GPU 8-bit images are copied there and back while
+        others are computed.
+
+    Yields
+    ------
+    Micrograph
+        Of each image, in turn.
+
+    Raises
+    ------
+    ModelError, ImageError
+        As `enhance`.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    where = choose_device(device)
+    ahead: Callable[[], Micrograph] | None = None
+    for image in images:
+        given = check_content(as_micrograph(image, name="image"))
+        layout = Layout.of(given, model.channels)
+        started: Callable[[], Micrograph]
+        if layout is not None and _overlaps(given, layout, where.name):
+            started = _start(given, layout, engine_for(model, where))
+        else:
+            done = enhance(given, model, device=device)
+            started = _returning(done)
+        if ahead is not None:
+            yield ahead()
+        ahead = started
+    if ahead is not None:
+        yield ahead()
+
+
+def _overlaps(image: Micrograph, layout: Layout, device: str) -> bool:
+    small = int(np.prod(image.shape)) <= _LARGEST_PX
+    return (
+        device.startswith("cuda")
+        and image.pixels.dtype == np.uint8
+        and not layout.leading
+        and small
+    )
+
+
+def _returning(image: Micrograph) -> Callable[[], Micrograph]:
+    return lambda: image
+
+
+def _start(image: Micrograph, layout: Layout, engine: Engine) -> Callable[[], Micrograph]:
+    """Launch all that an image needs; return what waits for it."""
+    given = image.with_pixels(image.pixels, value_range=image.range())
+    pixels = new_pixels(
+        layout.shape(*output_shape(given.shape, engine.scale)), given.pixels.dtype, engine.device
+    )
+    inward, outward = _streams(engine.device)
+    here = torch.cuda.current_stream(engine.device)
+    with torch.cuda.stream(inward):
+        piece = to_device(layout.planes(given.pixels)[0], given, engine.device)
+    here.wait_stream(inward)
+    piece.record_stream(here)
+    output = engine.run(piece)
+    outward.wait_stream(here)
+    with torch.cuda.stream(outward):
+        from_device(output, given, layout.planes(pixels)[0], wait=False)
+        output.record_stream(outward)
+        ready = outward.record_event()
+    size = given.pixel_size and tuple(v / engine.scale for v in given.pixel_size)
+
+    def finished() -> Micrograph:
+        ready.synchronize()
+        return image.with_pixels(pixels, pixel_size=size, value_range=given.value_range)
+
+    return finished
+
+
+_kept: dict[str, tuple[Any, Any]] = {}
+
+
+def _streams(device: str) -> tuple[Any, Any]:
+    if device not in _kept:
+        make: Any = torch.cuda.Stream
+        _kept[device] = make(device), make(device)
+    return _kept[device]

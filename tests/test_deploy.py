@@ -1,0 +1,186 @@
+"""The form a model is used in: the same function on every device, and never a missing tile."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import napari_acuity as acuity
+from napari_acuity import AcuityError, Model
+from napari_acuity.core.device import choose_device
+from napari_acuity.core.inference import deploy
+from napari_acuity.core.inference.deploy import engine_for
+from napari_acuity.core.inference.many import enhance_many
+from napari_acuity.core.networks.folded import Folded
+from napari_acuity.core.networks.pyramid_resnet import PyramidResNet
+
+CPU = choose_device("cpu")
+
+
+def lively(scale: float, channels: int = 3, **arguments: Any) -> PyramidResNet:
+    arguments = {"width": 6, "growth": 3, "blocks": 2, **arguments}
+    network = PyramidResNet(scale=scale, channels=channels, **arguments).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(0, 0.3)
+    return network
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    scale=st.sampled_from([1, 1.25, 1.5, 5 / 3, 2, 7 / 3, 2.5, 3, 4]),
+    shape=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    channels=st.sampled_from([1, 3, 4]),
+    multiple=st.sampled_from([1, 8]),
+)
+def test_the_folded_network_is_the_network_to_the_last_border_pixel(
+    scale: float, shape: tuple[int, int], channels: int, multiple: int
+) -> None:
+    network = lively(scale, channels)
+    image = torch.rand(1, channels, *shape)
+
+    with torch.inference_mode():
+        plain, folded = network(image), Folded(network, multiple=multiple)(image)
+
+    assert folded.shape == plain.shape
+    assert float((folded - plain).abs().max()) < 1e-5 * float(plain.abs().max())
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (63, 65), (1, 1), (1, 50), (37, 2)])
+def test_openvino_computes_the_same_at_any_size(shape: tuple[int, int]) -> None:
+    pytest.importorskip("openvino")
+    model = acuity.load("default")
+    engine = engine_for(model, CPU, exact=True)
+    assert "OpenVINO" in engine.words
+    image = torch.rand(1, 3, *shape)
+
+    with torch.inference_mode():
+        difference = engine.run(image) - model.network(image)
+
+    assert float(difference.abs().max()) < 1e-5
+
+
+def test_a_result_of_openvino_outlives_the_next_one() -> None:
+    pytest.importorskip("openvino")
+    engine = engine_for(acuity.load("default"), CPU, exact=True)
+    first = engine.run(torch.zeros(1, 3, 20, 20))
+    before = first.clone()
+
+    engine.run(torch.ones(1, 3, 20, 20))
+
+    assert torch.equal(first, before)
+
+
+def test_half_precision_on_a_processor_that_has_it_is_right_to_a_grey_level(
+    tissue: np.ndarray,
+) -> None:
+    if deploy.half_precision(CPU) is None:
+        pytest.skip("needs a processor with bfloat16")
+    model = acuity.load("default")
+
+    half, exact = (acuity.enhance(tissue, model, exact=e).pixels for e in (False, True))
+
+    assert np.abs(half.astype(int) - exact).max() <= 1
+
+
+def test_a_small_image_does_not_wait_for_a_conversion() -> None:
+    model = acuity.load("default")
+
+    assert "OpenVINO" not in engine_for(model, CPU, exact=True, work=3 * 100 * 100).words
+
+
+def test_engines_are_built_once() -> None:
+    model = acuity.load("default")
+
+    assert engine_for(model, CPU, exact=True) is engine_for(model, CPU, exact=True)
+    assert engine_for(model, CPU, exact=True) is not engine_for(Model.new(), CPU, exact=True)
+
+
+def test_a_network_of_another_kind_is_used_as_it_is() -> None:
+    run, words = deploy._runner(torch.nn.Conv2d(3, 3, 1), CPU, True, True)
+
+    assert "as trained" in words
+    assert run(torch.zeros(1, 3, 4, 4)).shape == (1, 3, 4, 4)
+
+
+class Tight:
+    """A network that a memory of so many pixels does not hold."""
+
+    def __init__(self, most_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        real = deploy._runner
+
+        def runner(*given: Any) -> Any:
+            run, words = real(*given)
+
+            def tight(image: torch.Tensor) -> torch.Tensor:
+                self.sizes.append(image.shape[-1] * image.shape[-2])
+                if self.sizes[-1] > most_px:
+                    raise torch.OutOfMemoryError("too large")
+                return run(image)
+
+            return tight, words
+
+        monkeypatch.setattr(deploy, "_runner", runner)
+
+
+def test_where_memory_is_short_tiles_are_halved_and_none_is_missing(
+    tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tissue[:90, :101]
+    whole = acuity.enhance(image, Model.new(width=6, growth=3, blocks=1), tile=None, exact=True)
+    tight = Tight(40 * 40, monkeypatch)
+
+    found = acuity.enhance(image, Model.new(width=6, growth=3, blocks=1), tile=None, exact=True)
+
+    assert min(tight.sizes) <= 40 * 40 < max(tight.sizes)
+    assert np.abs(found.pixels.astype(int) - whole.pixels).max() <= 1
+
+
+def test_a_memory_that_holds_nothing_is_an_error(
+    tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Tight(0, monkeypatch)
+
+    with pytest.raises(AcuityError, match="does not hold the smallest tile"):
+        acuity.enhance(tissue[:20, :20], Model.new(width=6, growth=3, blocks=1))
+
+
+def test_many_images_are_done_in_turn(tissue: np.ndarray) -> None:
+    model = acuity.load("default")
+    images = [tissue[n : n + 30, :40] for n in (0, 50, 100)]
+
+    found = list(enhance_many(iter(images), model))
+
+    for image, output in zip(images, found, strict=True):
+        np.testing.assert_array_equal(output.pixels, acuity.enhance(image, model).pixels)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("side", [31, 160, 600])
+def test_a_gpu_is_right_to_a_grey_level_and_exact_on_request(side: int) -> None:
+    model, gpu = acuity.load("default"), choose_device("cuda")
+    half, exact = engine_for(model, gpu), engine_for(model, gpu, exact=True)
+    for seed, _ in product(range(2), range(3)):  # the second and third calls replay a graph
+        image = torch.rand(1, 3, side, side + 1, generator=torch.Generator().manual_seed(seed))
+        with torch.inference_mode():
+            truth = model.network(image)
+        assert float((half.run(image.cuda()).cpu() - truth).abs().max()) < 1 / 255
+        assert float((exact.run(image.cuda()).cpu() - truth).abs().max()) < 1e-5
+
+
+@pytest.mark.gpu
+def test_a_gpu_streams_what_it_gives_one_by_one(tissue: np.ndarray) -> None:
+    model = acuity.load("default")
+    images = [np.roll(tissue, n, axis=0) for n in range(4)]
+
+    for image, output in zip(images, enhance_many(images, model, device="cuda"), strict=True):
+        np.testing.assert_array_equal(
+            output.pixels, acuity.enhance(image, model, device="cuda").pixels
+        )
