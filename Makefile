@@ -8,7 +8,7 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/.bench-installed
 SCREEN := scripts/with-screen.sh
 
-.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training clean system-libraries
+.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training bench-inference clean system-libraries
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -47,6 +47,9 @@ bench-registration: system-libraries $(BENCH) ## Registration beside its peers; 
 
 bench-training: $(ALL) ## Training beside a plain loop, and its quality; ACUITY_BENCH_DATA=FOLDER has the images
 	@$(VENV)/bin/python bench/training.py --out runs/bench-training.md
+
+bench-inference: $(ALL) ## Enhance beside the plain network, ONNX Runtime and OpenVINO, and a large image
+	@$(VENV)/bin/python bench/inference.py --out runs/bench-inference.md
 
 clean: ## Remove the virtual environments, caches and built documentation; results stay
 	rm -rf $(VENV) $(BENCH_VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

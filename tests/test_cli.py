@@ -24,7 +24,7 @@ from napari_acuity.cli import app, main
 
 COMMANDS = (
     *("register", "stitch", "pairs", "lens-profile", "correct", "train", "resume"),
-    *("enhance", "measure", "export", "demo", "info"),
+    *("enhance", "enhance-channels", "measure", "export", "demo", "info"),
 )
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
 
@@ -98,7 +98,7 @@ def test_the_docs_name_every_command_and_option():
     for name, command in commands.items():
         options = {option for param in command.params for option in param.opts if "--" in option}
         assert all(f"`{option}" in sections[name] for option in options), name
-        told = set(re.findall(r"^\| `(--[a-z]+)", sections[name], re.M))
+        told = set(re.findall(r"^\| `(--[a-z-]+)", sections[name], re.M))
         assert told == options, name
     assert all(f"`{option}" in common for option in ("--range", "--device", "--force"))
 
@@ -468,6 +468,45 @@ def test_enhance_twice_and_as_png(cli, fields, tmp_path):
 
     assert cli("enhance", fields[0], *words).code == 0
     assert acuity.read("out.png").shape == (625, 625)
+
+
+def test_enhance_with_the_shipped_model_and_its_guard(cli, fields):
+    words = ["--out", "out.tif", "--guard", "--exact", "--dtype", "uint16"]
+
+    found = cli("enhance", fields[0], *words)
+    again = cli("enhance", fields[0], *words)
+
+    assert (found.code, again.code) == (0, 1)
+    assert found.out.split() == ["out.tif", "out-consistency.tif", "out-disagreement.tif"]
+    output = acuity.read("out.tif")
+    assert output.pixels.dtype == np.uint16
+    for name in ("out-consistency.tif", "out-disagreement.tif"):
+        assert acuity.read(name).shape == output.shape
+
+
+def test_enhance_on_the_same_grid_until_little_changes(cli, fields, tmp_path):
+    words = ["--model", small_model(tmp_path), "--iterations", 3, "--grid", "same"]
+
+    assert cli("enhance", fields[0], *words, "--stop-below", 0.9, "--out", "a.png").code == 0
+    once = acuity.enhance(acuity.read(fields[0]), small_model(tmp_path))
+    assert np.abs(acuity.read("a.png").pixels.astype(int) - once.pixels).max() <= 1
+    assert cli("enhance", fields[0], *words, "--out", "b.png").code == 0
+    assert acuity.read("b.png").shape == once.shape
+
+
+def test_channels_are_enhanced_and_merged(cli, tissue, tmp_path):
+    tifffile.imwrite("cells.tif", np.moveaxis(tissue[:30, :32, :2], -1, 0).copy())
+    small_model(tmp_path, channels=1)
+    text = "[[channel]]\nname = '{}'\nmodel = '{}'\ncolour = '{}'\n"
+    model = next(tmp_path.glob("*.safetensors"))
+    Path("map.toml").write_text(
+        text.format("DAPI", model.name, "#0000ff") + text.format("FITC", model.name, "#00ff00")
+    )
+
+    found = cli("enhance-channels", "cells.tif", "--mapping", "map.toml", "--out", "out.png")
+
+    assert found.out.split() == ["out.png", "out-DAPI.tif", "out-FITC.tif"], found.err
+    assert acuity.read("out.png").pixels.shape == (75, 80, 3)
 
 
 def test_enhance_takes_black_and_white(cli, fields, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import product
 from typing import Any
 
@@ -17,6 +19,7 @@ from napari_acuity.core.device import choose_device
 from napari_acuity.core.inference import deploy
 from napari_acuity.core.inference.deploy import engine_for
 from napari_acuity.core.inference.many import enhance_many
+from napari_acuity.core.inference.openvino_engine import has_openvino
 from napari_acuity.core.networks.folded import Folded
 from napari_acuity.core.networks.pyramid_resnet import PyramidResNet
 
@@ -54,7 +57,8 @@ def test_the_folded_network_is_the_network_to_the_last_border_pixel(
 
 @pytest.mark.parametrize("shape", [(64, 64), (63, 65), (1, 1), (1, 50), (37, 2)])
 def test_openvino_computes_the_same_at_any_size(shape: tuple[int, int]) -> None:
-    pytest.importorskip("openvino")
+    if not has_openvino():
+        pytest.skip("needs OpenVINO")
     model = acuity.load("default")
     engine = engine_for(model, CPU, exact=True)
     assert "OpenVINO" in engine.words
@@ -67,7 +71,8 @@ def test_openvino_computes_the_same_at_any_size(shape: tuple[int, int]) -> None:
 
 
 def test_a_result_of_openvino_outlives_the_next_one() -> None:
-    pytest.importorskip("openvino")
+    if not has_openvino():
+        pytest.skip("needs OpenVINO")
     engine = engine_for(acuity.load("default"), CPU, exact=True)
     first = engine.run(torch.zeros(1, 3, 20, 20))
     before = first.clone()
@@ -87,6 +92,24 @@ def test_half_precision_on_a_processor_that_has_it_is_right_to_a_grey_level(
     half, exact = (acuity.enhance(tissue, model, exact=e).pixels for e in (False, True))
 
     assert np.abs(half.astype(int) - exact).max() <= 1
+
+
+def test_openvino_reports_to_nobody() -> None:
+    if not has_openvino():
+        pytest.skip("needs OpenVINO")
+    lines = (
+        "import sys, napari_acuity as a",
+        "from napari_acuity.core.device import choose_device",
+        "from napari_acuity.core.inference.deploy import engine_for",
+        "print(engine_for(a.load('default'), choose_device('cpu'), exact=True).words)",
+        "print(sys.modules['openvino_telemetry'])",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout.split()[0] == "OpenVINO", done.stderr
+    assert done.stdout.split()[-1] == "None"
 
 
 def test_a_small_image_does_not_wait_for_a_conversion() -> None:

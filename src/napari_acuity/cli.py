@@ -31,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# What is not read in parts.
+_READ_WHOLE = (".png", ".jpg", ".jpeg", ".dng")
 _SCORES = {"psnr": "PSNR", "ssim": "SSIM", "cie94": "CIE-94"}
 
 Image: TypeAlias = Annotated[Path, typer.Argument(help="TIFF, PNG, JPEG or DNG.")]
@@ -226,20 +228,101 @@ def resume(
 @app.command()
 def enhance(
     image: Image,
-    model: Annotated[Path, typer.Option(help="A .safetensors file.")],
-    out: Annotated[Path, typer.Option(help="The .tif, .png or .jpg file to write.")],
+    out: Annotated[Path, typer.Option(help="The .tif, .png, .jpg or .zarr to write.")],
+    model: Annotated[
+        str, typer.Option(help="A .safetensors file; default is the model that ships.")
+    ] = "default",
     iterations: Annotated[int, typer.Option(help="How often the model is applied.")] = 1,
+    grid: Annotated[
+        str, typer.Option(help="Iterations make the grid finer, or keep it the same.")
+    ] = "finer",
+    stop_below: Annotated[
+        float, typer.Option(help="End when an iteration changes less than this share.")
+    ] = 0.0,
+    exact: Annotated[bool, typer.Option("--exact", help="Compute in float32 throughout.")] = False,
+    dtype: Annotated[
+        str | None, typer.Option(help="uint8, uint16 or float32; as the input by default.")
+    ] = None,
+    guard: Annotated[
+        bool, typer.Option("--guard", help="Write two maps of where the output may be invention.")
+    ] = False,
     tile: Annotated[int, typer.Option(help="Side of a tile in px; 0 fits the memory.")] = 0,
     value_range: Range = None,
     device: Device = "auto",
+    workers: Annotated[int, typer.Option(help="To .zarr: processes to share the tiles.")] = 0,
+    scheduler: Annotated[
+        str | None, typer.Option(help="To .zarr: address of a Dask scheduler to share the tiles.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Apply a model to IMAGE."""
     _fresh(out, force)
+    if out.suffix.lower() == ".zarr":
+        if iterations != 1 or dtype or guard:
+            raise FileError(
+                "To a .zarr a model is applied once, in the type of the input, without maps.",
+                "Leave out --iterations, --dtype and --guard.",
+            )
+        from napari_acuity.core.inference.large import enhance_large
+
+        given = acuity.read(image) if image.suffix.lower() in _READ_WHOLE else image
+        written = enhance_large(
+            given,
+            model,
+            out,
+            tile=tile or "auto",
+            device=device,
+            exact=exact,
+            value_range=value_range,
+            workers=workers,
+            scheduler=scheduler,
+        )
+        print(written)
+        return
+    if workers or scheduler:
+        raise FileError(
+            f"Workers cannot share the writing of {out.name}.", "End it in .zarr, or do without."
+        )
     given = _read(image, value_range)
     check_target(given, out)
-    result = acuity.enhance(given, model, iterations=iterations, tile=tile or "auto", device=device)
+    maps = [out.with_name(f"{out.stem}-{name}.tif") for name in ("consistency", "disagreement")]
+    for path in maps if guard else ():
+        _fresh(path, force)
+    how = {"iterations": iterations, "grid": grid, "tile": tile or "auto", "device": device}
+    loaded = acuity.load(model)
+    result = acuity.enhance(
+        given,
+        loaded,
+        stop_below=stop_below,
+        exact=exact,
+        dtype=dtype,
+        **how,  # type: ignore[arg-type]
+    )
     print(acuity.write(result, out))
+    if guard:
+        found = acuity.guard(given, result, loaded, **how)
+        for path, image_map in zip(maps, (found.consistency, found.disagreement), strict=True):
+            print(acuity.write(image_map, path))
+
+
+@app.command()
+def enhance_channels(
+    image: Annotated[Path, typer.Argument(help="An image of several channels.")],
+    mapping: Annotated[Path, typer.Option(help="The .toml that names models and colours.")],
+    out: Annotated[Path, typer.Option(help="The coloured .tif, .png or .jpg to write.")],
+    value_range: Range = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Apply a model to each channel of IMAGE and merge them in colour; channels go beside as TIFF."""
+    given = _read(image, value_range)
+    channels = acuity.ChannelMap.load(mapping)
+    targets = [out.with_name(f"{out.stem}-{c.name}.tif") for c in channels.channels]
+    for path in (out, *targets):
+        check_folder(_fresh(path, force))
+    found = acuity.enhance_channels(given, channels, device=device)
+    for path, made in zip((out, *targets), (found.merged, *found.channels), strict=True):
+        print(acuity.write(made, path))
 
 
 @app.command()
@@ -392,7 +475,7 @@ def _add_tiles(
     failed: list[str],
 ) -> None:
     moving: Path | acuity.Micrograph = low
-    if low.suffix.lower() in (".png", ".jpg", ".jpeg", ".dng"):
+    if low.suffix.lower() in _READ_WHOLE:
         moving = acuity.read(low)
     done = acuity.register_large(
         moving, high, out=found.folder, tile_px=tile, scale=scale, group=group

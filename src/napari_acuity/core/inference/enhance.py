@@ -92,7 +92,8 @@ def enhance(
     ----------
     image : Micrograph, array or napari Image layer
         (..., Y, X), (..., Y, X, 3) for an RGB model, or (..., C, Y, X) for a model of C channels;
-        leading axes are done plane by plane.
+        leading axes are done plane by plane. A Dask array, alone or as the pixels of a Micrograph, is
+        enhanced lazily: tile by tile, when and where the result is computed.
     model : Model or path
         Or "default", the model that ships with the package.
     iterations : int
@@ -128,6 +129,13 @@ def enhance(
     ImageError
         When the image is empty, constant, NaN, or its range is unknown.
     """
+    if _is_dask(image):
+        if (iterations, dtype) != (1, None):
+            raise ImageError(
+                "A Dask array is enhanced once, in the type it has.",
+                "Enhance the result again, or load the image first.",
+            )
+        return _lazily(image, model, tile=tile or "auto", device=device, exact=exact)
     steps = enhance_steps(
         image,
         model,
@@ -218,6 +226,19 @@ def generations(
 
     run(keeping())
     return kept
+
+
+def _is_dask(image: ImageLike) -> bool:
+    pixels = image.pixels if isinstance(image, Micrograph) else image
+    return type(pixels).__module__.partition(".")[0] == "dask"
+
+
+def _lazily(image: ImageLike, model: Model | str | os.PathLike[str], **options: Any) -> Micrograph:
+    from .lazy import enhance_lazy
+
+    if not isinstance(image, Micrograph):
+        image = Micrograph(image, rgb=image.ndim > 2 and image.shape[-1] == 3)
+    return enhance_lazy(image, model if isinstance(model, Model) else load(model), **options)
 
 
 # One iteration

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 import warnings
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -44,8 +45,7 @@ def openvino_engine(
     str
         What computes, in words.
     """
-    import openvino
-
+    openvino = _openvino()
     channels = next(network.parameters()).shape[1]
     example = torch.zeros(1, channels, _EXAMPLE_PX, _EXAMPLE_PX)
     with warnings.catch_warnings():
@@ -71,3 +71,11 @@ def openvino_engine(
         run,
         f"OpenVINO {openvino.__version__.split('-')[0]}, {'bfloat16' if half else 'float32'}",
     )
+
+
+def _openvino() -> Any:
+    """Import OpenVINO without the part of it that reports its use to the makers over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino

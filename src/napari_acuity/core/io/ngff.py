@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import FileError
+from ..jobs import Event, Steps, within
 from .found import MICROMETRES, micrograph
 from .replacing import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from ..micrograph import Micrograph
 
 __all__ = [
     "check_zarr",
     "finish_zarr",
+    "finish_zarr_steps",
     "lazy_levels",
     "lazy_zarr",
     "new_zarr",
@@ -32,6 +38,8 @@ __all__ = [
 
 _CHUNK_PX = 1024
 _COARSEST_PX = 512
+# Chunks of a coarser level made at once; each holds four chunks of the finer one.
+_AT_ONCE = 4
 _RGB = ("FF0000", "00FF00", "0000FF")
 _UNIT_NAMES = {"nanometer": "nm", "micrometer": "um", "millimeter": "mm", "meter": "m"}
 
@@ -76,7 +84,9 @@ def lazy_levels(path: Path) -> tuple[Micrograph, ...]:
     )
 
 
-def new_zarr(path: Path, shape: tuple[int, int], like: Micrograph) -> Any:
+def new_zarr(
+    path: Path, shape: tuple[int, int], like: Micrograph, *, chunk_px: int = _CHUNK_PX
+) -> Any:
     """Start an OME-Zarr image in an empty folder.
 
     Parameters
@@ -87,6 +97,8 @@ def new_zarr(path: Path, shape: tuple[int, int], like: Micrograph) -> Any:
         Rows and columns.
     like : Micrograph
         Of the dtype and colour that it shall have.
+    chunk_px : int
+        Side of a chunk; each is a file.
 
     Returns
     -------
@@ -96,7 +108,7 @@ def new_zarr(path: Path, shape: tuple[int, int], like: Micrograph) -> Any:
     import zarr
 
     full = (3, *shape) if like.rgb else shape
-    chunks = tuple(min(n, _CHUNK_PX) for n in full)
+    chunks = tuple(min(n, chunk_px) for n in full)
     group = zarr.open_group(path, mode="w")
     names = ["c", "y", "x"][-len(full) :]
     return group.create_array(
@@ -110,10 +122,16 @@ def finish_zarr(path: Path, like: Micrograph) -> None:
     Parameters
     ----------
     path : Path
-        The folder, with a filled `new_zarr`.
+        The folder, with a filled `new_zarr`. Coarser levels that are there are made anew.
     like : Micrograph
         Its pixel size, colour, name and value range are told.
     """
+    for _ in finish_zarr_steps(path, like):
+        pass
+
+
+def finish_zarr_steps(path: Path, like: Micrograph) -> Steps[None]:
+    """Do what `finish_zarr` does, yielding events; no more than a few chunks are in memory at a time."""
     import zarr
     from ome_zarr.writer import write_multiscales_metadata
 
@@ -121,7 +139,9 @@ def finish_zarr(path: Path, like: Micrograph) -> None:
     level: Any = group["s0"]
     scales = [1]
     while max(level.shape[-2:]) > _COARSEST_PX and min(level.shape[-2:]) > 1:
-        level = _add_coarser(group, f"s{len(scales)}", level)
+        # Each level is a quarter of the work of the one before.
+        first, last = 1 - 1 / scales[-1] ** 2, 1 - 0.25 / scales[-1] ** 2
+        level = yield from within(_add_coarser(group, f"s{len(scales)}", level), first, last)
         scales.append(2 * scales[-1])
     y, x = like.pixel_size or (1.0, 1.0)
     unit = {"unit": "micrometer"} if like.pixel_size else {}
@@ -212,25 +232,43 @@ def _level(
     return replace(image, rgb=rgb)
 
 
-def _add_coarser(group: Any, name: str, fine: Any) -> Any:
+def _add_coarser(group: Any, name: str, fine: Any) -> Steps[Any]:
     """Add a level of half the size, chunk by chunk."""
-    import dask.array as da
-
-    pixels: Any = da.from_zarr(fine)  # type: ignore[no-untyped-call]
-    halved = {pixels.ndim - 2: 2, pixels.ndim - 1: 2}
-    pixels = da.coarsen(np.mean, pixels, halved, trim_excess=True)
-    if fine.dtype.kind != "f":
-        pixels = da.rint(pixels)
-    chunks = tuple(min(n, c) for n, c in zip(pixels.shape, fine.chunks, strict=True))
+    shape = (*fine.shape[:-2], *(n // 2 for n in fine.shape[-2:]))
+    chunks = tuple(min(n, c) for n, c in zip(shape, fine.chunks, strict=True))
     coarse = group.create_array(
         name,
-        shape=pixels.shape,
+        shape=shape,
         chunks=chunks,
         dtype=fine.dtype,
         dimension_names=fine.metadata.dimension_names,
+        overwrite=True,
     )
-    da.store(pixels.astype(fine.dtype).rechunk(chunks), coarse)
+    rows, cols = (range(0, n, c) for n, c in zip(shape[-2:], chunks[-2:], strict=True))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for row in rows:
+            list(pool.map(partial(_halve, fine, coarse, row), cols))
+            yield Event(f"coarser level {name[1:]}", min(1.0, (row + rows.step) / shape[-2]))
     return coarse
+
+
+def _halve(fine: Any, coarse: Any, top: int, left: int) -> None:
+    """Fill the chunk of a coarser level that begins there."""
+    bottom, right = (
+        min(first + chunk, end)
+        for first, chunk, end in zip(
+            (top, left), coarse.chunks[-2:], coarse.shape[-2:], strict=True
+        )
+    )
+    read: NDArray[Any] = fine[..., 2 * top : 2 * bottom, 2 * left : 2 * right]
+    # float32 counts the sums of 16-bit pixels exactly.
+    mean = read[..., ::2, ::2].astype(np.result_type(read.dtype, np.float32))
+    for y, x in ((0, 1), (1, 0), (1, 1)):
+        mean += read[..., y::2, x::2]
+    mean /= 4
+    if read.dtype.kind != "f":
+        mean = np.rint(mean)
+    coarse[..., top:bottom, left:right] = mean.astype(read.dtype)
 
 
 def _dataset(number: int, scale: int, y: float, x: float, rgb: bool) -> dict[str, Any]:

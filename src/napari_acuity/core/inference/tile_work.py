@@ -1,0 +1,201 @@
+"""One tile of a large image, from the file it is read from to the chunk it is written to.
+
+What a process has to know for that is a `Work`: plain facts, which travel to workers on other machines.
+A process keeps what is dear to make: the opened image, the model made ready, the opened output.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..device import choose_device
+from ..errors import AcuityError
+from ..io.pyramid import Pyramid, opened
+from ..model import load
+from .deploy import Engine, engine_for
+from .planes import from_device, to_device
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..micrograph import Micrograph
+    from .tiles import Tile
+
+__all__ = ["Ready", "Work", "do_tile", "enhanced", "planes", "read_tile", "ready", "write_tile"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process has to know to do any tile of a job.
+
+    Parameters
+    ----------
+    image : str
+        The file or folder to read; empty where the pixels come with each tile.
+    stamp : str
+        Tells this state of the file from others of the same path.
+    value_range : (float, float)
+        The values that mean black and white, of the whole image.
+    model : str or bytes
+        The path of a model file, or its content.
+    weights : str
+        Its digest, to know the model by.
+    device : str
+        As in `enhance`.
+    exact : bool
+        Compute in float32 throughout.
+    size : int
+        How many values the image has, which tells what preparations are worth it.
+    target : str
+        The folder of the output's finest level.
+    """
+
+    image: str
+    stamp: str
+    value_range: tuple[float, float]
+    model: str | bytes
+    weights: str
+    device: str
+    exact: bool
+    size: int
+    target: str
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """An engine, and a lock for one thread at a time."""
+
+    engine: Engine
+    lock: threading.Lock
+
+
+_MOST_KEPT = 4
+_lock = threading.Lock()
+_kept: dict[tuple[str, str, bool, int], Ready] = {}
+
+
+def ready(work: Work) -> Ready:
+    """Return the model of a job made ready on its device, built when it is first asked for."""
+    # Not by its path, which may hold another model by now.
+    key = (work.weights, work.device, work.exact, work.size)
+    with _lock:
+        if key not in _kept:
+            while len(_kept) >= _MOST_KEPT:
+                _kept.pop(next(iter(_kept)))
+            _kept[key] = Ready(_built(work), threading.Lock())
+        return _kept[key]
+
+
+def read_tile(work: Work, cut: Tile, pyramid: Pyramid) -> Micrograph:
+    """Read what a tile has to see.
+
+    Raises
+    ------
+    FileError
+        When that part of the file is damaged.
+    """
+    rows, cols = cut.read
+    region, _ = pyramid.region((rows.start, cols.start, rows.stop, cols.stop))
+    return replace(region, value_range=work.value_range)
+
+
+def planes(region: Micrograph) -> NDArray[Any]:
+    """View a grey or RGB region as (C, h, w)."""
+    return np.moveaxis(region.pixels, -1, 0) if region.rgb else region.pixels[None]
+
+
+def enhanced(engine: Engine, seen: NDArray[Any], like: Micrograph, cut: Tile) -> NDArray[Any]:
+    """Enhance what a tile has to see.
+
+    Parameters
+    ----------
+    engine : Engine
+    seen : (C, h, w)
+    like : Micrograph
+        Tells the values of black and white.
+    cut : Tile
+
+    Returns
+    -------
+    (C, H, W) array
+        What the tile writes, in the dtype of `seen`.
+
+    Raises
+    ------
+    AcuityError
+        When the device has too little memory for it.
+    """
+    output = np.empty((len(seen), *(part.stop - part.start for part in cut.write)), seen.dtype)
+    on_gpu = engine.device.startswith("cuda")
+    with torch.cuda.device(engine.device) if on_gpu else nullcontext():
+        try:
+            found = engine.run(to_device(seen, like, engine.device))
+            from_device(found[(..., *cut.keep)], like, output)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise AcuityError(
+                f"The memory does not hold a tile of {' x '.join(map(str, cut.shape))} px.",
+                "Choose smaller tiles.",
+            ) from error
+    return output
+
+
+def write_tile(work: Work, cut: Tile, pixels: NDArray[Any]) -> None:
+    """Write a finished tile, (C, h, w), to its place."""
+    target = _target(work.target)
+    target[(..., *cut.write)] = pixels if target.ndim > 2 else pixels[0]
+
+
+def do_tile(work: Work, cut: Tile, region: Micrograph | None = None) -> None:
+    """Do a tile wherever this runs: read it, unless its pixels came along, enhance it, write it.
+
+    Raises
+    ------
+    AcuityError
+        When it cannot be read, computed or written here.
+    """
+    import dask
+
+    if region is None:
+        # On a worker, Dask would hand the reading to other workers.
+        with dask.config.set(scheduler="synchronous"):
+            region = read_tile(work, cut, _opened(work.image, work.stamp)[0])
+    made = ready(work)
+    with made.lock:
+        pixels = enhanced(made.engine, planes(region), region, cut)
+    # A job that was given up, or begun anew, has taken its folder away.
+    if Path(work.target).exists():
+        write_tile(work, cut, pixels)
+
+
+def _built(work: Work) -> Engine:
+    with ExitStack() as stack:
+        path = work.model
+        if isinstance(path, bytes):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acuity-")))
+            (folder / "model.safetensors").write_bytes(path)
+            path = str(folder / "model.safetensors")
+        device = choose_device(work.device)
+        return engine_for(load(path), device, exact=work.exact, work=work.size)
+
+
+@lru_cache(maxsize=1)
+def _opened(image: str, stamp: str) -> tuple[Pyramid, ExitStack]:
+    """Open an image and keep it open; what closes it is kept with it, and goes with it."""
+    stack = ExitStack()
+    return stack.enter_context(opened(image)), stack
+
+
+@lru_cache(maxsize=2)
+def _target(folder: str) -> Any:
+    import zarr
+
+    return zarr.open_array(folder, mode="r+")
