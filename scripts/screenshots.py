@@ -96,7 +96,7 @@ def main() -> None:
         frame("training | input", "training | output", "training | truth")
         picture("train", train)
         train.run.results.use.click()
-        wait(lambda: enhance.known is not None, 20)
+        wait(lambda: enhance.known is not None and not enhance.known.shipped, 20)
         os.chdir(IMAGES)
 
     enhance.image.choose(viewer.layers["phone"])

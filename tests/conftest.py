@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 # Before the first import of numpy or torch, which read it once. More threads gain nothing on images
 # as small as ours.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+
+# What panels remember from one start of napari to the next is no business of the tests.
+_SETTINGS = tempfile.TemporaryDirectory(prefix="acuity-tests-")
+os.environ["NAPARI_CONFIG"] = str(Path(_SETTINGS.name) / "settings.yaml")
 
 # A busy machine is no bug.
 hypothesis.settings.register_profile("acuity", deadline=None)

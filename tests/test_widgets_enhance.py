@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 from gui import click, names, opened, wait
 from napari_acuity.core.inference import enhance as engine
 from napari_acuity.core.model import Header, Model
-from napari_acuity.widgets import _session
+from napari_acuity.widgets import _recent_models, _session
 from napari_acuity.widgets.enhance import EnhancePanel, describe, use_model
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def session() -> Iterator[None]:
-    """Each test begins in a session without models."""
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test begins in a session without models, and none was used before."""
+    monkeypatch.setattr(_recent_models, "_folder", lambda: tmp_path / "config")
     _session.models.clear()
     yield
     _session.models.clear()
@@ -59,10 +60,20 @@ def model(channels: int = 3, pixel_size: float | None = 0.62, name: str = "lung"
     return replace(new, header=replace(new.header, pixel_size=size), name=name)
 
 
-def test_without_a_model_the_panel_says_how_to_get_one(panel: EnhancePanel) -> None:
-    assert "Train one" in panel.facts.text()
-    assert not panel.job.button.isEnabled()
-    assert "Choose a model first" in panel.job.button.toolTip()
+def titles(panel: EnhancePanel) -> list[str]:
+    return [panel.model.itemText(i) for i in range(panel.model.count())]
+
+
+def test_the_shipped_model_is_there_and_says_what_it_was_trained_on(
+    panel: EnhancePanel, qtbot: QtBot
+) -> None:
+    assert panel.model.currentText() == "Bright-field (shipped)"
+
+    qtbot.waitUntil(lambda: panel.known is not None, timeout=60_000)
+
+    assert "x2.5, RGB, brightfield" in panel.facts.text()
+    assert "trained on H&E sections in bright field" in panel.facts.text()
+    assert panel.job.button.isEnabled()
 
 
 def test_the_result_lies_over_the_image(viewer: Any, panel: EnhancePanel, qtbot: QtBot) -> None:
@@ -93,8 +104,8 @@ def test_two_iterations_on_tiles_are_the_same_as_the_whole(
 ) -> None:
     chosen = model()
     panel.choose_model(_session.remember_model(chosen))
-    panel.iterations.setValue(2)
-    panel.tile.setValue(64)
+    panel.options.iterations.setValue(2)
+    panel.options.tile.setValue(64)
     click(qtbot, panel.job.button)
     wait(qtbot, panel)
 
@@ -115,7 +126,7 @@ def test_a_model_file_is_opened_and_chosen(
         qtbot.mouseClick(panel.browse, Qt.MouseButton.LeftButton)
         wait(qtbot, panel)
 
-    assert [panel.model.itemText(i) for i in range(panel.model.count())] == ["lung-1120"]
+    assert titles(panel) == ["lung-1120", "Bright-field (shipped)"]
     assert panel.job.button.isEnabled()
     assert str(path) in panel._python()
 
@@ -132,7 +143,7 @@ def test_a_damaged_model_gives_a_notification_with_cause_and_cure(
     assert len(notes) == 1
     assert "broken.safetensors is damaged or no model" in notes[0]
     assert "Copy it again" in notes[0]
-    assert panel.model.count() == 0
+    assert titles(panel) == ["Bright-field (shipped)"]
 
 
 def test_a_model_for_other_channels_says_so_before_the_start(
@@ -157,7 +168,7 @@ def test_data_of_12_bit_are_refused_until_the_range_is_stated(
     wait(qtbot, panel)
     assert "12-bit" in notes[0] and "Options > Value range" in notes[0]
 
-    panel.values.box.setCurrentText("12 bit, 0 to 4095")
+    panel.options.values.box.setCurrentText("12 bit, 0 to 4095")
     click(qtbot, panel.job.button)
     wait(qtbot, panel)
     result = viewer.layers["camera | x2.5 lung"]
@@ -169,15 +180,15 @@ def test_data_of_12_bit_are_refused_until_the_range_is_stated(
 
 
 def test_custom_black_and_white(viewer: Any, panel: EnhancePanel) -> None:
-    assert not panel.values.black.isVisible()
+    assert not panel.options.values.black.isVisible()
 
-    panel.values.box.setCurrentText("Custom")
-    panel.values.black.setValue(-5)
-    panel.values.white.setValue(300)
+    panel.options.values.box.setCurrentText("Custom")
+    panel.options.values.black.setValue(-5)
+    panel.options.values.white.setValue(300)
 
-    assert panel.values.of(viewer.layers["phone"]) == (-5, 300)
-    panel.values.box.setCurrentText("Layer's contrast limits")
-    assert panel.values.of(viewer.layers["phone"]) == (0, 255)
+    assert panel.options.values.of(viewer.layers["phone"]) == (-5, 300)
+    panel.options.values.box.setCurrentText("Layer's contrast limits")
+    assert panel.options.values.of(viewer.layers["phone"]) == (0, 255)
 
 
 def test_cancel_leaves_no_layer(
@@ -192,7 +203,7 @@ def test_cancel_leaves_no_layer(
 
     monkeypatch.setattr(engine, "enhance_steps", slow)
     panel.choose_model(_session.remember_model(model()))
-    panel.tile.setValue(64)
+    panel.options.tile.setValue(64)
     click(qtbot, panel.job.button)
     qtbot.waitUntil(lambda: panel.job.stage.text() == "tile 1 of 2")
     assert panel.job.button.text() == "Cancel"
@@ -273,11 +284,11 @@ def test_a_changed_option_is_marked_and_reset(panel: EnhancePanel, qtbot: QtBot)
     qtbot.mouseClick(fold, Qt.MouseButton.LeftButton)
     assert not reset.isVisible()
 
-    panel.tile.setValue(128)
+    panel.options.tile.setValue(128)
     assert "Tile *" in {label.text() for label in panel.findChildren(QLabel)}
     qtbot.mouseClick(reset, Qt.MouseButton.LeftButton)
 
-    assert panel.tile.value() == 0
+    assert panel.options.tile.value() == 0
     assert not reset.isVisible()
 
 

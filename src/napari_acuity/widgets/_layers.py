@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QComboBox, QSizePolicy
 from ..core.micrograph import as_micrograph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import napari.viewer
     from napari.layers import Layer
@@ -245,7 +245,7 @@ def grid_of(
 
 def result_layer(
     source: Image,
-    pixels: NDArray[Any],
+    pixels: NDArray[Any] | Sequence[Any],
     *,
     what: str,
     recipe: dict[str, Any],
@@ -262,7 +262,8 @@ def result_layer(
         The layer the result was made of: gives its name, and where the dtype is the same its colours
         and value range.
     pixels : ndarray
-        (..., Y, X), or (..., Y, X, 3) for RGB, with the leading axes of the grid.
+        (..., Y, X), or (..., Y, X, 3) for RGB, with the leading axes of the grid; or several such, each
+        half as fine as the one before, for a multiscale layer.
     what : str
         What was done to it: the layer is called ``<source> | <what>``.
     recipe : dict
@@ -281,14 +282,17 @@ def result_layer(
     """
     grid = source if grid is None else grid
     held = dict(recipe)
-    same_kind = pixels.dtype == source.dtype
+    multiscale = not hasattr(pixels, "dtype")
+    finest: Any = pixels[0] if multiscale else pixels
+    same_kind = finest.dtype == source.dtype
     value_range = source.metadata.get("acuity", {}).get("value_range")
     if same_kind and value_range is not None:
         held.setdefault("value_range", value_range)
     return Image(
         pixels,
         name=f"{source.name} | {what}",
-        rgb=pixels.ndim == grid.ndim + 1,
+        rgb=finest.ndim == grid.ndim + 1,
+        multiscale=multiscale,
         metadata={"acuity": held},
         **grid_of(grid, finer=finer, offset_px=offset_px),
         **{**(_look(source) if same_kind else {}), **look},

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from ..core.model import Model
 
 __all__ = [
+    "SHIPPED",
     "KnownModel",
     "forget_run",
+    "loaded",
     "models",
     "pair_folders",
     "remember_model",
@@ -23,19 +25,26 @@ __all__ = [
 ]
 
 
+SHIPPED = "default"
+"""What `acuity.load` calls the model that ships with the package; `core.model` would import torch."""
+
+
 @dataclass(frozen=True, eq=False)
 class KnownModel:
-    """A model that was trained or opened in this session.
+    """A model that was trained or opened in this session, or the shipped one.
 
     Parameters
     ----------
     model : Model
     path : Path, optional
         Its file.
+    shipped : bool
+        Whether it came with the package.
     """
 
     model: Model
     path: Path | None = None
+    shipped: bool = False
 
     @property
     def title(self) -> str:
@@ -44,9 +53,22 @@ class KnownModel:
             return self.path.parent.name
         return self.model.name
 
+    @property
+    def short(self) -> str:
+        """What result layers call it."""
+        return "bright-field" if self.shipped else self.title
+
+    @property
+    def load_as(self) -> str:
+        """What `acuity.load` takes; "" for a model without a file."""
+        return SHIPPED if self.shipped else str(self.path or "")
+
 
 models: EventedList[KnownModel] = EventedList()
 """Newest first."""
+
+loaded: dict[str, KnownModel] = {}
+"""Models that were read to be looked at, by what `acuity.load` takes."""
 
 pair_folders: EventedList[Path] = EventedList()
 """Folders that pairs were added to or trained from, newest first."""

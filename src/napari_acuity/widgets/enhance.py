@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import math
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
-    QComboBox,
+    QCheckBox,
     QFileDialog,
     QLabel,
+    QPushButton,
     QScrollArea,
-    QSpinBox,
     QToolButton,
     QWidget,
 )
 
 from . import _session
+from ._enhance_checks import file_of, no_guard, not_to_zarr, wrong_kind
+from ._enhance_job import Enhanced, Made, Painted, enhance_layer, enhance_to_zarr
+from ._enhance_options import EnhanceOptions
+from ._enhance_script import command_of, python_of
+from ._filling import Filling, look_at, output_bytes, output_shape
+from ._folder_dialog import FolderDialog
+from ._folder_job import MOST_BYTES
+from ._generations import GenerationTable
 from ._jobs import JobBox, one_step
 from ._layers import (
     LayerChooser,
     add_result,
-    follow,
+    is_image,
+    keep_selection,
     made_by,
     pixel_size_of,
     result_layer,
     snapshot,
 )
-from ._panel import (
-    DeviceChip,
-    add_option,
-    add_row,
-    form,
-    let_shrink,
-    more_button,
-    options,
-    panel_layout,
-)
-from ._value_range import ValueRange
+from ._model_chooser import ModelChooser
+from ._panel import DeviceChip, add_row, enable, form, more_button, panel_layout, side_by_side
+from ._pixel_size import describe, fits, ratio_of
+from ._recent_models import remember_used
 
 if TYPE_CHECKING:
     import os
@@ -47,27 +47,28 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-    from ..core.jobs import Steps
-    from ..core.micrograph import Micrograph
-    from ..core.model import Header, Model
+    from ..core.jobs import Event
+    from ..core.model import Model
+    from ._enhance_job import Maps
+    from ._enhance_script import Settings
     from ._session import KnownModel
 
-__all__ = ["EnhancePanel", "describe", "use_model"]
+__all__ = ["EnhancePanel", "describe", "super_resolve", "use_model"]
 
-_NO_MODEL = (
-    "No model yet. Train one (Plugins > Acuity > Train model), or browse for a .safetensors file."
-)
-# A network enlarges what it was trained on; other pixel sizes than these shares off mean other structures.
-_PIXEL_SIZE_TOLERANCE = 0.2
 # The name that napari's menus give the dock, so that they find it again.
 _DOCK = "Enhance (Acuity)"
+_KEY = "Control-Shift-E"
 _TIPS = {
-    "image": "The image to make finer: grey or RGB, 2-D or a stack (done plane by plane).",
-    "model": "Models trained or opened since napari started; ... opens a file.",
-    "iterations": "How often the model is applied, from the second time on to its own output. "
-    "Each time the image grows by the model's scale; 1 is the usual.",
-    "tile": "Side of a tile in input px. Auto fits the free memory; make it smaller when memory runs "
-    "out. The result is the same.",
+    "image": "The image to make finer: grey or RGB, 2-D or a stack (done plane by plane, the one shown "
+    "first).",
+    "model": "The model that came with the plugin, and those trained, opened or used before; ... opens a "
+    "file.",
+    "job": "Apply the model; the result is a new layer that lies over the image and fills in tile by "
+    "tile (Ctrl+Shift+E)",
+    "resample": "The model knows structures at the pixel size it was trained on. Bicubic resampling "
+    "brings the image to that size before the model sees it; the result still lies over the image.",
+    "save": "Write the newest result as TIFF, PNG or JPEG, with its pixel size",
+    "folder": "Enhance every image of a folder with what is chosen here",
 }
 
 
@@ -77,61 +78,72 @@ class EnhancePanel(QScrollArea):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
+        self._filling: Filling | None = None
+        self._waiting = False  # to start, until the model has been read
+        self.folder_dialog: FolderDialog | None = None
         self.image = LayerChooser(viewer)
-        self.model = QComboBox()
-        self.model.setPlaceholderText("none yet")
-        let_shrink(self.model)
-        self.browse = QToolButton()
+        self.model = ModelChooser()
+        self.options = EnhanceOptions()
+        self.options.setParent(self)
+        self.job = JobBox("Super-resolve", self._enhance)
+        self.device = DeviceChip()
+        self._make_parts()
+        self._lay_out()
+        for changed in (
+            self.image.changed,
+            self.model.changed,
+            self.options.changed,
+            self.resample.toggled,
+            self.job.busy,
+        ):
+            changed.connect(self._update)
+        self._update()
+        viewer.bind_key(_KEY, super_resolve, overwrite=True)
+
+    def _make_parts(self) -> None:
+        self.browse, self.folder = QToolButton(), QPushButton("Folder...")
         self.browse.setText("...")
         self.browse.setToolTip("Open a model file (.safetensors)")
         self.browse.setAccessibleName("Open a model file")
         self.browse.clicked.connect(self._browse)
+        self.folder.setToolTip(_TIPS["folder"])
+        self.folder.clicked.connect(self._open_folder)
+        self.save = QPushButton("Save result...")
+        self.save.clicked.connect(self._save)
         self.facts = QLabel()
         self.facts.setWordWrap(True)
-        self.iterations = QSpinBox()
-        self.iterations.setRange(1, 4)
-        self.job = JobBox("Super-resolve", self._enhance)
-        self.device = DeviceChip()
-        self._lay_out()
-        for changed in (
-            self.image.changed,
-            self.model.currentIndexChanged,
-            self.iterations.valueChanged,
-            self.job.busy,
-        ):
-            changed.connect(self._update)
-        follow(self, _session.models.events, ("inserted", "removed"), self._list_models)
-        self._list_models()
+        self.resample = QCheckBox("Resample the image to the model's pixel size")
+        self.resample.setToolTip(_TIPS["resample"])
+        self.resample.hide()
+        self.generations = GenerationTable()
 
     def _lay_out(self) -> None:
         layout, rows = panel_layout(self), form()
         add_row(rows, "Image", self.image, _TIPS["image"])
         add_row(rows, "Model", self.model, _TIPS["model"], beside=self.browse)
-        add_row(rows, "Iterations", self.iterations, _TIPS["iterations"])
+        rows.addRow("Iterations", self.options.iterations_row)
         layout.addLayout(rows)
+        layout.addWidget(self.options.above)
         layout.addWidget(self.facts)
-        layout.addWidget(self._make_options())
+        layout.addWidget(self.resample)
+        layout.addWidget(self.options.folded)
         self.job.row.addWidget(self.device)
         self.job.row.addWidget(more_button(python=self._python, command=self._command))
-        self.job.set_tip("Apply the model; the result is a new layer that lies over the image")
+        self.job.set_tip(_TIPS["job"])
         layout.addWidget(self.job)
-
-    def _make_options(self) -> QWidget:
-        section, rows = options()
-        self.tile = QSpinBox()
-        self.tile.setRange(0, 4096)
-        self.tile.setSingleStep(64)
-        self.tile.setSuffix(" px")
-        self.tile.setSpecialValueText("Auto")
-        add_option(rows, "Tile", self.tile, _TIPS["tile"])
-        self.values = ValueRange(rows)
-        return section
+        layout.addWidget(self.generations)
+        layout.addLayout(side_by_side(self.save, self.folder))
 
     # Models
 
+    @property
+    def known(self) -> KnownModel | None:
+        """The chosen model, with its file."""
+        return self.model.known
+
     def choose_model(self, known: KnownModel) -> None:
         """Choose a model of this session."""
-        self.model.setCurrentIndex(_session.models.index(known))
+        self.model.choose(known)
 
     def open_model(self, path: str | os.PathLike[str]) -> None:
         """Load a model file and choose it."""
@@ -140,136 +152,266 @@ class EnhancePanel(QScrollArea):
 
     def _keep_model(self, loaded: tuple[Model, Path]) -> None:
         self.choose_model(_session.remember_model(*loaded))
+        remember_used(str(loaded[1]))
 
     def _browse(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open model", "", "Model (*.safetensors)")
         if path:
             self.open_model(path)
 
-    def _list_models(self, _event: object = None) -> None:
-        chosen = self.known
-        self.model.blockSignals(True)
-        self.model.clear()
-        for known in _session.models:
-            self.model.addItem(known.title, known)
-        if chosen in _session.models:
-            self.model.setCurrentIndex(_session.models.index(chosen))
-        self.model.blockSignals(False)
-        self._update()
-
-    @property
-    def known(self) -> KnownModel | None:
-        """The chosen model, with its file."""
-        chosen: KnownModel | None = self.model.currentData()
-        return chosen
-
     # What is true of the inputs
 
-    def _update(self, _event: object = None) -> None:
-        self.job.disable(self._problem())
+    def _settings(self) -> Settings:
+        layer = self.image.layer
+        return self.options.settings(layer, self.device.device, self._resample_by())
+
+    def _resample_by(self) -> float:
+        ratio = self._ratio()
+        if ratio is None or fits(ratio) or not self.resample.isChecked():
+            return 1.0
+        return ratio
+
+    def _ratio(self) -> float | None:
         known, layer = self.known, self.image.layer
+        if known is None or layer is None:
+            return None
+        return ratio_of(known.model.header, pixel_size_of(layer))
+
+    def _update(self, _event: object = None) -> None:
         self.browse.setEnabled(not self.job.running)
+        enable(self.save, _TIPS["save"], self._nothing_to_save())
+        known, layer = self.known, self.image.layer
+        self.resample.setVisible(not fits(self._ratio()))
+        self.options.allow_guard(no_guard(known))
+        self.job.disable(self._problem())
         if known is None:
-            self.facts.setText(_NO_MODEL)
+            self.facts.setText(self.model.problem or "Choose a model.")
+            if self._waiting and not self.model.reading:
+                self._waiting = False
+                self.job.say(self.facts.text())
             return
-        words = describe(known.model.header, None if layer is None else pixel_size_of(layer))
+        size = None if layer is None else pixel_size_of(layer)
+        words = describe(known.model.header, size, resampled=self.resample.isChecked())
         if layer is not None:
-            rows, cols = self._output_shape(layer, known.model)
+            *_, rows, cols = _plane(output_shape(layer, known.model.scale, self._settings()), layer)
             words += f"\nThe result will have {rows} x {cols} pixels."
         self.facts.setText(words)
+        if self._waiting:
+            self._waiting = False
+            self._start()
 
     def _problem(self) -> str | None:
         known, layer = self.known, self.image.layer
         if layer is None:
             return "Open an image first."
         if known is None:
-            return "Choose a model first: train one, or open a file."
-        wanted, given = ("RGB" if rgb else "grey" for rgb in (known.model.channels == 3, layer.rgb))
-        if wanted != given:
+            return self.model.problem or "Choose a model first."
+        if (kind := wrong_kind(layer, known.model)) is not None:
+            return kind
+        settings = self._settings()
+        if self.options.zarr.isChecked():
+            return not_to_zarr(layer, settings)
+        if (size := output_bytes(layer, known.model.scale, settings)) > MOST_BYTES:
             return (
-                f"The model takes {wanted} images, and '{layer.name}' is {given}. Choose a {given} "
-                "model, or convert the image."
+                f"The result would take {size / 1e9:.1f} GB of memory. Switch on Options > Write to "
+                "OME-Zarr, or crop the image."
             )
         return None
 
-    def _output_shape(self, layer: Image, model: Model) -> tuple[int, int]:
-        data = layer.data[0] if layer.multiscale else layer.data
-        rows, cols = data.shape[-3:-1] if layer.rgb else data.shape[-2:]
-        for _ in range(self.iterations.value()):
-            rows, cols = math.ceil(rows * model.scale), math.ceil(cols * model.scale)
-        return rows, cols
-
     # Enhance
+
+    def super_resolve(self, layer: Any) -> None:
+        """Enhance a layer with the chosen model, once it has been read; say why where that cannot be."""
+        if self.job.running:
+            return
+        if layer is not None and is_image(layer):
+            self.image.choose(layer)
+        self._start()
+
+    def _start(self) -> None:
+        problem = self._problem()
+        if problem is None:
+            self._enhance()
+        elif self.model.reading and self.image.layer is not None:
+            self._waiting = True
+        else:
+            self.job.say(problem)
 
     def _enhance(self) -> None:
         layer, known = self.image.layer, self.known
         if layer is None or known is None:
             return
+        out = self._ask_out(layer, known) if self.options.zarr.isChecked() else None
+        if out == "":
+            return
         self.image.pin()
-        iterations, value_range = self.iterations.value(), self.values.of(layer)
+        self._remember(known)
+        settings = self._settings()
         recipe = made_by(
             "enhance",
-            self._python(),
+            self._python(out or ""),
             image=layer.name,
-            model=str(known.path or known.title),
-            iterations=iterations,
+            model=known.load_as or known.title,
+            **_told(settings),
         )
         held = snapshot(layer)
-        if value_range:
-            recipe["value_range"] = value_range
-            held.metadata["acuity"] = {"value_range": value_range}
-        how = {
-            "iterations": iterations,
-            "tile": self.tile.value() or "auto",
-            "device": self.device.device,
-        }
+        if settings.value_range:
+            recipe["value_range"] = settings.value_range
+            held.metadata["acuity"] = {"value_range": settings.value_range}
+        self.generations.begin()
+        if out is None:
+            self._fill(layer, known, settings, recipe, held)
+            return
+        steps = partial(enhance_to_zarr, held, file_of(layer), known.model, settings, Path(out))
         self.job.run(
-            partial(_enhance_steps, held, known.model, how),
-            done=partial(self._show, layer, known, iterations, recipe),
+            steps,
+            done=partial(self._open_levels, layer, known, recipe, out),
         )
 
-    def _show(
+    def _fill(
         self,
         layer: Image,
         known: KnownModel,
-        iterations: int,
+        settings: Settings,
         recipe: dict[str, Any],
-        result: Micrograph,
+        held: Any,
     ) -> None:
-        finer = known.model.scale**iterations
-        what = f"x{finer:g} {known.title}"
-        add_result(
-            self._viewer, result_layer(layer, result.pixels, what=what, recipe=recipe, finer=finer)
+        filling = self._filling = Filling(self._viewer, layer, known, settings, recipe)
+        at = look_at(self._viewer, layer, known.model.channels)
+        make = partial(enhance_layer, held, known.model, settings, filling.canvas, at)
+        self.job.run(
+            make,
+            done=partial(self._show, filling),
+            watch=partial(self._watch, filling),
+            stopped=partial(self._stopped, filling, settings),
         )
-        rows, cols = result.shape
-        self.job.say(f"Made '{layer.name} | {what}', {rows} x {cols} pixels.")
+
+    def _watch(self, filling: Filling, events: list[Event]) -> None:
+        if filling.removed and not filling.finished:
+            self.job.cancel()
+            return
+        for event in events:
+            if isinstance(event.new, Made):
+                self.generations.add(event.new.number, event.new.change)
+                filling.keep(event.new)
+            elif isinstance(event.new, Enhanced):
+                filling.finish(event.new)
+                rows, cols = filling.size
+                self.job.say(f"Made '{filling.layer.name}', {rows} x {cols} pixels.")
+        if not filling.finished and any(isinstance(e.new, Painted | Made) for e in events):
+            filling.draw()
+
+    def _show(self, filling: Filling, maps: Maps | None) -> None:
+        if maps is None:
+            return
+        filling.show_maps(maps)
+        if maps.problem:
+            self.job.say(
+                f"{self.job.outcome.text()}\nWhere it invents is not shown: {maps.problem}"
+            )
+
+    def _stopped(self, filling: Filling, settings: Settings) -> None:
+        if self.job.error is None and filling.finished:
+            self.job.say("Cancelled; the result is kept, where it invents is not known.")
+        elif self.job.error is None and filling.removed:
+            self.job.say("Stopped, as its layer was removed.")
+        elif words := filling.stop(keep=settings.keep_part):
+            failed = "" if self.job.error is None else f"{self.job.error} "
+            self.job.say(f"{failed}{words}" if failed else f"Cancelled. {words}")
+
+    def _remember(self, known: KnownModel) -> None:
+        if known.path is not None and known not in _session.models:
+            _session.models.insert(0, known)
+        if known.load_as:
+            remember_used(known.load_as)
+
+    # To OME-Zarr
+
+    def _ask_out(self, layer: Image, known: KnownModel) -> str:
+        name = f"{layer.name}-x{self._settings().finer(known.model.scale):.4g}.zarr"
+        path, _ = QFileDialog.getSaveFileName(self, "Write to OME-Zarr", name, "OME-Zarr (*.zarr)")
+        return path if not path or path.endswith(".zarr") else f"{path}.zarr"
+
+    def _open_levels(
+        self,
+        layer: Image,
+        known: KnownModel,
+        recipe: dict[str, Any],
+        out: str,
+        levels: list[Any],
+    ) -> None:
+        finer = known.model.scale
+        with keep_selection(self._viewer):
+            what = f"x{finer:.4g} {known.short}"
+            look = {"contrast_limits": layer.contrast_limits}
+            pixels = levels if len(levels) > 1 else levels[0]
+            made = result_layer(layer, pixels, what=what, recipe=recipe, finer=finer, **look)
+            add_result(self._viewer, made)
+        self.job.say(f"Written to {out}, and shown as '{made.name}'.")
+
+    # To files
+
+    def _nothing_to_save(self) -> str | None:
+        made = self._filling
+        if self.job.running or made is None or made.removed or not made.finished:
+            return "There is no result yet."
+        return None
+
+    def _save(self) -> None:
+        made = self._filling
+        if made is None or self._nothing_to_save():
+            return
+        name = f"{made.layer.name.replace(' | ', '-').replace(' ', '-')}.tif"
+        kinds = "TIFF (*.tif *.tiff);;PNG (*.png);;JPEG (*.jpg)"
+        path, _ = QFileDialog.getSaveFileName(self, "Save the result", name, kinds)
+        if path:
+            write = partial(_write, snapshot(made.layer), Path(path))
+            steps = partial(one_step, "writing", write)
+            self.job.run(steps, done=lambda to: self.job.say(f"Written to {to}."))
+
+    def _open_folder(self) -> None:
+        if self.folder_dialog is None:
+            self.folder_dialog = FolderDialog(self._for_folder, self)
+            for changed in (self.model.changed, self.options.changed):
+                changed.connect(self.folder_dialog.update_facts)
+        self.folder_dialog.show()
+        self.folder_dialog.raise_()
+
+    def _for_folder(self) -> tuple[Model, Settings, bool] | None:
+        known = self.known
+        if known is None:
+            return None
+        return known.model, self._settings(), self._resample_by() != 1
 
     # The same in words
 
-    def _python(self) -> str:
+    def _python(self, out: str = "") -> str:
         layer, known = self.image.layer, self.known
-        if layer is None or known is None or known.path is None:
+        if layer is None or known is None or not known.load_as:
             return ""
-        lines = ["import napari_acuity as acuity", "", f"image = viewer.layers[{layer.name!r}]"]
-        if value_range := self.values.of(layer):
-            lines.append(f'image.metadata["acuity"] = {{"value_range": {value_range}}}')
-        lines.append(f"model = acuity.load({str(known.path)!r})")
-        lines.append(
-            f"result = acuity.enhance(image, model, iterations={self.iterations.value()}, "
-            f"tile={self.tile.value() or 'auto'!r}, device={self.device.device!r})"
-        )
-        return "\n".join(lines)
+        if self.options.zarr.isChecked():
+            out = out or f"{layer.name}-x{known.model.scale:.4g}.zarr"
+        return python_of(layer.name, known.load_as, self._settings(), out)
 
     def _command(self) -> str:
         layer, known = self.image.layer, self.known
-        if layer is None or known is None or not (known.path and layer.source.path):
+        if layer is None or known is None or not (known.load_as and layer.source.path):
             return ""
-        words = ["acuity", "enhance", str(layer.source.path), "--model", str(known.path)]
-        words += ["--out", f"{Path(layer.source.path).stem}-enhanced.tif"]
-        words += ["--iterations", str(self.iterations.value()), "--tile", str(self.tile.value())]
-        if value_range := self.values.of(layer):
-            words += ["--range", *(f"{value:g}" for value in value_range)]
-        return shlex.join([*words, "--device", self.device.device])
+        settings = self._settings()
+        finer = settings.finer(known.model.scale)
+        zarr = self.options.zarr.isChecked()
+        return command_of(Path(layer.source.path), known.load_as, settings, finer, zarr=zarr)
+
+
+def super_resolve(viewer: napari.viewer.Viewer) -> None:
+    """Enhance the selected layer with the model used last, in the panel, so that it can be watched.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+    panel = _opened(viewer)
+    panel.super_resolve(viewer.layers.selection.active)
 
 
 def use_model(
@@ -285,50 +427,36 @@ def use_model(
         Its file, so that what Enhance makes can name it.
     """
     known = _session.remember_model(model, None if path is None else Path(path))
+    _opened(viewer).choose_model(known)
+
+
+def _opened(viewer: napari.viewer.Viewer) -> EnhancePanel:
+    """Return the panel of a viewer, in front; a new one where there is none."""
     open_panels = viewer.window.dock_widgets.values()
     panel = next((found for found in open_panels if isinstance(found, EnhancePanel)), None)
     if panel is None:
         panel = EnhancePanel(viewer)
         viewer.window.add_dock_widget(panel, name=_DOCK, tabify=True)
-    panel.choose_model(known)
-    if (dock := panel.parentWidget()) is not None:
+    dock: QWidget | None = panel.parentWidget()
+    if dock is not None:
         dock.show()
         dock.raise_()
+    return panel
 
 
-def describe(header: Header, pixel_size: tuple[float, float] | None) -> str:
-    """Say what a model is, and whether an image's pixels are of the size it was trained on.
-
-    Parameters
-    ----------
-    header : Header
-        The model's.
-    pixel_size : (float, float), optional
-        The image's (y, x) in um; None when unknown.
-    """
-    kind = {1: "grey", 3: "RGB"}.get(header.channels, f"{header.channels} channels")
-    recipe = header.recipe.get("name", header.network)
-    words = f"x{header.scale:g}, {kind}, {recipe}"
-    if header.pixel_size is None:
-        return f"{words}; the pixel size it was trained on is unknown."
-    trained = math.sqrt(header.pixel_size[0] * header.pixel_size[1])
-    words = f"{words}; trained on pixels of {trained:.3g} µm"
-    if pixel_size is None:
-        return f"{words}. The pixel size of this image is unknown: set the layer's scale and units."
-    here = math.sqrt(pixel_size[0] * pixel_size[1])
-    if max(here / trained, trained / here) <= 1 + _PIXEL_SIZE_TOLERANCE:
-        return f"{words}; this image's are {here:.3g} µm."
-    return (
-        f"{words}.\nCaution: this image's pixels are {here:.3g} µm, {here / trained:.2g} times those. "
-        "What the model adds may be wrong; resample the image first."
-    )
+def _plane(shape: tuple[int, ...], layer: Image) -> tuple[int, ...]:
+    return shape[:-1] if layer.rgb else shape
 
 
-def _enhance_steps(held: Any, model: Model, how: dict[str, Any]) -> Steps[Micrograph]:
-    from ..core.inference.enhance import enhance_steps
+def _told(settings: Settings) -> dict[str, Any]:
+    return {**settings.how, "resample": settings.resample}
+
+
+def _write(held: Any, path: Path) -> Path:
+    from ..core.io import write
     from ..core.micrograph import as_micrograph
 
-    return enhance_steps(as_micrograph(held), model, **how)
+    return write(as_micrograph(held), path)
 
 
 def _load(path: Path) -> tuple[Model, Path]:

@@ -119,6 +119,7 @@ def _captured(
             run(given)
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Threads of other GPUs may allocate meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         output = run(given)
     return graph, given, output

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Guard", "guard", "guard_steps"]
 
-_LOCAL_PX = 1.0
+# Around each pixel of the input, and of the output.
+_LOCAL_PX, _SPECKLE_PX = 1.0, 1.5
 _TURNS = 8
 
 
@@ -136,8 +137,12 @@ def _disagreement(
         made = yield from within(steps, number / _TURNS, (number + 1) / _TURNS)
         values = back(made.pixels)[(*[slice(None)] * axis, *map(slice, shape))].astype(np.float64)
         total, square = total + values, square + values**2
-    spread = np.sqrt(np.clip(square / _TURNS - (total / _TURNS) ** 2, 0, None))
-    return np.asarray(spread.mean(-1) if image.rgb else spread, np.float32)
+    variance = np.clip(square / _TURNS - (total / _TURNS) ** 2, 0, None)
+    variance = variance.mean(-1) if image.rgb else variance
+    # The eight ways sample a pixel's own grid differently; what is said of a place is said by several.
+    around = (*[0.0] * axis, _SPECKLE_PX, _SPECKLE_PX)
+    local = ndimage.gaussian_filter(variance, around, mode="nearest")
+    return np.asarray(np.sqrt(np.clip(local, 0, None)), np.float32)
 
 
 def _way(number: int, axis: int) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +48,33 @@ def openvino_engine(
     str
         What computes, in words.
     """
+    compiled, version = _threads().submit(_compiled, network, half).result()
+    # A request serves one thread at a time, and lends out the memory of its result.
+    own = threading.local()
+
+    def infer(image: torch.Tensor) -> torch.Tensor:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        (output,) = own.request.infer(image.contiguous().numpy(), share_outputs=False).values()
+        return torch.from_numpy(output)
+
+    def run(image: torch.Tensor) -> torch.Tensor:
+        return _threads().submit(infer, image).result()
+
+    return run, f"OpenVINO {version}, {'bfloat16' if half else 'float32'}"
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Return threads that Python made.
+
+    In a thread that Qt made, as napari's workers are, OpenVINO ends Python's state of that thread when it
+    converts or runs a model, and the process is killed.
+    """
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="acuity-openvino")
+
+
+def _compiled(network: nn.Module, half: bool) -> tuple[Any, str]:
     openvino = _openvino()
     channels = next(network.parameters()).shape[1]
     example = torch.zeros(1, channels, _EXAMPLE_PX, _EXAMPLE_PX)
@@ -55,22 +85,14 @@ def openvino_engine(
             copy.deepcopy(network).eval(), example_input=example, input=[1, channels, -1, -1]
         )
     precision = "bf16" if half else "f32"
-    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    hints = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "LATENCY",
+        # As many as torch may use: several processes share a machine that way.
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
     compiled = openvino.compile_model(converted, "CPU", hints)
-
-    # A request serves one thread at a time, and lends out the memory of its result.
-    own = threading.local()
-
-    def run(image: torch.Tensor) -> torch.Tensor:
-        if not hasattr(own, "request"):
-            own.request = compiled.create_infer_request()
-        (output,) = own.request.infer(image.contiguous().numpy(), share_outputs=False).values()
-        return torch.from_numpy(output)
-
-    return (
-        run,
-        f"OpenVINO {openvino.__version__.split('-')[0]}, {'bfloat16' if half else 'float32'}",
-    )
+    return compiled, openvino.__version__.split("-")[0]
 
 
 def _openvino() -> Any:

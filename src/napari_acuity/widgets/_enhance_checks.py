@@ -1,0 +1,65 @@
+"""What a model, a layer and the options of Enhance do not allow together, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from ..core.model import Model
+    from ._enhance_script import Settings
+    from ._session import KnownModel
+
+__all__ = ["file_of", "no_guard", "not_to_zarr", "wrong_kind"]
+
+_READ_IN_PARTS = (".tif", ".tiff", ".svs", ".ndpi", ".zarr")
+
+
+def wrong_kind(layer: Image, model: Model) -> str | None:
+    """Say why a model does not take a layer."""
+    if layer.rgb or model.channels == 3:
+        wanted, given = ("RGB" if rgb else "grey" for rgb in (model.channels == 3, layer.rgb))
+        if wanted != given:
+            return (
+                f"The model takes {wanted} images, and '{layer.name}' is {given}. Choose a {given} "
+                "model, or convert the image."
+            )
+        return None
+    data = layer.data[0] if layer.multiscale else layer.data
+    if model.channels > 1 and (layer.ndim < 3 or data.shape[-3] != model.channels):
+        return (
+            f"The model takes images of {model.channels} channels, which '{layer.name}' has not before "
+            "its rows. Choose another model."
+        )
+    return None
+
+
+def no_guard(known: KnownModel | None) -> str | None:
+    """Say why a model cannot show where it invents."""
+    if known is not None and not getattr(known.model.header, "capture", True):
+        return "The model does not tell how its captures came about: train it again."
+    return None
+
+
+def not_to_zarr(layer: Image, settings: Settings) -> str | None:
+    """Say why a result cannot be written in parts."""
+    if layer.ndim > 2:
+        return "Only single images are written to OME-Zarr: switch it off, or choose a 2-D image."
+    changed = {
+        "Iterations at 1": settings.iterations > 1,
+        "Output type as the input": settings.dtype is not None,
+        "the resampling off": settings.resample != 1,
+        "Show where it invents off": settings.guard,
+    }
+    if wrong := [name for name, is_so in changed.items() if is_so]:
+        return f"To write to OME-Zarr, set {', '.join(wrong)}."
+    return None
+
+
+def file_of(layer: Image) -> str:
+    """Return the file of a layer whose pixels are read as they are needed, or ""."""
+    path, data = layer.source.path, layer.data[0] if layer.multiscale else layer.data
+    in_parts = path is not None and Path(path).suffix.lower() in _READ_IN_PARTS
+    return str(path) if in_parts and hasattr(data, "compute") else ""

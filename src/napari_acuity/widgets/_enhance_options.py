@@ -1,0 +1,147 @@
+"""The controls of Enhance beside image and model: iterations, what to keep, and the folded options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QRadioButton,
+    QSpinBox,
+    QWidget,
+)
+
+from ._enhance_script import Settings
+from ._panel import add_option, drop_down, enable, options, side_by_side
+from ._value_range import ValueRange
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+__all__ = ["EnhanceOptions"]
+
+_TYPES = {
+    "As the input": None,
+    "8 bit": "uint8",
+    "16 bit": "uint16",
+    "Float, 0 to 1": "float32",
+}
+_TIPS = {
+    "iterations": "How often the model is applied, from the second time on to its own output. "
+    "1 is the usual; more sharpen further and invent more.",
+    "finer": "Each time the image grows by the model's scale.",
+    "same": "The output is brought back to the grid of the image before the next time, so that the "
+    "result is finer by the model's scale once.",
+    "generations": "Keep what every iteration makes as a layer.",
+    "guard": "Adds two maps. Consistency: how far the result, seen again through the microscope, "
+    "differs from the image, in units of its noise. Disagreement: how much the result changes when the "
+    "image is flipped and turned. Takes about eight times as long.",
+    "tile": "Side of a tile in input px. Auto fits the free memory; make it smaller when memory runs "
+    "out. The result is the same.",
+    "exact": "Compute in float32 throughout. Otherwise 8-bit images are computed in half precision where "
+    "the device is faster in it: a difference of one grey level at most.",
+    "dtype": "Pixel type of the result. 8 and 16 bit use their whole range, floats 0 to 1.",
+    "stop": "End after an iteration that changes less than this share of the range (root mean square).",
+    "part": "When you cancel, keep the layer with the tiles done so far; the rest of it is black.",
+    "zarr": "Ask for a folder and write the result there in parts, as OME-Zarr with coarser copies: for "
+    "results that do not fit into memory. Cancelled, it goes on where it was when started again.",
+}
+_ONE_ITERATION = "Only with several iterations."
+
+
+class EnhanceOptions(QObject):
+    """The controls; `above` goes under image and model, `folded` is the section Options."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.iterations = QSpinBox()
+        self.iterations.setRange(1, 8)
+        self.iterations.setToolTip(_TIPS["iterations"])
+        self.iterations.setAccessibleName("Iterations")
+        self.finer, self.same = QRadioButton("Finer grid"), QRadioButton("Same grid")
+        self._grids = QButtonGroup(self)
+        for button in (self.finer, self.same):
+            self._grids.addButton(button)
+        self.finer.setChecked(True)
+        self.generations = QCheckBox("Keep generations")
+        self.guard = QCheckBox("Show where it invents")
+        self.iterations_row = side_by_side(self.iterations, self.finer, self.same)
+        self.iterations_row.addStretch(1)
+        self.above = self._make_above()
+        self.folded = self._make_folded()
+        for signal in (
+            self.iterations.valueChanged,
+            self.same.toggled,
+            self.generations.toggled,
+            self.guard.toggled,
+            self.zarr.toggled,
+            self.dtype.currentIndexChanged,
+        ):
+            signal.connect(self._update)
+        self._update()
+
+    def settings(self, layer: Image | None, device: str, resample: float) -> Settings:
+        """Return what is chosen, for a layer."""
+        several = self.iterations.value() > 1
+        return Settings(
+            iterations=self.iterations.value(),
+            grid="same" if several and self.same.isChecked() else "finer",
+            stop_below=round(self.stop.value() / 100, 6) if several else 0.0,
+            tile=self.tile.value(),
+            device=device,
+            exact=self.exact.isChecked(),
+            dtype=self.dtype.currentData(),
+            value_range=None if layer is None else self.values.of(layer),
+            resample=resample,
+            keep_generations=several and self.generations.isChecked(),
+            keep_part=self.keep_part.isChecked(),
+            guard=self.guard.isEnabled() and self.guard.isChecked(),
+        )
+
+    def allow_guard(self, why_not: str | None) -> None:
+        """Say why the guard cannot be used, or None."""
+        enable(self.guard, _TIPS["guard"], why_not)
+
+    def _make_above(self) -> QWidget:
+        row = QWidget()
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.generations)
+        layout.addWidget(self.guard)
+        layout.addStretch(1)
+        return row
+
+    def _make_folded(self) -> QWidget:
+        section, rows = options()
+        self.tile, self.exact, self.dtype = QSpinBox(), QCheckBox(), drop_down(_TYPES)
+        self.stop, self.keep_part, self.zarr = QDoubleSpinBox(), QCheckBox(), QCheckBox()
+        self.tile.setRange(0, 4096)
+        self.tile.setSingleStep(64)
+        self.tile.setSuffix(" px")
+        self.tile.setSpecialValueText("Auto")
+        self.stop.setRange(0, 99)
+        self.stop.setSingleStep(0.1)
+        self.stop.setSuffix(" %")
+        self.stop.setSpecialValueText("Never")
+        add_option(rows, "Tile", self.tile, _TIPS["tile"])
+        add_option(rows, "Output type", self.dtype, _TIPS["dtype"])
+        add_option(rows, "Exact float32", self.exact, _TIPS["exact"])
+        add_option(rows, "Stop below change", self.stop, _TIPS["stop"])
+        add_option(rows, "Keep part if cancelled", self.keep_part, _TIPS["part"])
+        add_option(rows, "Write to OME-Zarr...", self.zarr, _TIPS["zarr"])
+        self.values = ValueRange(rows)
+        return section
+
+    def _update(self, _value: object = None) -> None:
+        why_not = None if self.iterations.value() > 1 else _ONE_ITERATION
+        enable(self.finer, _TIPS["finer"], why_not)
+        enable(self.same, _TIPS["same"], why_not)
+        enable(self.generations, _TIPS["generations"], why_not)
+        enable(self.stop, _TIPS["stop"], why_not)
+        self.changed.emit()

@@ -1,0 +1,234 @@
+"""What Enhance shows in the viewer: the result as it fills in, its generations, and the guard's maps."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+from math import ceil
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from napari.utils.colormaps import Colormap, ensure_colormap
+
+from ._canvas import Canvas
+from ._layers import add_result, keep_selection, result_layer
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image
+    from numpy.typing import NDArray
+
+    from ._enhance_job import Enhanced, Made, Maps
+    from ._enhance_script import Settings
+    from ._session import KnownModel
+
+__all__ = ["Filling", "look_at", "output_bytes", "output_shape", "output_type"]
+
+# Drawing takes at most this share of the window's time.
+_SHARE = 0.25
+# Above 3 noises it is no noise; half a model's guesses differ by less than a hundredth of the range.
+_LIMITS = {"consistency": (1.0, 5.0), "disagreement": (0.0, 0.1)}
+
+
+class Filling:
+    """The layers of one run. Camera, slice and selection stay untouched.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    source : Image
+        The layer that is enhanced.
+    known : KnownModel
+    settings : Settings
+    recipe : dict
+        From `made_by`.
+
+    Attributes
+    ----------
+    canvas : Canvas
+        What the job paints on.
+    layer : Image
+        The layer that shows it.
+    """
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        source: Image,
+        known: KnownModel,
+        settings: Settings,
+        recipe: dict[str, Any],
+    ) -> None:
+        self._viewer, self._source, self._known = viewer, source, known
+        self._settings, self._recipe, self._name = settings, recipe, source.name
+        self._drawn_at = self._drawing_s = 0.0
+        shape = output_shape(source, known.model.scale, settings)
+        pixels = np.zeros(shape, output_type(source, settings))
+        channels = 1 if source.rgb else known.model.channels
+        self.canvas = Canvas(pixels, rgb=bool(source.rgb), channels=channels)
+        self.finished, self._iterations = False, settings.iterations
+        self.layer = self._add(self.canvas, settings.iterations)
+
+    @property
+    def removed(self) -> bool:
+        """Whether the user took the result away."""
+        return self.layer not in self._viewer.layers
+
+    def draw(self) -> None:
+        """Show what was painted, unless drawing takes so long that the window would be held up."""
+        now = time.perf_counter()
+        if self.removed or now - self._drawn_at < self._drawing_s / _SHARE:
+            return
+        self.layer.refresh(thumbnail=False, highlight=False, extent=False)
+        self._drawn_at = time.perf_counter()
+        self._drawing_s = self._drawn_at - now
+
+    def keep(self, made: Made) -> None:
+        """Add what an iteration made, below the result."""
+        if made.canvas is None:
+            return
+        layer = self._add(made.canvas, made.number, f", generation {made.number}")
+        if not self.removed:
+            layers = self._viewer.layers
+            layers.move(layers.index(layer), layers.index(self.layer))
+
+    def finish(self, enhanced: Enhanced) -> None:
+        """Show the result in full."""
+        self.finished, self._iterations = True, enhanced.iterations
+        if enhanced.value_range is not None:
+            self._recipe["value_range"] = enhanced.value_range
+        if enhanced.canvas is not self.canvas:  # fewer iterations, on a grid less fine
+            if not self.removed:
+                self._viewer.layers.remove(self.layer)
+            self.layer = self._add(enhanced.canvas, enhanced.iterations)
+        self.layer.metadata["acuity"].update(self._recipe)
+        self.layer.refresh(extent=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the result."""
+        data = self.layer.data[0] if self.layer.multiscale else self.layer.data
+        rows, cols = data.shape[-3:-1] if self.layer.rgb else data.shape[-2:]
+        return rows, cols
+
+    def show_maps(self, maps: Maps) -> None:
+        """Add the maps of the guard: above the result, clear where there is nothing to doubt."""
+        for what, canvas in (
+            ("disagreement", maps.disagreement),
+            ("consistency", maps.consistency),
+        ):
+            if canvas is None:
+                continue
+            with keep_selection(self._viewer):
+                layer = result_layer(
+                    self._source,
+                    canvas.data,
+                    what=what,
+                    recipe={**self._recipe, "map": what},
+                    finer=self._finer(self._iterations),
+                    contrast_limits=_LIMITS[what],
+                    colormap=_clear_inferno(),
+                    visible=what == "consistency",
+                )
+                layer.name = f"{self._name} | {what}"
+                add_result(self._viewer, layer)
+
+    def stop(self, *, keep: bool) -> str:
+        """End before the result was there; say what became of the layer."""
+        if self.finished or self.removed:
+            return ""
+        if not keep:
+            self._viewer.layers.remove(self.layer)
+            return ""
+        self.layer.name = f"{self.layer.name} (part)"
+        self.layer.metadata["acuity"].update(self._recipe, part=True)
+        self.layer.refresh(extent=False)
+        return f"What was done is kept in '{self.layer.name}'."
+
+    def _finer(self, iterations: int) -> float:
+        return self._settings.finer(self._known.model.scale, iterations)
+
+    def _add(self, canvas: Canvas, iterations: int, more: str = "") -> Image:
+        finer, look = self._finer(iterations), _limits(self._source, self._settings)
+        with keep_selection(self._viewer):
+            layer = result_layer(
+                self._source,
+                canvas.data,
+                what=f"x{finer:.4g} {self._known.short}{more}",
+                recipe=self._recipe,
+                finer=finer,
+                **look,
+            )
+            return cast("Image", add_result(self._viewer, layer))
+
+
+def output_shape(layer: Image, scale: float, settings: Settings) -> tuple[int, ...]:
+    """Return the shape that the result will have."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    leading = data.shape[:-3] if layer.rgb else data.shape[:-2]
+    rows, cols = data.shape[-3:-1] if layer.rgb else data.shape[-2:]
+    if settings.resample != 1:
+        ratio = Fraction(settings.resample).limit_denominator(10**6)  # as `bicubic` takes it
+        rows, cols = ceil(ratio * rows), ceil(ratio * cols)
+    exact = Fraction(scale).limit_denominator(16)  # as the networks take it
+    for _ in range(1 if settings.grid == "same" else settings.iterations):
+        rows, cols = ceil(exact * rows), ceil(exact * cols)
+    return (*leading, rows, cols, *([3] if layer.rgb else []))
+
+
+def output_type(layer: Image, settings: Settings) -> np.dtype[Any]:
+    """Return the type that its pixels will have."""
+    return np.dtype(settings.dtype or layer.dtype)
+
+
+def output_bytes(layer: Image, scale: float, settings: Settings) -> int:
+    """Return how much memory the result will take."""
+    shape = output_shape(layer, scale, settings)
+    return int(np.prod(shape, dtype=np.int64)) * output_type(layer, settings).itemsize
+
+
+def look_at(viewer: napari.viewer.Viewer, layer: Image, channels: int) -> tuple[int, float, float]:
+    """Return the plane, row and column of a layer that the viewer looks at."""
+    point = np.array(viewer.dims.point, dtype=float)
+    shown = list(viewer.dims.displayed)
+    point[shown] = np.array(viewer.scene.camera.center, dtype=float)[-len(shown) :]
+    data = layer.data[0] if layer.multiscale else layer.data
+    at = np.nan_to_num(np.asarray(layer.world_to_data(point[-layer.ndim :]), dtype=float))
+    leading = data.shape[: layer.ndim - 2]
+    if leading and not layer.rgb and channels > 1:
+        leading = leading[:-1]
+    index = [int(np.clip(round(a), 0, n - 1)) for a, n in zip(at, leading, strict=False)]
+    plane = int(np.ravel_multi_index(index, leading)) if leading else 0
+    return plane, float(at[-2]), float(at[-1])
+
+
+def _limits(source: Image, settings: Settings) -> dict[str, Any]:
+    """Return the contrast limits of the source in the values of the result."""
+    wanted = output_type(source, settings)
+    if source.rgb:  # napari would read all pixels to find limits that it does not use
+        return {"contrast_limits": (0, 255 if wanted == np.uint8 else _white(wanted))}
+    low, high = (float(v) for v in source.contrast_limits)
+    if settings.dtype is None:
+        return {"contrast_limits": (low, high)}
+    given = settings.value_range or source.metadata.get("acuity", {}).get("value_range")
+    black, white = given or (0.0, _white(np.dtype(source.dtype)))
+    full = _white(wanted)
+    limits = [(v - black) / (white - black) * full for v in (low, high)]
+    return {
+        "contrast_limits": tuple(limits),
+        "colormap": source.colormap.name,
+        "gamma": source.gamma,
+        "blending": source.blending,
+        "interpolation2d": source.interpolation2d,
+    }
+
+
+def _white(dtype: np.dtype[Any]) -> float:
+    return float(np.iinfo(dtype).max) if dtype.kind in "ui" else 1.0
+
+
+def _clear_inferno() -> Colormap:
+    """Return inferno, transparent at its low end, so that the result is seen below."""
+    colours: NDArray[Any] = ensure_colormap("inferno").map(np.linspace(0, 1, 256)).copy()
+    colours[:, 3] = np.linspace(0, 1, 256)
+    return Colormap(colours, name="inferno, clear below")

@@ -1,0 +1,150 @@
+"""The choice of a model: those of this session, those used before, and the shipped one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QComboBox
+from superqt.utils import create_worker
+
+from ..core.errors import AcuityError
+from . import _session
+from ._layers import follow
+from ._panel import let_shrink
+from ._recent_models import recent_models
+from ._session import SHIPPED, KnownModel
+
+if TYPE_CHECKING:
+    from ..core.model import Model
+
+__all__ = ["ModelChooser", "load_known"]
+
+_SHIPPED_TITLE = "Bright-field (shipped)"
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    title: str
+    load_as: str
+    known: KnownModel | None = None
+
+    @property
+    def now(self) -> KnownModel | None:
+        """The model, once it is loaded."""
+        return self.known or _session.loaded.get(self.load_as)
+
+
+class ModelChooser(QComboBox):
+    """Lists models; one that is not in memory is read in a thread when it is chosen.
+
+    Attributes
+    ----------
+    problem : str or None
+        Why the chosen model cannot be used (yet).
+    reading : bool
+        Whether it is being read.
+    """
+
+    changed = Signal()
+    """Emitted at another choice, and when the chosen model has been read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        let_shrink(self)
+        self.problem: str | None = None
+        self.reading = False
+        self._entries: list[_Entry] = []
+        self.currentIndexChanged.connect(self._on_index)
+        follow(self, _session.models.events, ("inserted", "removed"), self._list)
+        self._list()
+
+    @property
+    def known(self) -> KnownModel | None:
+        """The chosen model; None while it is being read."""
+        entry = self._entry
+        return None if entry is None else entry.now
+
+    def choose(self, known: KnownModel) -> None:
+        """Choose a listed model."""
+        for index, entry in enumerate(self._entries):
+            if _same(entry, known):
+                self.setCurrentIndex(index)
+                return
+
+    @property
+    def _entry(self) -> _Entry | None:
+        index = self.currentIndex()
+        return self._entries[index] if 0 <= index < len(self._entries) else None
+
+    def _list(self, _event: object = None) -> None:
+        before, last = self._entry, recent_models()
+        entries = [_Entry(known.title, known.load_as, known) for known in _session.models]
+        files = {entry.load_as for entry in entries} | {SHIPPED}
+        entries += [_Entry(_title(text), text) for text in last if text not in files]
+        entries.append(_Entry(_SHIPPED_TITLE, SHIPPED))
+        self.blockSignals(True)
+        self.clear()
+        for index, entry in enumerate(entries):
+            self.addItem(entry.title)
+            where = "came with the plugin" if entry.load_as == SHIPPED else entry.load_as
+            self.setItemData(index, where, Qt.ItemDataRole.ToolTipRole)
+        self._entries = entries
+        self.setCurrentIndex(_kept(entries, before, last))
+        self.blockSignals(False)
+        self._on_index()
+
+    def _on_index(self, _index: int = 0) -> None:
+        entry, self.problem = self._entry, None
+        self.reading = entry is not None and entry.now is None
+        if entry is not None and self.reading:
+            self.problem = "The model is being read."
+            worker = create_worker(load_known, entry.load_as)
+            worker.returned.connect(self._keep)
+            worker.start()
+        self.changed.emit()
+
+    def _keep(self, read: tuple[str, KnownModel | None, str]) -> None:
+        load_as, known, problem = read
+        if known is not None:
+            _session.loaded[load_as] = known
+        entry = self._entry
+        if entry is not None and entry.load_as == load_as:
+            self.problem, self.reading = problem or None, False
+            self.changed.emit()
+
+
+def load_known(load_as: str) -> tuple[str, KnownModel | None, str]:
+    """Read a model; return what was asked for, the model, and what is wrong, if anything is."""
+    from ..core.model import load
+
+    try:
+        model: Model = load(load_as)
+    except AcuityError as error:
+        return load_as, None, str(error)
+    if load_as == SHIPPED:
+        return load_as, KnownModel(model, shipped=True), ""
+    return load_as, KnownModel(model, Path(load_as)), ""
+
+
+def _title(load_as: str) -> str:
+    path = Path(load_as)
+    return path.parent.name if path.stem == "best" else path.stem
+
+
+def _same(entry: _Entry, known: KnownModel) -> bool:
+    return entry.known is known or bool(known.load_as and entry.load_as == known.load_as)
+
+
+def _kept(entries: list[_Entry], before: _Entry | None, last: list[str]) -> int:
+    """Return which entry to choose: the one before, else this session's newest, else the one used last."""
+    if before is not None:
+        for index, entry in enumerate(entries):
+            named = bool(before.load_as) and entry.load_as == before.load_as
+            if named or (entry.known is not None and entry.known is before.known):
+                return index
+    if entries[0].known is not None or not last:
+        return 0 if entries[0].known is not None else len(entries) - 1
+    return next(index for index, entry in enumerate(entries) if entry.load_as == last[0])

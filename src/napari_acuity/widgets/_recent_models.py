@@ -1,0 +1,45 @@
+"""The models used last, remembered over restarts: a small JSON file beside napari's settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ._session import SHIPPED
+
+__all__ = ["recent_models", "remember_used"]
+
+_FILE, _MOST = "napari-acuity-models.json", 8
+
+
+def recent_models() -> list[str]:
+    """Return what `acuity.load` takes of the models used last, newest first, without files that are gone."""
+    try:
+        listed = json.loads((_folder() / _FILE).read_text(encoding="utf-8"))
+        texts = [text for text in listed if isinstance(text, str)]
+    except (OSError, ValueError, TypeError):
+        return []
+    return [text for text in texts if text == SHIPPED or Path(text).is_file()][:_MOST]
+
+
+def remember_used(load_as: str) -> None:
+    """Put a model at the top of the list; where nothing can be written, it is not remembered."""
+    texts = [load_as, *(text for text in recent_models() if text != load_as)][:_MOST]
+    try:
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{_FILE}.new"
+        temporary.write_text(json.dumps(texts, indent=1), encoding="utf-8")
+        temporary.replace(folder / _FILE)
+    except OSError:
+        return
+
+
+def _folder() -> Path:
+    """Return where napari keeps its settings, which NAPARI_CONFIG may say."""
+    from napari.settings import get_settings
+
+    path = get_settings().config_path
+    if path is None:
+        raise OSError("napari keeps no settings")
+    return Path(path).parent

@@ -1,0 +1,265 @@
+"""Enhance: the result fills in while the job runs, and what becomes of it when it is stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QFileDialog
+
+from enhance_panel import Brake, fresh_session, model, use
+from gui import click, names, opened, wait
+from napari_acuity import read
+from napari_acuity.core.inference import enhance as engine
+from napari_acuity.widgets import _canvas
+from napari_acuity.widgets._canvas import Canvas
+from napari_acuity.widgets.enhance import EnhancePanel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pytestqt.qtbot import QtBot
+
+
+@pytest.fixture(autouse=True)
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with fresh_session(tmp_path / "config", monkeypatch):
+        yield
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy: Callable[..., Any], tissue: NDArray[np.uint8]) -> Any:
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(tissue[:64, :256], name="phone", scale=(0.6, 0.6), units=("um", "um"))
+    return viewer
+
+
+@pytest.fixture
+def panel(viewer: Any, qtbot: QtBot) -> Iterator[EnhancePanel]:
+    with opened(qtbot, EnhancePanel(viewer)) as panel:
+        use(panel, model())
+        panel.options.tile.setValue(64)  # four tiles side by side
+        yield panel
+
+
+@pytest.fixture
+def brake(monkeypatch: pytest.MonkeyPatch) -> Brake:
+    return Brake(monkeypatch)
+
+
+def painted(layer: Any) -> list[bool]:
+    """Say of each of the four tiles whether it is there."""
+    return [bool(tile.any()) for tile in np.array_split(layer.data, 4, axis=1)]
+
+
+def test_the_result_is_there_at_once_and_fills_in_from_where_the_viewer_looks(
+    viewer: Any, panel: EnhancePanel, brake: Brake, qtbot: QtBot
+) -> None:
+    image = viewer.layers["phone"]
+    viewer.scene.camera.center = (0, 20, 0.6 * 250)
+    viewer.scene.camera.zoom = 11
+    viewer.layers.selection = {image}
+    camera = viewer.scene.camera.center
+
+    click(qtbot, panel.job.button)
+
+    result = viewer.layers["phone | x2.5 lung"]
+    assert result.data.shape == (160, 640, 3)
+    assert painted(result) == [False] * 4
+    assert tuple(result.contrast_limits) == tuple(image.contrast_limits)
+    np.testing.assert_allclose(
+        result.data_to_world((-0.5, -0.5)), image.data_to_world((-0.5, -0.5))
+    )
+    qtbot.waitUntil(lambda: painted(result) == [False, False, False, True], timeout=30_000)
+    brake.release(1)
+    qtbot.waitUntil(lambda: painted(result) == [False, False, True, True], timeout=30_000)
+    brake.release()
+    wait(qtbot, panel)
+    whole = engine.enhance(image.data, panel.known.model, tile=None).pixels
+    assert np.abs(result.data.astype(int) - whole).max() <= 1
+    assert viewer.layers.selection == {image}
+    assert viewer.scene.camera.center == camera
+    assert viewer.scene.camera.zoom == 11
+
+
+def test_what_is_done_is_kept_when_cancelled_if_wished(
+    viewer: Any, panel: EnhancePanel, brake: Brake, qtbot: QtBot
+) -> None:
+    panel.options.keep_part.setChecked(True)
+    click(qtbot, panel.job.button)
+    result = viewer.layers["phone | x2.5 lung"]
+    qtbot.waitUntil(lambda: sum(painted(result)) == 1, timeout=30_000)
+
+    click(qtbot, panel.job.button)
+    brake.release()
+    wait(qtbot, panel)
+
+    assert names(viewer) == ["phone", "phone | x2.5 lung (part)"]
+    assert 0 < sum(painted(result)) < 4
+    assert "kept in 'phone | x2.5 lung (part)'" in panel.job.outcome.text()
+    assert result.metadata["acuity"]["part"]
+
+
+def test_a_result_removed_meanwhile_ends_the_job(
+    viewer: Any, panel: EnhancePanel, brake: Brake, qtbot: QtBot, notes: list[str]
+) -> None:
+    click(qtbot, panel.job.button)
+    result = viewer.layers["phone | x2.5 lung"]
+    qtbot.waitUntil(lambda: any(painted(result)), timeout=30_000)
+
+    viewer.layers.remove(result)
+    brake.release()
+    wait(qtbot, panel)
+
+    assert names(viewer) == ["phone"]
+    assert "its layer was removed" in panel.job.outcome.text()
+    assert notes == []
+
+
+def test_the_image_may_be_renamed_and_removed_meanwhile(
+    viewer: Any, panel: EnhancePanel, brake: Brake, qtbot: QtBot, notes: list[str]
+) -> None:
+    click(qtbot, panel.job.button)
+    qtbot.waitUntil(lambda: panel.job.stage.text().startswith("tile"), timeout=30_000)
+
+    viewer.layers["phone"].name = "another"
+    viewer.layers.remove("another")
+    brake.release()
+    wait(qtbot, panel)
+
+    assert names(viewer) == ["phone | x2.5 lung"]
+    assert all(painted(viewer.layers[0]))
+    assert notes == []
+
+
+def test_a_failure_leaves_no_layer(viewer: Any, panel: EnhancePanel, qtbot: QtBot) -> None:
+    viewer.layers["phone"].data = np.full((64, 256, 3), 7, dtype=np.uint8)
+
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+    assert names(viewer) == ["phone"]
+    assert "nothing to see" in panel.job.outcome.text()
+    notification_manager.records.clear()
+
+
+def test_the_plane_shown_comes_first(viewer: Any, panel: EnhancePanel, qtbot: QtBot) -> None:
+    stack = np.random.default_rng(0).integers(0, 255, (2, 3, 32, 34), dtype=np.uint8)
+    panel.image.choose(viewer.add_image(stack, name="stack"))
+    use(panel, model(channels=1))
+    viewer.dims.set_point((0, 1), (1, 2))
+    seen = list[int]()
+    put = Canvas.put
+
+    def noted(canvas: Canvas, index: tuple[Any, ...], pixels: NDArray[Any]) -> None:
+        seen.append(index[0])
+        put(canvas, index, pixels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Canvas, "put", noted)
+        click(qtbot, panel.job.button)
+        wait(qtbot, panel)
+
+    assert seen == [5, 4, 3, 2, 1, 0]
+    assert viewer.layers["stack | x2.5 lung"].data.shape == (2, 3, 80, 85)
+    assert tuple(viewer.dims.current_step[:2]) == (1, 2)
+
+
+def test_the_finest_level_of_a_multiscale_layer_is_used(
+    viewer: Any, panel: EnhancePanel, tissue: NDArray[np.uint8], qtbot: QtBot
+) -> None:
+    levels = [tissue[:64, :80], tissue[:64:2, :80:2]]
+    panel.image.choose(viewer.add_image(levels, multiscale=True, name="slide"))
+
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+    result = viewer.layers["slide | x2.5 lung"]
+    whole = engine.enhance(tissue[:64, :80], panel.known.model).pixels
+    assert np.abs(result.data.astype(int) - whole).max() <= 1
+
+
+def test_a_large_result_has_coarser_levels(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_canvas, "_LARGEST_WHOLE_PX", 100)
+    monkeypatch.setattr(_canvas, "_COARSEST_PX", 200)
+
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+    result = viewer.layers["phone | x2.5 lung"]
+    assert result.multiscale
+    assert [level.shape[:2] for level in result.data] == [(160, 640), (80, 320), (40, 160)]
+    fine, coarse = (np.asarray(level, dtype=float) for level in result.data[:2])
+    means = fine.reshape(80, 2, 320, 2, 3).mean(axis=(1, 3))
+    assert np.abs(means - coarse).max() <= 0.5
+
+
+def test_a_large_result_is_saved_with_its_pixel_size(
+    viewer: Any,
+    panel: EnhancePanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_canvas, "_LARGEST_WHOLE_PX", 100)
+    monkeypatch.setattr(_canvas, "_COARSEST_PX", 200)
+    path = tmp_path / "result.tif"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    assert not panel.save.isEnabled()
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+    click(qtbot, panel.save)
+    wait(qtbot, panel)
+
+    written = read(path)
+    np.testing.assert_array_equal(written.pixels, viewer.layers[1].data[0])
+    assert written.pixel_size == pytest.approx((0.24, 0.24))
+    assert str(path) in panel.job.outcome.text()
+
+
+def test_what_would_not_fit_into_memory_is_refused(viewer: Any, panel: EnhancePanel) -> None:
+    large = np.broadcast_to(np.uint8([[[1, 2, 3]]]), (8000, 8000, 3))
+    layer = viewer.add_image(large, rgb=True, name="slide", multiscale=False, visible=False)
+
+    panel.image.choose(layer)
+
+    assert not panel.job.button.isEnabled()
+    assert "1.2 GB of memory" in panel.job.button.toolTip()
+    assert "Write to OME-Zarr" in panel.job.button.toolTip()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64", "bool", "int32"])
+@pytest.mark.parametrize(
+    ("shape", "rgb", "channels"),
+    [((2, 33, 47), False, 1), ((33, 47, 3), True, 3), ((2, 4, 33, 47), False, 4)],
+)
+def test_a_canvas_painted_in_tiles_equals_one_painted_at_once(
+    dtype: str,
+    shape: tuple[int, ...],
+    rgb: bool,
+    channels: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_canvas, "_LARGEST_WHOLE_PX", 1)
+    monkeypatch.setattr(_canvas, "_COARSEST_PX", 10)
+    pixels = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    canvas = Canvas(np.zeros(shape, dtype), rgb=rgb, channels=channels)
+    tail = 3 if rgb or channels > 1 else 2
+    for number, plane in enumerate(pixels.reshape(-1, *shape[-tail:])):
+        for row, col in ((0, 0), (17, 0), (0, 25), (17, 25)):
+            part = slice(row, min(row + 17, 33)), slice(col, min(col + 25, 47))
+            canvas.put((number, *part), plane[part if rgb else (..., *part)])
+
+    for level, whole in zip(canvas.levels, Canvas.of(pixels, rgb=rgb).levels, strict=True):
+        np.testing.assert_array_equal(level, whole)
+    np.testing.assert_array_equal(canvas.levels[0], pixels)
+    again = Canvas(np.zeros(shape, dtype), rgb=rgb, channels=channels)
+    again.put_whole(pixels)
+    np.testing.assert_array_equal(again.levels[-1], canvas.levels[-1])

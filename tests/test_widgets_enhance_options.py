@@ -1,0 +1,299 @@
+"""Enhance: each option does what it says, and Copy as Python and as command say the same."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QApplication, QFileDialog, QToolButton
+
+import napari_acuity as acuity
+from enhance_panel import fresh_session, model, use, wait_for_model
+from gui import click, names, opened, wait
+from napari_acuity.core.inference import enhance as engine
+from napari_acuity.core.micrograph import as_micrograph
+from napari_acuity.core.quality import bicubic
+from napari_acuity.widgets.enhance import EnhancePanel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pytestqt.qtbot import QtBot
+
+
+@pytest.fixture(autouse=True)
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with fresh_session(tmp_path / "config", monkeypatch):
+        yield
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy: Callable[..., Any], tissue: NDArray[np.uint8]) -> Any:
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(
+        tissue[:40, :50], name="phone", scale=(0.6, 0.6), units=("um", "um"), translate=(3, 5)
+    )
+    return viewer
+
+
+@pytest.fixture
+def panel(viewer: Any, qtbot: QtBot) -> Iterator[EnhancePanel]:
+    with opened(qtbot, EnhancePanel(viewer)) as panel:
+        use(panel, model())
+        yield panel
+
+
+def run(qtbot: QtBot, panel: EnhancePanel) -> None:
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+
+def copied(panel: EnhancePanel, what: str) -> str:
+    """Choose an entry of the ... menu and return the clipboard."""
+    more = next(b for b in panel.findChildren(QToolButton) if b.accessibleName() == "More")
+    more.menu().aboutToShow.emit()
+    (action,) = (a for a in more.menu().actions() if a.text() == what)
+    if not action.isEnabled():
+        return ""
+    action.trigger()
+    return QApplication.clipboard().text()
+
+
+def assert_same_corners(result: Any, image: Any) -> None:
+    """The outer corners of both images lie on each other, up to the pixels that were rounded up."""
+    rows, cols = (result.data[0] if result.multiscale else result.data).shape[:2]
+    step = np.multiply(result.scale, 1.0) / image.scale
+    np.testing.assert_allclose(
+        result.data_to_world((-0.5, -0.5)), image.data_to_world((-0.5, -0.5))
+    )
+    np.testing.assert_allclose(
+        result.data_to_world((rows - 0.5, cols - 0.5)),
+        image.data_to_world((rows * step[0] - 0.5, cols * step[1] - 0.5)),
+    )
+
+
+@pytest.mark.parametrize("grid", ["finer", "same"])
+def test_iterations_keep_every_generation_below_the_result(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot, grid: str
+) -> None:
+    options = panel.options
+    assert not options.same.isEnabled()
+    options.iterations.setValue(2)
+    (options.same if grid == "same" else options.finer).click()
+    options.generations.click()
+    options.tile.setValue(64)
+
+    run(qtbot, panel)
+
+    first, last = engine.generations(
+        viewer.layers["phone"], panel.known.model, iterations=2, grid=grid
+    )
+    finer = {"finer": "x6.25", "same": "x2.5"}[grid]
+    assert names(viewer) == ["phone", "phone | x2.5 lung, generation 1", f"phone | {finer} lung"]
+    for layer, generation in zip(viewer.layers[1:], (first, last), strict=True):
+        assert np.abs(layer.data.astype(int) - generation.image.pixels).max() <= 1
+        assert_same_corners(layer, viewer.layers["phone"])
+    table = panel.generations
+    assert table.isVisible()
+    shown = [[table.item(row, column).text() for column in range(2)] for row in range(2)]
+    assert shown == [[f"{g.number}", f"{100 * g.change:.2f} %"] for g in (first, last)]
+
+
+def test_it_ends_where_little_changes(viewer: Any, panel: EnhancePanel, qtbot: QtBot) -> None:
+    panel.options.iterations.setValue(4)
+    panel.options.stop.setValue(50)
+
+    run(qtbot, panel)
+
+    assert names(viewer) == ["phone", "phone | x2.5 lung"]
+    result, once = viewer.layers[1], engine.enhance(viewer.layers[0], panel.known.model)
+    assert np.abs(result.data.astype(int) - once.pixels).max() <= 1
+    assert_same_corners(result, viewer.layers["phone"])
+    assert panel.generations.rowCount() == 1
+    assert "'phone | x2.5 lung', 100 x 125 pixels" in panel.job.outcome.text()
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "limits"),
+    [
+        ("8 bit", "uint8", (51, 204)),
+        ("16 bit", "uint16", (13107, 52428)),
+        ("Float, 0 to 1", "float32", (0.2, 0.8)),
+    ],
+)
+def test_another_type_shows_the_same_between_the_same_limits(
+    viewer: Any,
+    panel: EnhancePanel,
+    qtbot: QtBot,
+    tissue: NDArray[np.uint8],
+    text: str,
+    dtype: str,
+    limits: tuple[float, float],
+) -> None:
+    grey = tissue[:40, :50, 1].astype(np.uint16) * 16
+    layer = viewer.add_image(
+        grey, name="camera", contrast_limits=(819, 3276), colormap="green", gamma=0.7
+    )
+    panel.image.choose(layer)
+    use(panel, model(channels=1))
+    panel.options.dtype.setCurrentText(text)
+    panel.options.values.box.setCurrentText("12 bit, 0 to 4095")
+
+    run(qtbot, panel)
+
+    result = viewer.layers["camera | x2.5 lung"]
+    assert result.data.dtype == dtype
+    assert result.contrast_limits == pytest.approx(limits, rel=1e-4)
+    assert (result.colormap.name, result.gamma) == ("green", 0.7)
+    white = 1 if dtype == "float32" else np.iinfo(dtype).max
+    assert tuple(result.metadata["acuity"]["value_range"]) == (0, white)
+    stated = replace(as_micrograph(layer), value_range=(0, 4095))
+    whole = engine.enhance(stated, panel.known.model, dtype=dtype).pixels
+    np.testing.assert_allclose(result.data, whole, atol=white / 4000)
+
+
+def test_other_pixels_are_resampled_first_and_the_result_lies_over_the_image(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot
+) -> None:
+    assert not panel.resample.isVisible()
+    use(panel, model(pixel_size=1.2))
+    assert panel.resample.isVisible()
+    assert "0.5 times" in panel.facts.text()
+    image = viewer.layers["phone"]
+
+    panel.resample.click()
+    assert "50 x 63 pixels" in panel.facts.text()
+    assert "brought to that size first" in panel.facts.text()
+    run(qtbot, panel)
+
+    result = viewer.layers["phone | x1.25 lung"]
+    np.testing.assert_allclose(result.scale, 1.2 / 2.5)
+    assert_same_corners(result, image)
+    expected = engine.enhance(bicubic(image, 0.5), panel.known.model).pixels
+    assert np.abs(result.data.astype(int) - expected).max() <= 1
+    assert copied(panel, "Copy as command") == ""
+
+
+def test_where_it_invents_is_shown_above_the_result(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot
+) -> None:
+    panel.model.setCurrentText("Bright-field (shipped)")
+    wait_for_model(qtbot, panel)
+    panel.options.guard.click()
+
+    run(qtbot, panel)
+
+    assert names(viewer)[1:] == [
+        "phone | x2.5 bright-field",
+        "phone | disagreement",
+        "phone | consistency",
+    ]
+    for layer in viewer.layers[2:]:
+        assert layer.data.shape == (100, 125)
+        assert layer.data.dtype == np.float32
+        assert_same_corners(layer, viewer.layers["phone"])
+    assert tuple(viewer.layers["phone | consistency"].contrast_limits) == (1, 5)
+
+
+def test_a_model_that_cannot_tell_where_it_invents_says_so(panel: EnhancePanel) -> None:
+    assert not panel.options.guard.isEnabled()
+    assert "train it again" in panel.options.guard.toolTip()
+
+
+def test_a_result_is_written_to_ome_zarr_and_shown_from_there(
+    viewer: Any,
+    panel: EnhancePanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("ome_zarr")
+    pytest.importorskip("napari_acuity.core.inference.large")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "big"), ""))
+    panel.options.zarr.click()
+
+    run(qtbot, panel)
+
+    result = viewer.layers["phone | x2.5 lung"]
+    finest = np.asarray(result.data[0] if result.multiscale else result.data)
+    once = engine.enhance(viewer.layers["phone"], panel.known.model).pixels
+    assert np.abs(finest.astype(int) - once).max() <= 1
+    assert_same_corners(result, viewer.layers["phone"])
+    assert acuity.read(tmp_path / "big.zarr").shape == (100, 125)
+    panel.options.iterations.setValue(2)
+    assert "set Iterations at 1" in panel.job.button.toolTip()
+
+
+def test_no_folder_for_the_ome_zarr_starts_nothing(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
+    panel.options.zarr.click()
+
+    run(qtbot, panel)
+
+    assert names(viewer) == ["phone"]
+
+
+def test_the_python_makes_the_same_result(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot, tmp_path: Path
+) -> None:
+    use(panel, model(pixel_size=1.2), model(pixel_size=1.2).save(tmp_path / "lung"))
+    panel.resample.click()
+    panel.options.iterations.setValue(2)
+    panel.options.same.click()
+    panel.options.generations.click()
+    panel.options.exact.click()
+    panel.options.dtype.setCurrentText("16 bit")
+    panel.options.values.box.setCurrentText("Custom")
+    panel.options.values.white.setValue(250)
+    run(qtbot, panel)
+    made: dict[str, Any] = {"viewer": viewer}
+
+    exec(copied(panel, "Copy as Python"), made)
+
+    result = viewer.layers[-1]
+    assert result.data.dtype == np.uint16
+    np.testing.assert_allclose(result.data, made["result"].pixels, atol=10)
+    assert made["result"].value_range == result.metadata["acuity"]["value_range"]
+
+
+def test_the_command_makes_the_same_result(
+    viewer: Any,
+    panel: EnhancePanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from typer.testing import CliRunner
+
+    from napari_acuity.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    acuity.write(viewer.layers["phone"], tmp_path / "capture.tif")
+    (layer,) = viewer.open(tmp_path / "capture.tif", plugin="napari")
+    panel.image.choose(layer)
+    chosen = model()
+    use(panel, chosen, chosen.save(tmp_path / "lung"))
+    panel.options.iterations.setValue(2)
+    panel.options.same.click()
+    panel.options.stop.setValue(0.01)
+    panel.options.exact.click()
+    panel.options.dtype.setCurrentText("16 bit")
+    panel.options.tile.setValue(64)
+    command = shlex.split(copied(panel, "Copy as command"))
+    assert command[:2] == ["acuity", "enhance"]
+
+    done = CliRunner().invoke(app, command[1:])
+
+    if "No such option" in done.output:
+        pytest.skip("the command has not all options yet")
+    assert done.exit_code == 0, done.output
+    run(qtbot, panel)
+    written = acuity.read(tmp_path / "capture-x2.5.tif")
+    np.testing.assert_allclose(viewer.layers[-1].data, written.pixels, atol=10)
