@@ -615,6 +615,15 @@ def test_processes_started_for_the_job(slide, tmp_path):
     assert content(out) == content(plain)
 
 
+def test_processes_leave_the_environment_as_it_was():
+    before = dict(os.environ)
+
+    with cluster.connected(1, None):
+        pass
+
+    assert dict(os.environ) == before
+
+
 def test_no_scheduler(slide, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
@@ -47,6 +48,7 @@ def connected(workers: int, scheduler: str | None) -> Iterator[Any]:
             yield client
         return
     with (
+        _environment_kept(),
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -135,6 +137,17 @@ def on_cluster(
     finally:
         if under_way and client.status == "running":
             client.cancel(list(under_way))
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Take back what starting workers leaves in the environment: one thread for all started later."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _distributed() -> Any:
