@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import processor
 
 import napari_acuity as acuity
 from napari_acuity import samples
@@ -169,11 +170,6 @@ def on_gpu(count: int) -> str:
 
 def machine() -> str:
     """Say when and on what the figures were measured."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [row for row in info.read_text().splitlines() if row.startswith("model name")]
-        cpu = models[0].partition(":")[2].strip() if models else cpu
     packages = []
     for name in ("torch", "openvino", "onnxruntime", "monai"):
         try:
@@ -181,7 +177,7 @@ def machine() -> str:
         except PackageNotFoundError:
             continue
     return (
-        f"{datetime.date.today()}, {cpu} ({os.cpu_count()} cores), {choose_device().label}, "
+        f"{datetime.date.today()}, {processor()} ({os.cpu_count()} cores), {choose_device().label}, "
         f"Python {platform.python_version()}, {', '.join(packages)}."
     )
 

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from machine import processor
 from registration_cases import LAYOUT, Case, case_names, make_case, shift_cases
 from registration_peers import METHODS, OURS, installed
 from registration_report import DEFINITIONS, Row, case_row, table
@@ -144,15 +145,10 @@ def on_gpu() -> str:
 
 def machine(threads: int) -> str:
     """Say when and on what the figures were measured."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = models[0].partition(":")[2].strip() if models else cpu
     packages = ("napari-acuity", "torch", "numpy", "opencv-python-headless", "scikit-image")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
-        f"{datetime.date.today()}, {cpu} ({os.cpu_count()} cores, {threads} used), "
+        f"{datetime.date.today()}, {processor()} ({os.cpu_count()} cores, {threads} used), "
         f"Python {platform.python_version()}, {versions}"
     )
 

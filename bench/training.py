@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from machine import processor
 from training_data import UNSEEN, Fields, fields, sample_pair
 from training_peer import plain_speed
 
@@ -248,15 +249,10 @@ def speed(chosen: argparse.Namespace) -> str:
 
 def machine(device: str) -> str:
     """Say when and on what the figures were measured."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [row for row in info.read_text().splitlines() if row.startswith("model name")]
-        cpu = models[0].partition(":")[2].strip() if models else cpu
     packages = ", ".join(f"{name} {version(name)}" for name in ("napari-acuity", "torch", "numpy"))
     return (
-        f"{datetime.date.today()}, {cpu} ({os.cpu_count()} cores, {torch.get_num_threads()} threads), "
-        f"on {choose_device(device).label}, Python {platform.python_version()}, {packages}."
+        f"{datetime.date.today()}, {processor()} ({os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads), on {choose_device(device).label}, Python {platform.python_version()}, {packages}."
     )
 
 

@@ -62,6 +62,17 @@ def tissue() -> NDArray[np.uint8]:
 
 
 @pytest.fixture
+def fresh_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin a session without models, and as if none was used before."""
+    from napari_acuity.widgets import _recent_models, _session
+
+    monkeypatch.setattr(_recent_models, "_folder", lambda: tmp_path / "config")
+    _session.models.clear()
+    yield
+    _session.models.clear()
+
+
+@pytest.fixture
 def notes() -> Iterator[list[str]]:
     """Return the texts of the notifications that napari shows in a test."""
     from napari.utils.notifications import notification_manager

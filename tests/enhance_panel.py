@@ -1,18 +1,16 @@
-"""What the tests of Enhance share: a session of its own, models, and a job that waits to be told."""
+"""What the tests of Enhance share: models, and a job that waits to be told."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_acuity.core.inference import enhance as engine
 from napari_acuity.core.model import Model
-from napari_acuity.widgets import _recent_models, _session
+from napari_acuity.widgets import _session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import pytest
@@ -21,15 +19,6 @@ if TYPE_CHECKING:
     from napari_acuity.widgets.enhance import EnhancePanel
 
 SHIPPED = "Bright-field (shipped)"
-
-
-@contextmanager
-def fresh_session(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Begin without models, and as if none was used before; `folder` is where they are remembered."""
-    monkeypatch.setattr(_recent_models, "_folder", lambda: folder)
-    _session.models.clear()
-    yield
-    _session.models.clear()
 
 
 def model(channels: int = 3, pixel_size: float | None = 0.62, name: str = "lung") -> Model:

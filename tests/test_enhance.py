@@ -16,7 +16,7 @@ import napari_acuity as acuity
 from napari_acuity import AcuityError, ImageError, Micrograph, Model, ModelError
 from napari_acuity.core.inference import enhance as module
 from napari_acuity.core.inference.enhance import Generation, TileDone, enhance_steps
-from napari_acuity.core.inference.tiles import output_shape, tiles
+from napari_acuity.core.inference.tiles import Grid, output_shape
 
 SCALES = [1, 1.5, 2, 2.5, 4, 4 / 3]
 
@@ -110,7 +110,7 @@ def test_tiles_cover_the_output_once(height, width, scale, halos, tile):
     tile = max(tile, 10)
     seen = np.zeros(output_shape((height, width), scale), int)
 
-    for cut in tiles((height, width), scale=scale, stride=stride, halo=halos * stride, tile=tile):
+    for cut in Grid((height, width), scale, stride, halos * stride).tiles(tile):
         seen[cut.write] += 1
         assert all(part.start % stride == 0 for part in cut.read)
         assert [s.stop - s.start for s in cut.keep] == [s.stop - s.start for s in cut.write]

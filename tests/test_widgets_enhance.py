@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +10,11 @@ import pytest
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QFileDialog
 
+from enhance_panel import model
 from gui import click, names, opened, wait
 from napari_acuity.core.inference import enhance as engine
-from napari_acuity.core.model import Header, Model
-from napari_acuity.widgets import _recent_models, _session
+from napari_acuity.core.model import Header
+from napari_acuity.widgets import _session
 from napari_acuity.widgets.enhance import EnhancePanel, describe, use_model
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
 
-@pytest.fixture(autouse=True)
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test begins in a session without models, and none was used before."""
-    monkeypatch.setattr(_recent_models, "_folder", lambda: tmp_path / "config")
-    _session.models.clear()
-    yield
-    _session.models.clear()
+pytestmark = pytest.mark.usefixtures("fresh_models")
 
 
 @pytest.fixture
@@ -52,12 +46,6 @@ def viewer(make_napari_viewer_proxy: Callable[..., Any], tissue: NDArray[np.uint
 def panel(viewer: Any, qtbot: QtBot) -> Iterator[EnhancePanel]:
     with opened(qtbot, EnhancePanel(viewer)) as panel:
         yield panel
-
-
-def model(channels: int = 3, pixel_size: float | None = 0.62, name: str = "lung") -> Model:
-    new = Model.new("brightfield", channels=channels)
-    size = None if pixel_size is None else (pixel_size, pixel_size)
-    return replace(new, header=replace(new.header, pixel_size=size), name=name)
 
 
 def titles(panel: EnhancePanel) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QFileDialog
 
-from enhance_panel import Brake, fresh_session, model, use
+from enhance_panel import Brake, model, use
 from gui import click, names, opened, wait
 from napari_acuity import read
 from napari_acuity.core.inference import enhance as engine
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
 
-@pytest.fixture(autouse=True)
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with fresh_session(tmp_path / "config", monkeypatch):
-        yield
+pytestmark = pytest.mark.usefixtures("fresh_models")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtWidgets import QFileDialog
 
 import napari_acuity as acuity
-from enhance_panel import Brake, fresh_session, model, use
+from enhance_panel import Brake, model, use
 from gui import click, opened
 from napari_acuity.core.inference import enhance as engine
 from napari_acuity.widgets.enhance import EnhancePanel
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from napari_acuity.widgets._folder_dialog import FolderDialog
 
 
-@pytest.fixture(autouse=True)
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with fresh_session(tmp_path / "config", monkeypatch):
-        yield
+pytestmark = pytest.mark.usefixtures("fresh_models")
 
 
 @pytest.fixture

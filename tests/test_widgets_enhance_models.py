@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from enhance_panel import SHIPPED, fresh_session, model, titles, use, wait_for_model
+from enhance_panel import SHIPPED, model, titles, use, wait_for_model
 from gui import click, names, opened, wait
 from napari_acuity.widgets import _session
 from napari_acuity.widgets.enhance import EnhancePanel, super_resolve
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
 
-@pytest.fixture(autouse=True)
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with fresh_session(tmp_path / "config", monkeypatch):
-        yield
+pytestmark = pytest.mark.usefixtures("fresh_models")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtWidgets import QApplication, QFileDialog, QToolButton
 
 import napari_acuity as acuity
-from enhance_panel import fresh_session, model, use, wait_for_model
+from enhance_panel import model, use, wait_for_model
 from gui import click, names, opened, wait
 from napari_acuity.core.inference import enhance as engine
 from napari_acuity.core.micrograph import as_micrograph
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
 
-@pytest.fixture(autouse=True)
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with fresh_session(tmp_path / "config", monkeypatch):
-        yield
+pytestmark = pytest.mark.usefixtures("fresh_models")
 
 
 @pytest.fixture

@@ -101,6 +101,10 @@ class Micrograph:
         """Return a copy with other pixels, and any further changes."""
         return replace(self, pixels=pixels, **changes)
 
+    def finer_pixel_size(self, scale: float) -> tuple[float, float] | None:
+        """Return the size of a pixel, in um, on a grid `scale` times as fine; None when unknown."""
+        return self.pixel_size and (self.pixel_size[0] / scale, self.pixel_size[1] / scale)
+
     def range(self) -> tuple[float, float]:
         """Return the values that mean black and white.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import as_file, files
@@ -154,17 +155,30 @@ class Model:
             When the folder is missing or may not be written, or the disk is full; a file that was there
             before stays.
         """
-        from safetensors.torch import save
-
         path = Path(path)
         if path.suffix != ".safetensors":
             path = path.with_name(f"{path.name}.safetensors")
-        weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
-        header = json.dumps({"format": _FORMAT, **asdict(self.header)})
-        content = save(weights, metadata={_KEY: header})
+        content = self.content()
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         return path
+
+    def content(self) -> bytes:
+        """Return what `save` writes."""
+        from safetensors.torch import save
+
+        weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
+        header = json.dumps({"format": _FORMAT, **asdict(self.header)})
+        return save(weights, metadata={_KEY: header})
+
+    def digest(self) -> str:
+        """Return what identifies the function it computes: SHA-256 of its network and its weights."""
+        header = self.header
+        digest = hashlib.sha256(json.dumps([header.network, header.arguments]).encode())
+        for name, values in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(values.numpy().tobytes())
+        return digest.hexdigest()
 
 
 def load(path: str | os.PathLike[str]) -> Model:

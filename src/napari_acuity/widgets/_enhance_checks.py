@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._layers import finest
+
 if TYPE_CHECKING:
     from napari.layers import Image
 
@@ -27,8 +29,7 @@ def wrong_kind(layer: Image, model: Model) -> str | None:
                 "model, or convert the image."
             )
         return None
-    data = layer.data[0] if layer.multiscale else layer.data
-    if model.channels > 1 and (layer.ndim < 3 or data.shape[-3] != model.channels):
+    if model.channels > 1 and (layer.ndim < 3 or finest(layer).shape[-3] != model.channels):
         return (
             f"The model takes images of {model.channels} channels, which '{layer.name}' has not before "
             "its rows. Choose another model."
@@ -38,7 +39,7 @@ def wrong_kind(layer: Image, model: Model) -> str | None:
 
 def no_guard(known: KnownModel | None) -> str | None:
     """Say why a model cannot show where it invents."""
-    if known is not None and not getattr(known.model.header, "capture", True):
+    if known is not None and not known.model.header.capture:
         return "The model does not tell how its captures came about: train it again."
     return None
 
@@ -60,6 +61,6 @@ def not_to_zarr(layer: Image, settings: Settings) -> str | None:
 
 def file_of(layer: Image) -> str:
     """Return the file of a layer whose pixels are read as they are needed, or ""."""
-    path, data = layer.source.path, layer.data[0] if layer.multiscale else layer.data
+    path, data = layer.source.path, finest(layer)
     in_parts = path is not None and Path(path).suffix.lower() in _READ_IN_PARTS
     return str(path) if in_parts and hasattr(data, "compute") else ""

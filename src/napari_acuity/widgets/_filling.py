@@ -11,7 +11,7 @@ import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
 
 from ._canvas import Canvas
-from ._layers import add_result, keep_selection, result_layer
+from ._layers import add_result, finest, keep_selection, result_layer, shape_of
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -107,9 +107,7 @@ class Filling:
     @property
     def size(self) -> tuple[int, int]:
         """Rows and columns of the result."""
-        data = self.layer.data[0] if self.layer.multiscale else self.layer.data
-        rows, cols = data.shape[-3:-1] if self.layer.rgb else data.shape[-2:]
-        return rows, cols
+        return shape_of(self.layer)
 
     def show_maps(self, maps: Maps) -> None:
         """Add the maps of the guard: above the result, clear where there is nothing to doubt."""
@@ -164,16 +162,17 @@ class Filling:
 
 def output_shape(layer: Image, scale: float, settings: Settings) -> tuple[int, ...]:
     """Return the shape that the result will have."""
-    data = layer.data[0] if layer.multiscale else layer.data
-    leading = data.shape[:-3] if layer.rgb else data.shape[:-2]
-    rows, cols = data.shape[-3:-1] if layer.rgb else data.shape[-2:]
+    # Where there is a model, torch has been imported.
+    from ..core.inference.tiles import output_shape as enlarged
+
+    leading = finest(layer).shape[: -3 if layer.rgb else -2]
+    shape = shape_of(layer)
     if settings.resample != 1:
         ratio = Fraction(settings.resample).limit_denominator(10**6)  # as `bicubic` takes it
-        rows, cols = ceil(ratio * rows), ceil(ratio * cols)
-    exact = Fraction(scale).limit_denominator(16)  # as the networks take it
+        shape = ceil(ratio * shape[0]), ceil(ratio * shape[1])
     for _ in range(1 if settings.grid == "same" else settings.iterations):
-        rows, cols = ceil(exact * rows), ceil(exact * cols)
-    return (*leading, rows, cols, *([3] if layer.rgb else []))
+        shape = enlarged(shape, scale)
+    return (*leading, *shape, *([3] if layer.rgb else []))
 
 
 def output_type(layer: Image, settings: Settings) -> np.dtype[Any]:
@@ -192,9 +191,8 @@ def look_at(viewer: napari.viewer.Viewer, layer: Image, channels: int) -> tuple[
     point = np.array(viewer.dims.point, dtype=float)
     shown = list(viewer.dims.displayed)
     point[shown] = np.array(viewer.scene.camera.center, dtype=float)[-len(shown) :]
-    data = layer.data[0] if layer.multiscale else layer.data
     at = np.nan_to_num(np.asarray(layer.world_to_data(point[-layer.ndim :]), dtype=float))
-    leading = data.shape[: layer.ndim - 2]
+    leading = finest(layer).shape[: layer.ndim - 2]
     if leading and not layer.rgb and channels > 1:
         leading = leading[:-1]
     index = [int(np.clip(round(a), 0, n - 1)) for a, n in zip(at, leading, strict=False)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core.errors import AcuityError, FileError
-from ..core.jobs import Event, within
+from ..core.io import make_folder
+from ..core.jobs import Event, altered, within
 from ._pixel_size import fits, ratio_of
 
 if TYPE_CHECKING:
@@ -82,12 +84,7 @@ def enhance_folder(
     report = FolderReport()
     settings = replace(settings, resample=1.0)
     mark = f"-x{settings.finer(model.scale):.4g}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(
-            f"The folder {out} cannot be made ({error.strerror}).", "Choose another."
-        ) from error
+    make_folder(out)
     files = [path for path in files if not path.stem.endswith(mark)]
     taken = set[str]()
     for number, path in enumerate(files):
@@ -103,7 +100,8 @@ def enhance_folder(
             continue
         steps = _one(path, target, model, settings, resample)
         try:
-            yield from within(_named(steps, words), number / len(files), (number + 1) / len(files))
+            named = altered(steps, partial(_named, words=words))
+            yield from within(named, number / len(files), (number + 1) / len(files))
         except AcuityError as error:
             report.failed.append((path.name, str(error)))
         except Exception as error:  # noqa: BLE001 - one file must not cost the others
@@ -134,6 +132,5 @@ def _one(path: Path, target: Path, model: Model, settings: Settings, resample: b
     write(result, target)
 
 
-def _named(steps: Steps[None], words: str) -> Steps[None]:
-    for event in steps:
-        yield replace(event, stage=f"{words}: {event.stage}", new=None)
+def _named(event: Event, words: str) -> Event:
+    return replace(event, stage=f"{words}: {event.stage}", new=None)

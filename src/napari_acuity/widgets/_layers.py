@@ -171,6 +171,17 @@ def _unfollow(events: Any, names: tuple[str, ...], callback: Any, _owner: object
         getattr(events, name).disconnect(callback)
 
 
+def finest(layer: Image) -> Any:
+    """Return a layer's pixels, of a multiscale one its finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def shape_of(layer: Image) -> tuple[int, int]:
+    """Return the rows and columns of a layer's pixels."""
+    rows, cols = finest(layer).shape[-3:-1] if layer.rgb else finest(layer).shape[-2:]
+    return rows, cols
+
+
 def snapshot(layer: Image) -> SimpleNamespace:
     """Return what `as_micrograph` reads of a layer, safe to hand to another thread.
 

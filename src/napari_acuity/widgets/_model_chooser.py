@@ -15,7 +15,7 @@ from . import _session
 from ._layers import follow
 from ._panel import let_shrink
 from ._recent_models import recent_models
-from ._session import SHIPPED, KnownModel
+from ._session import SHIPPED, KnownModel, title_of
 
 if TYPE_CHECKING:
     from ..core.model import Model
@@ -83,7 +83,7 @@ class ModelChooser(QComboBox):
         before, last = self._entry, recent_models()
         entries = [_Entry(known.title, known.load_as, known) for known in _session.models]
         files = {entry.load_as for entry in entries} | {SHIPPED}
-        entries += [_Entry(_title(text), text) for text in last if text not in files]
+        entries += [_Entry(title_of(Path(text)), text) for text in last if text not in files]
         entries.append(_Entry(_SHIPPED_TITLE, SHIPPED))
         self.blockSignals(True)
         self.clear()
@@ -127,11 +127,6 @@ def load_known(load_as: str) -> tuple[str, KnownModel | None, str]:
     if load_as == SHIPPED:
         return load_as, KnownModel(model, shipped=True), ""
     return load_as, KnownModel(model, Path(load_as)), ""
-
-
-def _title(load_as: str) -> str:
-    path = Path(load_as)
-    return path.parent.name if path.stem == "best" else path.stem
 
 
 def _same(entry: _Entry, known: KnownModel) -> bool:

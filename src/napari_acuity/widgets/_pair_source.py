@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._layers import snapshot
+from ._layers import shape_of, snapshot
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -98,5 +98,5 @@ Source: TypeAlias = FolderSource | LayerSource
 
 def likely_scale(low: Image, high: Image) -> float:
     """Return the ratio of small numbers nearest to that of the layers' pixels."""
-    rows = [(layer.data[0] if layer.multiscale else layer.data).shape[0] for layer in (low, high)]
-    return float(Fraction(rows[1], rows[0]).limit_denominator(16))
+    rows = shape_of(high)[0], shape_of(low)[0]
+    return float(Fraction(*rows).limit_denominator(16))

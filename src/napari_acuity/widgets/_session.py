@@ -22,11 +22,20 @@ __all__ = [
     "remember_pairs",
     "remember_run",
     "runs",
+    "title_of",
 ]
 
 
 SHIPPED = "default"
 """What `acuity.load` calls the model that ships with the package; `core.model` would import torch."""
+
+
+_BEST = "best"
+
+
+def title_of(path: Path) -> str:
+    """Return what a model's file is called; a run's best model is called after its run."""
+    return path.parent.name if path.stem == _BEST else path.stem
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +58,8 @@ class KnownModel:
     @property
     def title(self) -> str:
         """What lists and layers call it; a run's best model is called after its run."""
-        if self.path is not None and self.path.stem == "best":
-            return self.path.parent.name
+        if self.path is not None and self.path.stem == _BEST:
+            return title_of(self.path)
         return self.model.name
 
     @property

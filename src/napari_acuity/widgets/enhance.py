@@ -193,7 +193,8 @@ class EnhancePanel(QScrollArea):
         size = None if layer is None else pixel_size_of(layer)
         words = describe(known.model.header, size, resampled=self.resample.isChecked())
         if layer is not None:
-            *_, rows, cols = _plane(output_shape(layer, known.model.scale, self._settings()), layer)
+            shape = output_shape(layer, known.model.scale, self._settings())
+            rows, cols = shape[-3:-1] if layer.rgb else shape[-2:]
             words += f"\nThe result will have {rows} x {cols} pixels."
         self.facts.setText(words)
         if self._waiting:
@@ -442,10 +443,6 @@ def _opened(viewer: napari.viewer.Viewer) -> EnhancePanel:
         dock.show()
         dock.raise_()
     return panel
-
-
-def _plane(shape: tuple[int, ...], layer: Image) -> tuple[int, ...]:
-    return shape[:-1] if layer.rgb else shape
 
 
 def _told(settings: Settings) -> dict[str, Any]:

@@ -24,7 +24,16 @@ from qtpy.QtWidgets import (
 
 from ..core.quality.definitions import DEFINITIONS
 from ._jobs import JobBox, one_step
-from ._layers import LayerChooser, add_result, is_plane, is_result, made_by, result_layer, snapshot
+from ._layers import (
+    LayerChooser,
+    add_result,
+    is_plane,
+    is_result,
+    made_by,
+    result_layer,
+    shape_of,
+    snapshot,
+)
 from ._panel import (
     add_option,
     add_row,
@@ -66,7 +75,7 @@ class _Task:
     @property
     def scale(self) -> float:
         """How many times the baseline must be enlarged."""
-        sizes = _rows_columns(self.baseline), _rows_columns(self.reference)
+        sizes = shape_of(self.baseline), shape_of(self.reference)
         return float(_enlargement(*sizes) or 1)
 
     @property
@@ -160,14 +169,14 @@ class QualityPanel(QScrollArea):
         image = self.image.layer
         if image is None or layer == image or is_result(layer):
             return False
-        return _rows_columns(layer) == _rows_columns(image)
+        return shape_of(layer) == shape_of(image)
 
     def _is_input(self, layer: Layer) -> bool:
         """Whether a layer is what the image was probably made of: the reference's field, coarser."""
         reference = self.reference.layer
         if reference is None or layer == self.image.layer or layer.rgb != reference.rgb:
             return False
-        scale = _enlargement(_rows_columns(layer), _rows_columns(reference))
+        scale = _enlargement(shape_of(layer), shape_of(reference))
         return scale is not None and scale > 1
 
     def _layers(self) -> tuple[Any, Any, Any]:
@@ -256,12 +265,12 @@ def _problem(reference: Image | None, image: Image | None, baseline: Image | Non
                 f"'{reference.name}' is {kinds[0]} and '{layer.name}' is {kinds[1]}: "
                 "compare like with like."
             )
-    if _rows_columns(reference) != _rows_columns(image):
+    if shape_of(reference) != shape_of(image):
         return (
             f"'{reference.name}' has {_size(reference)} px and '{image.name}' {_size(image)} px. "
             "Bring both onto one grid: register them, or enhance the smaller one."
         )
-    if baseline and not _enlargement(_rows_columns(baseline), _rows_columns(reference)):
+    if baseline and not _enlargement(shape_of(baseline), shape_of(reference)):
         return (
             f"'{baseline.name}' has {_size(baseline)} px, which no plain enlargement brings to "
             f"{_size(reference)} px: choose the input that belongs to this reference."
@@ -269,14 +278,8 @@ def _problem(reference: Image | None, image: Image | None, baseline: Image | Non
     return None
 
 
-def _rows_columns(layer: Any) -> tuple[int, int]:
-    data = layer.data[0] if layer.multiscale else layer.data
-    rows, columns = data.shape[:2]
-    return rows, columns
-
-
 def _size(layer: Image) -> str:
-    return "{} x {}".format(*_rows_columns(layer))
+    return "{} x {}".format(*shape_of(layer))
 
 
 def _enlargement(low: tuple[int, int], high: tuple[int, int]) -> Fraction | None:
@@ -356,7 +359,7 @@ def _python(task: _Task) -> str:
     layers = [f"viewer.layers[{layer.name!r}]" for layer in (task.reference, task.image)]
     arguments = list(layers)
     if task.baseline is not None:
-        low, shape = f"viewer.layers[{task.baseline.name!r}]", _rows_columns(task.reference)
+        low, shape = f"viewer.layers[{task.baseline.name!r}]", shape_of(task.reference)
         made = f"acuity.quality.bicubic({low}, {task.scale:g}, {shape})"
         arguments.append(f"baselines={{{task.baseline_name!r}: {made}}}")
     if task.border_px:

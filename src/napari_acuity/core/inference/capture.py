@@ -107,7 +107,7 @@ def _fitted(crops: list[Pair], sigma_px: float) -> tuple[NDArray[np.float64], fl
     for pair in crops:
         blurred = _blurred(pair.high, sigma_px, pair.low.shape, pair.scale)
         seen.append(_with_ones(blurred).reshape(-1, blurred.shape[-1] + 1))
-        captured.append(_channels(to_unit(pair.low)).reshape(-1, blurred.shape[-1]))
+        captured.append(np.atleast_3d(to_unit(pair.low)).reshape(-1, blurred.shape[-1]))
     design, values = np.concatenate(seen), np.concatenate(captured).astype(np.float64)
     solution = np.linalg.lstsq(design, values, rcond=None)[0]
     left = values - design @ solution
@@ -135,15 +135,11 @@ def _middle(pair: Pair) -> Pair:
 def _blurred(
     sharp: Micrograph, sigma_px: float, shape: tuple[int, int], scale: float
 ) -> NDArray[np.float64]:
-    pixels = _channels(to_unit(sharp))
+    pixels = np.atleast_3d(to_unit(sharp))
     blurred = ndimage.gaussian_filter(pixels, (sigma_px, sigma_px, 0), mode="nearest")
     image = Micrograph(blurred[..., 0] if blurred.shape[-1] == 1 else blurred, rgb=sharp.rgb)
     image = image.with_pixels(image.pixels, value_range=(0, 1))
-    return _channels(bicubic(image, 1 / scale, shape).pixels).astype(np.float64)
-
-
-def _channels(pixels: NDArray[Any]) -> NDArray[Any]:
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    return np.atleast_3d(bicubic(image, 1 / scale, shape).pixels).astype(np.float64)
 
 
 def _with_ones(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

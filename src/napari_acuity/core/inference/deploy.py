@@ -49,10 +49,6 @@ class Engine:
     run : function of a tensor
         (1, C, h, w) float32 in 0..1 -> (1, C, ceil(scale h), ceil(scale w)) float32; both on `device`.
         Several threads may call it at once on a CPU, one at a time on a GPU.
-    scale : float
-    channels : int
-    stride, halo : int
-        The network's, for tiles.
     device : str
         torch's name of it.
     words : str
@@ -60,10 +56,6 @@ class Engine:
     """
 
     run: Callable[[torch.Tensor], torch.Tensor]
-    scale: float
-    channels: int
-    stride: int
-    halo: int
     device: str
     words: str
 
@@ -102,17 +94,8 @@ def engine_for(
 
 
 def _built(model: Model, device: Device, exact: bool, convert: bool) -> Engine:
-    network = model.network
-    run, words = _runner(network, device, exact, convert)
-    return Engine(
-        torch.inference_mode()(run),
-        model.scale,
-        model.channels,
-        int(network.stride),  # type: ignore[arg-type]
-        int(network.halo),  # type: ignore[arg-type]
-        device.name,
-        words,
-    )
+    run, words = _runner(model.network, device, exact, convert)
+    return Engine(torch.inference_mode()(run), device.name, words)
 
 
 def _runner(
@@ -120,9 +103,9 @@ def _runner(
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
     if not isinstance(network, PyramidResNet):
         return _plain(network, device), "the network as trained, float32"
-    half = None if exact else half_precision(device)
     if device.name.startswith("cuda"):
         return _on_gpu(network, device, exact)
+    half = None if exact else half_precision(device)
     if device.name == "cpu" and convert and has_openvino():
         return openvino_engine(network, half=half is not None)
     folded = place(Folded(network), device)

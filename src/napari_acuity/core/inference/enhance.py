@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 
 from ..device import Device, choose_device, free_memory
-from ..errors import AcuityError, ImageError, ModelError
-from ..jobs import Event, Steps, run, within
+from ..errors import AcuityError, ImageError
+from ..jobs import Event, Steps, altered, run, within
 from ..micrograph import (
     ImageLike,
     Micrograph,
@@ -181,7 +182,7 @@ def enhance_steps(
     model = model if isinstance(model, Model) else load(model)
     given, where = check_content(as_micrograph(image, name="image")), choose_device(device)
     given = given.with_pixels(given.pixels, value_range=given.range())
-    layout = _layout(given, model)
+    layout = Layout.fitting(given, model)
     _check_options(iterations, grid, stop_below, tile)
     # A graph or a conversion must not cost more than it saves.
     work = given.pixels.size * iterations
@@ -189,16 +190,12 @@ def enhance_steps(
     current, result = given, given
     for number in range(1, iterations + 1):
         last = number == iterations
-        like = _of_type(given, dtype if last else None if iterations == 1 else "float32")
-        part = _apply(
-            current, like, engine, layout, _side(tile, current.shape, model, where), look_at
-        )
+        like = _of_type(given, dtype if last else "float32")
+        cells, side = Grid.of(current.shape, model), _side(tile, current.shape, model, where)
+        part = _apply(current, like, engine, layout, cells, side, look_at)
         words = "" if iterations == 1 else f"iteration {number} of {iterations}, "
-        result = yield from within(
-            _announced(part, words, tiles_wanted=last),
-            (number - 1) / iterations,
-            number / iterations,
-        )
+        part = altered(part, partial(_announced, words=words, tiles_wanted=last))
+        result = yield from within(part, (number - 1) / iterations, number / iterations)
         if iterations == 1:
             break
         change = _change(current, result, model.scale)
@@ -249,23 +246,22 @@ def _apply(
     like: Micrograph,
     engine: Engine,
     layout: Layout,
+    grid: Grid,
     side: int,
     look_at: tuple[int, float, float],
 ) -> Steps[Micrograph]:
     """Apply an engine once, tile by tile; the result has dtype and range of `like`."""
     planes = layout.planes(image.pixels)
-    rows, cols = output_shape(image.shape, engine.scale)
-    pixels = new_pixels(layout.shape(rows, cols), like.pixels.dtype, engine.device)
+    shape = layout.shape(*output_shape(image.shape, grid.scale))
+    pixels = new_pixels(shape, like.pixels.dtype, engine.device)
     output = layout.planes(pixels)
-    grid = Grid(image.shape, engine.scale, engine.stride, engine.halo)
     cuts = _in_order(list(grid.tiles(side)), len(planes), look_at)
     for count, (plane, cut) in enumerate(cuts, start=1):
         for piece in _done(engine, grid, planes[plane], cut, image, like, output[plane]):
             index = (plane, *piece.write)
             done = TileDone(index, layout.piece(output[plane][(slice(None), *piece.write)]))
             yield Event(f"tile {count} of {len(cuts)}", count / len(cuts), done)
-    size = image.pixel_size and tuple(v / engine.scale for v in image.pixel_size)
-    return like.with_pixels(pixels, pixel_size=size)
+    return like.with_pixels(pixels, pixel_size=image.finer_pixel_size(grid.scale))
 
 
 def _done(
@@ -315,30 +311,11 @@ def _in_order(
     return [(plane, cut) for plane in order for cut in near]
 
 
-def _announced(part: Steps[Micrograph], words: str, *, tiles_wanted: bool) -> Steps[Micrograph]:
-    while True:
-        try:
-            event = next(part)
-        except StopIteration as end:
-            result: Micrograph = end.value
-            return result
-        yield replace(event, stage=words + event.stage, new=event.new if tiles_wanted else None)
+def _announced(event: Event, words: str, *, tiles_wanted: bool) -> Event:
+    return replace(event, stage=words + event.stage, new=event.new if tiles_wanted else None)
 
 
 # What goes in and out
-
-
-def _layout(image: Micrograph, model: Model) -> Layout:
-    layout = Layout.of(image, model.channels)
-    if layout is not None:
-        return layout
-    kinds = {1: "grey", 3: "RGB"}
-    wanted = kinds.get(model.channels, f"{model.channels}-channel")
-    given = kinds[image.channels]
-    raise ModelError(
-        f"Model '{model.name}' takes {wanted} images, and '{image.name}' is {given}.",
-        f"Choose a {given} model, or convert the image to {wanted}.",
-    )
 
 
 def _check_options(

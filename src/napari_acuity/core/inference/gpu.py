@@ -37,8 +37,7 @@ def half_runner(network: Folded) -> Callable[[torch.Tensor], torch.Tensor]:
     bias = network.tail.bias[:, None, None]  # type: ignore[index]
 
     def run(image: torch.Tensor) -> torch.Tensor:
-        image = image.half().contiguous(memory_format=torch.channels_last)
-        features = _conv_relu(image, network.head)
+        features = _conv_relu(_ready(image), network.head)
         for block in network.blocks:
             features = _block(features, block)
         blocks = functional.conv2d(features, tail, stride=network.stride, padding=2)[:, :outputs]

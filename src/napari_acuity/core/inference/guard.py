@@ -10,6 +10,7 @@ microscope sees can be wrong in both maps' blind spot.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy import ndimage
 
 from ..errors import ModelError
 from ..geometry import ratio
-from ..jobs import Event, Steps, run, within
+from ..jobs import Event, Steps, altered, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, to_unit
 from ..model import Model, load
 from ..quality import bicubic
@@ -133,7 +134,8 @@ def _disagreement(
     for number in range(_TURNS):
         lay, back = _way(number, axis)
         laid = unit.with_pixels(np.ascontiguousarray(lay(padded)), pixel_size=None)
-        steps = _quiet(enhance_steps(laid, model, **options), f"turned {number + 1} of {_TURNS}")
+        words = f"turned {number + 1} of {_TURNS}"
+        steps = altered(enhance_steps(laid, model, **options), partial(_quiet, words=words))
         made = yield from within(steps, number / _TURNS, (number + 1) / _TURNS)
         values = back(made.pixels)[(*[slice(None)] * axis, *map(slice, shape))].astype(np.float64)
         total, square = total + values, square + values**2
@@ -159,14 +161,8 @@ def _way(number: int, axis: int) -> tuple[Callable[..., Any], Callable[..., Any]
     return lay, back
 
 
-def _quiet(steps: Steps[Micrograph], words: str) -> Steps[Micrograph]:
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            result: Micrograph = end.value
-            return result
-        yield Event(words, event.fraction)
+def _quiet(event: Event, words: str) -> Event:
+    return Event(words, event.fraction)
 
 
 def _each_plane(

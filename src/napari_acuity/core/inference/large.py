@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 import uuid
@@ -28,8 +26,8 @@ from ..micrograph import Micrograph, check_content, fingerprint
 from ..model import Model, load
 from .cluster import connected, on_cluster
 from .deploy import engine_for
-from .enhance import _layout
-from .tile_work import Work, enhanced, planes, read_tile, write_tile
+from .planes import Layout, plane_of
+from .tile_work import Work, enhanced, read_tile, write_tile
 from .tiles import Grid, output_shape
 from .unfinished import unfinished
 
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
     from .tiles import Tile
     from .unfinished import Unfinished
 
-__all__ = ["enhance_large", "enhance_large_steps"]
+__all__ = ["enhance_large", "enhance_large_steps", "sides"]
 
 _CHUNK_PX = 1024
 # Sides of a tile of the output, in chunks: a processor is busy with one, a GPU wants more.
@@ -150,9 +148,9 @@ def enhance_large_steps(
     with opened(image) as pyramid:
         finest = _checked(pyramid, image, model)
         watched = _Watched.of(image, finest)
-        grid = Grid(pyramid.shape, model.scale, int(model.network.stride), int(model.network.halo))  # type: ignore[arg-type]
+        grid, weights = Grid.of(pyramid.shape, model), model.digest()
         exact = exact or finest.pixels.dtype != np.uint8
-        side, chunk = _sides(tile, grid, names[0])
+        side, chunk = sides(tile, grid, names[0])
         facts = {
             "image": watched.path,
             "stamp": watched.stamp,
@@ -160,7 +158,7 @@ def enhance_large_steps(
             "dtype": str(finest.pixels.dtype),
             "range": value_range or finest.value_range,
             "pixel_size": finest.pixel_size,
-            "model": _digest(model),
+            "model": weights,
             "scale": model.scale,
             "tile": [side, chunk],
             "exact": exact,
@@ -172,7 +170,7 @@ def enhance_large_steps(
                 stamp=watched.stamp,
                 value_range=black_white,
                 model=str(job.model),
-                weights=_digest(model),
+                weights=weights,
                 device=device,
                 exact=exact,
                 size=math.prod(finest.pixels.shape),
@@ -235,7 +233,7 @@ def _checked(pyramid: Pyramid, image: ImageLike, model: Model) -> Micrograph:
             f"'{finest.name}' is a stack of the shape {tuple(finest.pixels.shape)}.",
             "Enhance its planes one by one.",
         )
-    _layout(finest, model)
+    Layout.fitting(finest, model)
     piece = getattr(finest.pixels, "chunksize", None) if isinstance(image, str | Path) else None
     if piece and math.prod(piece) * finest.pixels.dtype.itemsize > _LARGEST_PIECE_BYTES:
         raise FileError(
@@ -246,7 +244,7 @@ def _checked(pyramid: Pyramid, image: ImageLike, model: Model) -> Micrograph:
     return finest
 
 
-def _sides(tile: int | Literal["auto"], grid: Grid, device: str) -> tuple[int, int]:
+def sides(tile: int | Literal["auto"], grid: Grid, device: str) -> tuple[int, int]:
     """Return the side of a tile in input px, and that of a chunk, of which a tile makes n x n."""
     scale, stride = ratio(grid.scale), grid.stride
     if tile == "auto":
@@ -310,19 +308,8 @@ def _black_and_white(
 
 def _like(finest: Micrograph, black_white: tuple[float, float], scale: float) -> Micrograph:
     """Return a pixel of what comes out."""
-    size = finest.pixel_size and (finest.pixel_size[0] / scale, finest.pixel_size[1] / scale)
     pixel = np.zeros((1, 1, 3)[: 2 + finest.rgb], finest.pixels.dtype)
-    return Micrograph(pixel, size, finest.rgb, finest.name, black_white)
-
-
-def _digest(model: Model) -> str:
-    """Return what identifies a model: SHA-256 of its network and its weights."""
-    header = model.header
-    digest = hashlib.sha256(json.dumps([header.network, header.arguments]).encode())
-    for name, values in sorted(model.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(values.numpy().tobytes())
-    return digest.hexdigest()
+    return Micrograph(pixel, finest.finer_pixel_size(scale), finest.rgb, finest.name, black_white)
 
 
 # The tiles
@@ -373,7 +360,7 @@ def _locally(
     def computed(reading: Future[Micrograph], cut: Tile) -> Any:
         region, engine = reading.result(), free.popleft()
         try:
-            return enhanced(engine, planes(region), region, cut)
+            return enhanced(engine, plane_of(region), region, cut)
         finally:
             free.append(engine)
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import FileError
 from ..micrograph import Micrograph
-from .enhance import _layout
-from .large import _digest, _sides
+from .large import sides
+from .planes import Layout
 from .tile_work import Work, enhanced, ready
 from .tiles import Grid
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import Model
-    from .planes import Layout
 
 __all__ = ["enhance_lazy"]
 
@@ -62,15 +59,15 @@ def enhance_lazy(
         As in `enhance`.
     """
     da = _dask_array()
-    layout, black_white = _layout(image, model), image.range()
-    grid = Grid(image.shape, model.scale, int(model.network.stride), int(model.network.halo))  # type: ignore[arg-type]
-    side = max(_sides(tile, grid, device)[0], -(-grid.halo // grid.stride) * grid.stride)
+    layout, black_white = Layout.fitting(image, model), image.range()
+    grid = Grid.of(image.shape, model)
+    side = max(sides(tile, grid, device)[0], -(-grid.halo // grid.stride) * grid.stride)
     work = Work(
         image="",
         stamp="",
         value_range=black_white,
-        model=_content(model),
-        weights=_digest(model),
+        model=model.content(),
+        weights=model.digest(),
         device=device,
         exact=exact or image.pixels.dtype != np.uint8,
         size=math.prod(image.pixels.shape),
@@ -103,7 +100,7 @@ def enhance_lazy(
         chunks=tuple(made),
         meta=np.empty((0,) * len(chunks), image.pixels.dtype),
     )
-    size = image.pixel_size and tuple(v / model.scale for v in image.pixel_size)
+    size = image.finer_pixel_size(model.scale)
     return image.with_pixels(pixels, pixel_size=size, value_range=black_white)
 
 
@@ -140,11 +137,6 @@ def _outputs(grid: Grid, parts: list[slice], axis: int) -> Iterator[int]:
     for part in parts:
         written = grid.tile((part, other) if axis == 0 else (other, part)).write[axis]
         yield written.stop - written.start
-
-
-def _content(model: Model) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="acuity-") as folder:
-        return model.save(Path(folder) / "model.safetensors").read_bytes()
 
 
 def _dask_array() -> Any:

@@ -59,7 +59,7 @@ def enhance_many(
         layout = Layout.of(given, model.channels)
         started: Callable[[], Micrograph]
         if layout is not None and _overlaps(given, layout, where.name):
-            started = _start(given, layout, engine_for(model, where))
+            started = _start(given, layout, engine_for(model, where), model.scale)
         else:
             done = enhance(given, model, device=device)
             started = _returning(done)
@@ -84,12 +84,13 @@ def _returning(image: Micrograph) -> Callable[[], Micrograph]:
     return lambda: image
 
 
-def _start(image: Micrograph, layout: Layout, engine: Engine) -> Callable[[], Micrograph]:
+def _start(
+    image: Micrograph, layout: Layout, engine: Engine, scale: float
+) -> Callable[[], Micrograph]:
     """Launch all that an image needs; return what waits for it."""
     given = image.with_pixels(image.pixels, value_range=image.range())
-    pixels = new_pixels(
-        layout.shape(*output_shape(given.shape, engine.scale)), given.pixels.dtype, engine.device
-    )
+    shape = layout.shape(*output_shape(given.shape, scale))
+    pixels = new_pixels(shape, given.pixels.dtype, engine.device)
     inward, outward = _streams(engine.device)
     here = torch.cuda.current_stream(engine.device)
     with torch.cuda.stream(inward):
@@ -102,7 +103,7 @@ def _start(image: Micrograph, layout: Layout, engine: Engine) -> Callable[[], Mi
         from_device(output, given, layout.planes(pixels)[0], wait=False)
         output.record_stream(outward)
         ready = outward.record_event()
-    size = given.pixel_size and tuple(v / engine.scale for v in given.pixel_size)
+    size = given.finer_pixel_size(scale)
 
     def finished() -> Micrograph:
         ready.synchronize()

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..errors import ModelError
 from ..micrograph import Micrograph, from_unit, to_unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Layout", "from_device", "new_pixels", "to_device"]
+    from ..model import Model
+
+__all__ = ["Layout", "from_device", "new_pixels", "plane_of", "to_device"]
 
 # Page-locked memory is copied to several times as fast, and is scarce.
 _MOST_LOCKED_BYTES = 1 << 30
@@ -52,6 +55,26 @@ class Layout:
             return cls(shape[:-3], channels, False, False)
         return None
 
+    @classmethod
+    def fitting(cls, image: Micrograph, model: Model) -> Layout:
+        """Return how a model takes an image.
+
+        Raises
+        ------
+        ModelError
+            When its channels do not fit.
+        """
+        layout = cls.of(image, model.channels)
+        if layout is not None:
+            return layout
+        kinds = {1: "grey", 3: "RGB"}
+        wanted = kinds.get(model.channels, f"{model.channels}-channel")
+        given = kinds[image.channels]
+        raise ModelError(
+            f"Model '{model.name}' takes {wanted} images, and '{image.name}' is {given}.",
+            f"Choose a {given} model, or convert the image to {wanted}.",
+        )
+
     def planes(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """View an image's pixels as (n, C, H, W)."""
         if self.last:
@@ -69,6 +92,11 @@ class Layout:
         if self.last:
             return np.moveaxis(pixels, 0, -1)
         return pixels[0] if self.single else pixels
+
+
+def plane_of(image: Micrograph) -> NDArray[Any]:
+    """View an image of one plane, grey or RGB, as (C, H, W)."""
+    return np.moveaxis(image.pixels, -1, 0) if image.rgb else image.pixels[None]
 
 
 def new_pixels(shape: tuple[int, ...], dtype: np.dtype[Any], device: str) -> NDArray[Any]:

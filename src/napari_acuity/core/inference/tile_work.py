@@ -22,7 +22,7 @@ from ..errors import AcuityError
 from ..io.pyramid import Pyramid, opened
 from ..model import load
 from .deploy import Engine, engine_for
-from .planes import from_device, to_device
+from .planes import from_device, plane_of, to_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..micrograph import Micrograph
     from .tiles import Tile
 
-__all__ = ["Ready", "Work", "do_tile", "enhanced", "planes", "read_tile", "ready", "write_tile"]
+__all__ = ["Ready", "Work", "do_tile", "enhanced", "read_tile", "ready", "write_tile"]
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,6 @@ def read_tile(work: Work, cut: Tile, pyramid: Pyramid) -> Micrograph:
     return replace(region, value_range=work.value_range)
 
 
-def planes(region: Micrograph) -> NDArray[Any]:
-    """View a grey or RGB region as (C, h, w)."""
-    return np.moveaxis(region.pixels, -1, 0) if region.rgb else region.pixels[None]
-
-
 def enhanced(engine: Engine, seen: NDArray[Any], like: Micrograph, cut: Tile) -> NDArray[Any]:
     """Enhance what a tile has to see.
 
@@ -170,7 +165,7 @@ def do_tile(work: Work, cut: Tile, region: Micrograph | None = None) -> None:
             region = read_tile(work, cut, _opened(work.image, work.stamp)[0])
     made = ready(work)
     with made.lock:
-        pixels = enhanced(made.engine, planes(region), region, cut)
+        pixels = enhanced(made.engine, plane_of(region), region, cut)
     # A job that was given up, or begun anew, has taken its folder away.
     if Path(work.target).exists():
         write_tile(work, cut, pixels)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..geometry import ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Grid", "Tile", "output_shape", "tiles"]
+    from ..model import Model
+
+__all__ = ["Grid", "Tile", "output_shape"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Grid:
     stride: int
     halo: int
 
+    @classmethod
+    def of(cls, shape: tuple[int, int], model: Model) -> Grid:
+        """Return the grid of an image for a model."""
+        network: Any = model.network
+        return cls(shape, model.scale, network.stride, network.halo)
+
     def tiles(self, side: int) -> Iterator[Tile]:
         """Cut the image into tiles of a side, rounded down to a multiple of the stride."""
         step = max(self.stride, side // self.stride * self.stride)
@@ -111,26 +119,3 @@ def output_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
     """Return ceil(scale * n) for both sides."""
     exact = ratio(scale)
     return math.ceil(exact * shape[0]), math.ceil(exact * shape[1])
-
-
-def tiles(
-    shape: tuple[int, int], *, scale: float, stride: int, halo: int, tile: int
-) -> Iterator[Tile]:
-    """Cut an image into tiles.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns of the input.
-    scale : float
-        The network's magnification.
-    stride, halo : int
-        The network's, in input px.
-    tile : int
-        Side of a tile's core in input px; rounded down to a multiple of `stride`, at least one stride.
-
-    Yields
-    ------
-    Tile
-    """
-    yield from Grid(shape, scale, stride, halo).tiles(tile)

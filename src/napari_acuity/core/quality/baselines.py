@@ -70,7 +70,7 @@ def bicubic(image: ImageLike, scale: float, shape: tuple[int, int] | None = None
     first = -3 if image.rgb else -2
     pixels = _resampled(to_unit(image), _weights(image.shape[0], rows, float(ratio)), first)
     pixels = _resampled(pixels, _weights(image.shape[1], columns, float(ratio)), first + 1)
-    size = image.pixel_size and (image.pixel_size[0] / ratio, image.pixel_size[1] / ratio)
+    size = image.finer_pixel_size(float(ratio))
     return image.with_pixels(from_unit(np.clip(pixels, 0, 1), image), pixel_size=size)
 
 

@@ -130,7 +130,8 @@ class Session:
     ) -> None:
         self.plan, self.world, self.folder, self.best = plan, world, folder, best
         self.progress, self.ended, self.paused = Progress(), False, False
-        self._tried = False
+        # Whether there is nothing (more) to compile.
+        self._settled = not can_compile(world.device)
         self._trainee = Supervised(plan.model, plan.recipe, world, frozen=plan.frozen)
         self._draws = torch.Generator().manual_seed(plan.recipe.seed)
         self._sums: dict[str, torch.Tensor] = {}
@@ -274,14 +275,14 @@ class Session:
 
     def _quicken(self, done: float) -> None:
         """Compile once it is known that the run ahead is long enough to win the time back."""
-        if self._trainee.compiled or self._tried or not can_compile(self.world.device):
+        if self._settled:
             return
         seconds = self.progress.seconds
         # The first steps are slower than the rest, and say little.
         worth = seconds > _COMPILE_AFTER_S and seconds * (1 - done) / max(done, 1e-9) > _COMPILE_S
         # All processes of a run decide alike.
         if self.world.agree(float(worth)):
-            self._tried = True
+            self._settled = True
             self._say("note", words="compiling the network for the GPU")
             self._trainee.compile()
 

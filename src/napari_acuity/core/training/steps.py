@@ -51,11 +51,6 @@ class Supervised:
         self._optimiser = optimiser_of(self._trained, self._recipe.learning_rate, device)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self.network
 
-    @property
-    def compiled(self) -> bool:
-        """Whether steps run through kernels compiled for this network."""
-        return self._forward is not self.network
-
     def compile(self) -> None:
         """Compile the network for the device: the next step takes half a minute, all others are faster."""
         # Weights are those of self.network; sizes are fixed, since every batch has the same.
@@ -113,7 +108,7 @@ class Supervised:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
-            if not self.compiled:
+            if self._forward is self.network:
                 raise
             # Without a compiler, say, that torch could use: the plain network does it, too.
             self._forward = self.network
