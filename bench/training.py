@@ -252,7 +252,8 @@ def machine(device: str) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("napari-acuity", "torch", "numpy"))
     return (
         f"{datetime.date.today()}, {processor()} ({os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} threads), on {choose_device(device).label}, Python {platform.python_version()}, {packages}."
+        f"{torch.get_num_threads()} threads), on {choose_device(device).label}, "
+        f"Python {platform.python_version()}, {packages}."
     )
 
 
