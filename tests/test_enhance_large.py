@@ -489,15 +489,32 @@ def test_a_full_disk_loses_no_tile(slide, tmp_path, monkeypatch):
     assert 33 <= tiles_done(words) < 42
 
 
-def test_a_tile_too_large_for_the_memory(slide, tmp_path, monkeypatch):
-    def full(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+def engine_of_memory(most_px: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let large images be enhanced by a device that holds so many pixels."""
+    engine = large.engine_for(model_of(), acuity.core.device.choose_device("cpu"))
 
-    engine = replace(
-        large.engine_for(model_of(), acuity.core.device.choose_device("cpu")), run=full
+    def run(image: torch.Tensor) -> torch.Tensor:
+        if image.shape[-1] * image.shape[-2] > most_px:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return engine.run(image)
+
+    tight = replace(engine, run=run)
+    monkeypatch.setattr(large, "engine_for", lambda *_, **__: tight)
+
+
+def test_a_tile_too_large_for_the_memory_is_halved(slide, tmp_path, monkeypatch):
+    enhance_large(slide, model_of(), tmp_path / "whole.zarr", tile=32)
+    engine_of_memory(30 * 30, monkeypatch)
+    enhance_large(slide, model_of(), tmp_path / "halved.zarr", tile=32)
+    whole, halved = (
+        acuity.read(tmp_path / name).pixels for name in ("whole.zarr", "halved.zarr")
     )
-    monkeypatch.setattr(large, "engine_for", lambda *_, **__: engine)
-    with pytest.raises(AcuityError, match=r"does not hold a tile of 32 x 32 px\. Choose smaller"):
+    assert np.abs(whole.astype(int) - halved).max() <= 1
+
+
+def test_a_memory_that_holds_no_tile(slide, tmp_path, monkeypatch):
+    engine_of_memory(0, monkeypatch)
+    with pytest.raises(AcuityError, match=r"does not hold the smallest tile\. Close other"):
         enhance_large(slide, model_of(), tmp_path / "out.zarr", tile=32)
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 
 from ..device import Device, choose_device, free_memory
 from ..errors import AcuityError, ImageError
@@ -23,7 +22,8 @@ from ..micrograph import (
 from ..model import Model, load
 from ..quality import bicubic
 from .deploy import Engine, engine_for
-from .planes import Layout, from_device, new_pixels, to_device
+from .halving import pieces_done
+from .planes import Layout, new_pixels
 from .tiles import Grid, Tile, output_shape
 
 if TYPE_CHECKING:
@@ -257,41 +257,14 @@ def _apply(
     output = layout.planes(pixels)
     cuts = _in_order(list(grid.tiles(side)), len(planes), look_at)
     for count, (plane, cut) in enumerate(cuts, start=1):
-        for piece in _done(engine, grid, planes[plane], cut, image, like, output[plane]):
+        done = pieces_done(
+            engine, grid, cut, planes[plane], output[plane], image=image, like=like
+        )
+        for piece in done:
             index = (plane, *piece.write)
-            done = TileDone(index, layout.piece(output[plane][(slice(None), *piece.write)]))
-            yield Event(f"tile {count} of {len(cuts)}", count / len(cuts), done)
+            new = TileDone(index, layout.piece(output[plane][(slice(None), *piece.write)]))
+            yield Event(f"tile {count} of {len(cuts)}", count / len(cuts), new)
     return like.with_pixels(pixels, pixel_size=image.finer_pixel_size(grid.scale))
-
-
-def _done(
-    engine: Engine,
-    grid: Grid,
-    plane: NDArray[Any],
-    cut: Tile,
-    image: Micrograph,
-    like: Micrograph,
-    output: NDArray[Any],
-) -> Iterator[Tile]:
-    """Do a tile; where the memory does not hold it, its halves."""
-    try:
-        piece = to_device(plane[(slice(None), *cut.read)], image, engine.device)
-        found = engine.run(piece)[(..., *cut.keep)]
-        from_device(found, like, output[(slice(None), *cut.write)])
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        halves = grid.halves(cut)
-        if halves is None:
-            raise AcuityError(
-                "The memory does not hold the smallest tile.",
-                "Close other programs, or choose the CPU as the device.",
-            ) from error
-    else:
-        yield cut
-        return
-    if engine.device.startswith("cuda"):
-        torch.cuda.empty_cache()
-    for half in halves:
-        yield from _done(engine, grid, plane, half, image, like, output)
 
 
 def _in_order(

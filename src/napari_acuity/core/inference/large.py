@@ -175,6 +175,7 @@ def enhance_large_steps(
                 exact=exact,
                 size=math.prod(finest.pixels.shape),
                 target=str(job.image / "s0"),
+                grid=grid,
             )
             read = partial(read_tile, work, pyramid=pyramid)
             left = _left(grid, side, done)
@@ -360,7 +361,7 @@ def _locally(
     def computed(reading: Future[Micrograph], cut: Tile) -> Any:
         region, engine = reading.result(), free.popleft()
         try:
-            return enhanced(engine, plane_of(region), region, cut)
+            return enhanced(engine, work.grid, plane_of(region), region, cut)
         finally:
             free.append(engine)
 

@@ -72,6 +72,7 @@ def enhance_lazy(
         exact=exact or image.pixels.dtype != np.uint8,
         size=math.prod(image.pixels.shape),
         target="",
+        grid=grid,
     )
     cores = [_parts(length, side, grid.halo) for length in image.shape]
     axes = range(image.pixels.ndim - 2 - image.rgb, image.pixels.ndim - image.rgb)
@@ -93,7 +94,6 @@ def enhance_lazy(
         seen,
         work,
         replace(layout, leading=(1,) * len(layout.leading)),
-        grid,
         cores,
         axes.start,
         dtype=image.pixels.dtype,
@@ -108,18 +108,17 @@ def _block(
     seen: NDArray[Any],
     work: Work,
     layout: Layout,
-    grid: Grid,
     cores: list[list[slice]],
     axis: int,
     block_id: tuple[int, ...],
 ) -> NDArray[Any]:
     """Enhance one tile, given with its halo."""
     rows, cols = (parts[n] for parts, n in zip(cores, block_id[axis : axis + 2], strict=True))
-    cut = grid.tile((rows, cols))
+    cut = work.grid.tile((rows, cols))
     like = Micrograph(np.zeros((1, 1), seen.dtype), value_range=work.value_range)
     made = ready(work)
     with made.lock:
-        output = enhanced(made.engine, layout.planes(seen)[0], like, cut)
+        output = enhanced(made.engine, work.grid, layout.planes(seen)[0], like, cut)
     return layout.piece(output).reshape(layout.shape(*output.shape[1:]))
 
 

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from contextlib import ExitStack, nullcontext
+from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ..device import choose_device
-from ..errors import AcuityError
 from ..io.pyramid import Pyramid, opened
 from ..model import load
 from .deploy import Engine, engine_for
-from .planes import from_device, plane_of, to_device
+from .halving import pieces_done
+from .planes import plane_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..micrograph import Micrograph
-    from .tiles import Tile
+    from .tiles import Grid, Tile
 
 __all__ = ["Ready", "Work", "do_tile", "enhanced", "read_tile", "ready", "write_tile"]
 
@@ -57,6 +57,8 @@ class Work:
         How many values the image has, which tells what preparations are worth it.
     target : str
         The folder of the output's finest level.
+    grid : Grid
+        Where tiles may begin.
     """
 
     image: str
@@ -68,6 +70,7 @@ class Work:
     exact: bool
     size: int
     target: str
+    grid: Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +111,15 @@ def read_tile(work: Work, cut: Tile, pyramid: Pyramid) -> Micrograph:
     return replace(region, value_range=work.value_range)
 
 
-def enhanced(engine: Engine, seen: NDArray[Any], like: Micrograph, cut: Tile) -> NDArray[Any]:
+def enhanced(
+    engine: Engine, grid: Grid, seen: NDArray[Any], like: Micrograph, cut: Tile
+) -> NDArray[Any]:
     """Enhance what a tile has to see.
 
     Parameters
     ----------
     engine : Engine
+    grid : Grid
     seen : (C, h, w)
     like : Micrograph
         Tells the values of black and white.
@@ -127,19 +133,12 @@ def enhanced(engine: Engine, seen: NDArray[Any], like: Micrograph, cut: Tile) ->
     Raises
     ------
     AcuityError
-        When the device has too little memory for it.
+        When the device has too little memory for the smallest tile.
     """
     output = np.empty((len(seen), *(part.stop - part.start for part in cut.write)), seen.dtype)
-    on_gpu = engine.device.startswith("cuda")
-    with torch.cuda.device(engine.device) if on_gpu else nullcontext():
-        try:
-            found = engine.run(to_device(seen, like, engine.device))
-            from_device(found[(..., *cut.keep)], like, output)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise AcuityError(
-                f"The memory does not hold a tile of {' x '.join(map(str, cut.shape))} px.",
-                "Choose smaller tiles.",
-            ) from error
+    deque(
+        pieces_done(engine, grid, cut, seen, output, image=like, like=like, within=cut), maxlen=0
+    )
     return output
 
 
@@ -165,7 +164,7 @@ def do_tile(work: Work, cut: Tile, region: Micrograph | None = None) -> None:
             region = read_tile(work, cut, _opened(work.image, work.stamp)[0])
     made = ready(work)
     with made.lock:
-        pixels = enhanced(made.engine, plane_of(region), region, cut)
+        pixels = enhanced(made.engine, work.grid, plane_of(region), region, cut)
     # A job that was given up, or begun anew, has taken its folder away.
     if Path(work.target).exists():
         write_tile(work, cut, pixels)

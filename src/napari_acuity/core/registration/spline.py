@@ -184,8 +184,13 @@ def fit(
     return solution
 
 
-def choose_stiffness(splines: Splines, information: Array, pull: Array) -> float:
-    """Choose by cross-validation what bending costs; the arguments are those of `fit`."""
+def choose_stiffness(
+    splines: Splines, information: Array, pull: Array, *, near: float | None = None
+) -> float:
+    """Choose by cross-validation what bending costs; the arguments are those of `fit`.
+
+    With `near`, an earlier choice, the search begins there.
+    """
     fold = np.random.default_rng(0).integers(0, _FOLDS, information.shape[-2:])
     seen = np.stack([fold != n for n in range(_FOLDS)]).astype(np.float64)[:, None]
     errors: dict[int, float] = {}
@@ -203,7 +208,7 @@ def choose_stiffness(splines: Splines, information: Array, pull: Array) -> float
             errors[index] = float((said * (1 - seen)).sum())
         return errors[index]
 
-    best = len(_STIFFNESS) // 2
+    best = len(_STIFFNESS) // 2 if near is None else _STIFFNESS.index(near)
     for step in (1, -1):
         while 0 <= best + step < len(_STIFFNESS) and error(best + step) < error(best):
             best += step
@@ -241,6 +246,7 @@ def fit_vectors(
     vectors = np.moveaxis(values, -1, 0).astype(np.float64)
     prior = (trust + 1e-6) / (trust + 1e-6).max()
     field = np.zeros_like(vectors)
+    stiffness, coefficients = None, None
     for _ in range(_ROBUST_ROUNDS):
         residual = np.linalg.norm(field - vectors, axis=0)
         # Vectors far from the fit lose their weight (Geman-McClure).
@@ -249,8 +255,8 @@ def fit_vectors(
         weight = np.where(firm, 10.0, prior / (1 + (residual / (2.5 * spread)) ** 2) ** 2)
         information = np.stack([weight, weight, np.zeros_like(weight)])
         pull = times(information, vectors)
-        stiffness = choose_stiffness(splines, information, pull)
-        coefficients = fit(splines, information, pull, stiffness)
+        stiffness = choose_stiffness(splines, information, pull, near=stiffness)
+        coefficients = fit(splines, information, pull, stiffness, start=coefficients)
         field = splines.at_cells(coefficients)
     return unfolded(torch.from_numpy(splines.at_pixels(coefficients))).numpy()
 
