@@ -77,15 +77,14 @@ def pieces_done(
                     "Close other programs, or choose the CPU as the device.",
                 ) from error
         else:
-            halves = ()
-        if halves and on_gpu:
+            yield cut
+            return
+        if on_gpu:
             torch.cuda.empty_cache()
     for half in halves:
         yield from pieces_done(
             engine, grid, half, seen, output, image=image, like=like, within=within
         )
-    if not halves:
-        yield cut
 
 
 def _from(part: _Part, origin: _Part) -> _Part:

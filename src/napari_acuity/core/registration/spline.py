@@ -246,7 +246,7 @@ def fit_vectors(
     vectors = np.moveaxis(values, -1, 0).astype(np.float64)
     prior = (trust + 1e-6) / (trust + 1e-6).max()
     field = np.zeros_like(vectors)
-    stiffness, coefficients = None, None
+    stiffness, coefficients = None, splines.from_cells(field)
     for _ in range(_ROBUST_ROUNDS):
         residual = np.linalg.norm(field - vectors, axis=0)
         # Vectors far from the fit lose their weight (Geman-McClure).
