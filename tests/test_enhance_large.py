@@ -506,9 +506,7 @@ def test_a_tile_too_large_for_the_memory_is_halved(slide, tmp_path, monkeypatch)
     enhance_large(slide, model_of(), tmp_path / "whole.zarr", tile=32)
     engine_of_memory(30 * 30, monkeypatch)
     enhance_large(slide, model_of(), tmp_path / "halved.zarr", tile=32)
-    whole, halved = (
-        acuity.read(tmp_path / name).pixels for name in ("whole.zarr", "halved.zarr")
-    )
+    whole, halved = (acuity.read(tmp_path / name).pixels for name in ("whole.zarr", "halved.zarr"))
     assert np.abs(whole.astype(int) - halved).max() <= 1
 
 

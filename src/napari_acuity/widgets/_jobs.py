@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -42,6 +44,7 @@ _REFRESH_MS = 100
 # How long a thread may hold the interpreter while another waits. Python's own 5 ms are felt in the
 # window while a job runs: drawing one picture asks for the interpreter dozens of times.
 _SWITCH_S = 0.0005
+_NICE = 10
 
 
 @dataclass(frozen=True)
@@ -314,6 +317,7 @@ def time_left(fraction: float, elapsed_s: float) -> str:
 def _drain(
     make_steps: Callable[[], Steps[T]], opened: list[Steps[T]]
 ) -> Generator[Event, None, _Outcome[T]]:
+    _stand_back()
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
     try:
@@ -324,6 +328,15 @@ def _drain(
         return _Outcome(error=error)
     finally:
         sys.setswitchinterval(before)
+
+
+def _stand_back() -> None:
+    """Let the window go before this thread, and those that it starts, where both want the processor.
+
+    Elsewhere than on Linux a priority is that of the whole process.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _close(opened: list[Steps[Any]]) -> None:

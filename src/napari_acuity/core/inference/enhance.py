@@ -257,9 +257,7 @@ def _apply(
     output = layout.planes(pixels)
     cuts = _in_order(list(grid.tiles(side)), len(planes), look_at)
     for count, (plane, cut) in enumerate(cuts, start=1):
-        done = pieces_done(
-            engine, grid, cut, planes[plane], output[plane], image=image, like=like
-        )
+        done = pieces_done(engine, grid, cut, planes[plane], output[plane], image=image, like=like)
         for piece in done:
             index = (plane, *piece.write)
             new = TileDone(index, layout.piece(output[plane][(slice(None), *piece.write)]))

@@ -136,9 +136,7 @@ def enhanced(
         When the device has too little memory for the smallest tile.
     """
     output = np.empty((len(seen), *(part.stop - part.start for part in cut.write)), seen.dtype)
-    deque(
-        pieces_done(engine, grid, cut, seen, output, image=like, like=like, within=cut), maxlen=0
-    )
+    deque(pieces_done(engine, grid, cut, seen, output, image=like, like=like, within=cut), maxlen=0)
     return output
 
 
