@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ..device import Device, choose_device, free_memory
-from ..errors import AcuityError, ImageError
+from ..errors import ImageError
 from ..jobs import Event, Steps, altered, run, within
 from ..micrograph import (
     ImageLike,
@@ -28,7 +28,6 @@ from .tiles import Grid, Tile, output_shape
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
