@@ -23,9 +23,9 @@ HEAVY = {"torch", "numpy", "scipy", "skimage", "cv2", "matplotlib"}
 # Top to bottom; a room is a module or subpackage of napari_acuity or napari_acuity.core.
 FLOORS = (
     {"widgets", "cli", "__main__", "samples", "demo", "demo_report"},
-    {"training", "inference", "registration", "quality", "simulate", "exporting"},
+    {"training", "inference", "registration", "quality", "simulate", "exporting", "fusion"},
     {"pairs", "model", "recipe"},
-    {"geometry", "networks", "io"},
+    {"geometry", "networks", "io", "wavelets"},
     {"micrograph", "device", "jobs", "errors", "versions"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

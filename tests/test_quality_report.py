@@ -26,6 +26,8 @@ from napari_acuity.core.quality.report import (
     image_png,
     write_html,
 )
+from napari_acuity.core.quality.report_pdf import write_pdf
+from napari_acuity.core.quality.saving import sections_of
 
 if TYPE_CHECKING:
     from napari_acuity.core.quality.measure import Report
@@ -182,11 +184,36 @@ def test_fingerprints_tell_images_apart():
 
 
 def test_unknown_suffixes_and_missing_folders_are_named(report, tmp_path):
-    with pytest.raises(FileError, match=r"'\.docx'\. Choose a name that ends in \.html or \.csv"):
+    with pytest.raises(
+        FileError, match=r"'\.docx'\. Choose a name that ends in \.html, \.pdf or \.csv"
+    ):
         report.save(tmp_path / "report.docx")
-    for name in ("report.html", "report.csv"):
+    for name in ("report.html", "report.csv", "report.pdf"):
         with pytest.raises(FileError, match="no folder"):
             report.save(tmp_path / "absent" / name)
+
+
+def test_a_pdf_holds_all_parts(report, tmp_path):
+    path = tmp_path / "report.pdf"
+    report.save(path)
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF-") and content.rstrip().endswith(b"%%EOF")
+    # Whole fields, details and maps of reference, baselines and image.
+    pictures = sum(len(section.pictures) for section in sections_of(report))
+    assert content.count(b"/Subtype /Image") >= pictures > 3
+    assert report.name.encode() in content
+
+
+def test_long_tables_and_pictures_of_any_shape_find_room(tmp_path):
+    grey = Micrograph(np.zeros((9, 9), np.uint8))
+    shapes = [(3000, 10), (10, 3000), (9, 9), (9, 9), (9, 9)]
+    pictures = [
+        Picture(image_png(grey.with_pixels(np.zeros(shape, np.uint8))), "a < b & c")
+        for shape in shapes
+    ]
+    table = Table(("Name", "Value"), [(f"<row {n}>", "word " * 80) for n in range(200)])
+    write_pdf(tmp_path / "long.pdf", "<title> & more", [Section("<h>", "& text", table, pictures)])
+    assert (tmp_path / "long.pdf").stat().st_size > 10_000
 
 
 def test_a_failed_save_leaves_the_old_report(report, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import napari_acuity as acuity
 from napari_acuity import AcuityError, ImageError, Micrograph, Model, Pair, PairSet
-from napari_acuity.core.quality.measure import Scores as ImageScores
+from napari_acuity.core.quality.scores import Scores as ImageScores
 from napari_acuity.core.training.score import IMAGES, Scores, score, score_steps
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def scores_of(values: list[float]) -> Scores:
     return Scores(
         {
             f"field {number}": dict.fromkeys(
-                IMAGES, ImageScores(value, 0.5, 0.1, 3.0, 1.0, 2.0, 1.0)
+                IMAGES, ImageScores(value, 0.5, 0.1, 3.0, 1.0, 2.0, 1.0, 0.9, 0.1, 0.8, 3.0, 1.0)
             )
             for number, value in enumerate(values)
         }

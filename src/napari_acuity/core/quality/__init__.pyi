@@ -1,8 +1,16 @@
+from .agreement import ms_ssim as ms_ssim
+from .agreement import nrmse as nrmse
+from .agreement import pearson as pearson
+from .alignment import offset as offset
 from .bars import usaf_frequency as usaf_frequency
 from .baselines import ColourFit as ColourFit
 from .baselines import bicubic as bicubic
 from .baselines import fit_colour as fit_colour
+from .baselines import fit_intensity as fit_intensity
 from .colour import cie94 as cie94
+from .colour import ciede2000 as ciede2000
+from .profile import LineProfile as LineProfile
+from .profile import line_profile as line_profile
 from .similarity import ScoreMap as ScoreMap
 from .similarity import difference as difference
 from .similarity import psnr as psnr

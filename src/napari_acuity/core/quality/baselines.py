@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ColourFit", "bicubic", "fit_colour"]
+__all__ = ["ColourFit", "Fit", "bicubic", "enlargement", "fit_colour", "fit_intensity"]
+
+Fit = Literal["none", "intensity", "colour"]
+"""What may be fitted to a reference before an image is scored."""
 
 
 def bicubic(image: ImageLike, scale: float, shape: tuple[int, int] | None = None) -> Micrograph:
@@ -146,6 +149,51 @@ def fit_colour(pairs: Iterable[tuple[ImageLike, ImageLike]]) -> ColourFit:
     known = len(normal)
     solution = np.linalg.lstsq(normal[:, :known], normal[:, known:], rcond=None)[0]
     return ColourFit(solution.T.astype(np.float64))
+
+
+def fit_intensity(pairs: Iterable[tuple[ImageLike, ImageLike]]) -> ColourFit:
+    """Learn the gain and offset of each channel that bring images closest to their references.
+
+    Parameters
+    ----------
+    pairs : iterable of (image, reference)
+        As for `fit_colour`.
+
+    Returns
+    -------
+    ColourFit
+        Its matrix holds the gains on its diagonal, and the offsets; a constant image has gain 0.
+
+    Raises
+    ------
+    ImageError
+        As for `fit_colour`.
+    """
+    sums: NDArray[np.float64] = np.zeros(0)
+    for image, reference in pairs:
+        reference, image = matched(reference, image)
+        x, y = _columns(image), _columns(reference)
+        found = np.stack([np.ones_like(x), x, y, x * x, x * y]).sum(axis=1)
+        if sums.size and sums.shape != found.shape:
+            raise ImageError(
+                "Some of the pairs are RGB and some are grey.", "Fit each kind on its own."
+            )
+        sums = sums + found if sums.size else found
+    if not sums.size:
+        raise ImageError("There is no pair to fit brightness on.", "Give at least one pair.")
+    count, x, y, squares, products = sums
+    spread = squares - x * x / count
+    gain = np.where(
+        spread > 1e-12 * squares, (products - x * y / count) / np.maximum(spread, 1e-300), 0
+    )
+    return ColourFit(np.hstack([np.diag(gain), ((y - gain * x) / count)[:, None]]))
+
+
+def enlargement(low: tuple[int, int], high: tuple[int, int]) -> Fraction | None:
+    """Return the scale, a ratio of small numbers, at which high has ceil(scale * low) pixels a side."""
+    scale = Fraction(high[0], low[0]).limit_denominator(16)
+    fits = all(ceil(scale * a) == b for a, b in zip(low, high, strict=True))
+    return scale if fits and scale >= 1 else None
 
 
 def _weights(size: int, new_size: int, scale: float) -> csr_array:

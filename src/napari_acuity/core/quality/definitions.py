@@ -40,6 +40,30 @@ DEFINITIONS = {
         "mean over the channels; 1 for identical images.",
         "Wang et al., IEEE Trans. Image Process. 13, 600 (2004), doi:10.1109/TIP.2003.819861",
     ),
+    "ms_ssim": Definition(
+        "MS-SSIM",
+        "",
+        "higher",
+        "SSIM's contrast and structure at five scales, each half as fine as the one before, and its "
+        "luminance at the coarsest, multiplied with Wang's exponents; images of 176 px or more.",
+        "Wang et al., Asilomar Conf. Signals Syst. Comput. 37, 1398 (2003), "
+        "doi:10.1109/ACSSC.2003.1292216",
+    ),
+    "nrmse": Definition(
+        "NRMSE",
+        "",
+        "lower",
+        "Root mean square error over the root mean square of the reference.",
+        "Fienup, Appl. Opt. 36, 8352 (1997), doi:10.1364/AO.36.008352",
+    ),
+    "pearson": Definition(
+        "Pearson",
+        "",
+        "higher",
+        "Correlation of the pixel values, which sees neither an offset nor a gain; RGB: over all "
+        "channels together.",
+        "Pearson, Proc. R. Soc. Lond. 58, 240 (1895), doi:10.1098/rspl.1895.0041",
+    ),
     "cie94": Definition(
         "CIE-94",
         "",
@@ -47,6 +71,14 @@ DEFINITIONS = {
         "Colour difference in CIE L*a*b* (sRGB decoded, D65) with the graphic-arts constants, "
         "chroma weights from the reference; about 1 is just noticeable; RGB only.",
         "CIE 116-1995; sRGB: IEC 61966-2-1:1999",
+    ),
+    "ciede2000": Definition(
+        "CIEDE2000",
+        "",
+        "lower",
+        "The younger colour difference beside CIE-94, from the same L*a*b* values; symmetric; RGB "
+        "only.",
+        "CIE 142-2001; Sharma et al., Color Res. Appl. 30, 21 (2005), doi:10.1002/col.20070",
     ),
     "difference": Definition(
         "Difference",

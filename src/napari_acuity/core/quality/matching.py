@@ -13,7 +13,7 @@ from ..micrograph import ImageLike, Micrograph, as_micrograph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DataRange", "matched", "unit"]
+__all__ = ["DataRange", "matched", "unit", "unit_of"]
 
 DataRange: TypeAlias = float | tuple[float, float] | None
 """(black, white) of both images; one number is (0, number), as scikit-image's `data_range`."""
@@ -62,8 +62,13 @@ def matched(
 
 def unit(image: Micrograph) -> NDArray[np.float64]:
     """Scale pixels so that black is 0 and white is 1, in double precision."""
-    low, high = image.range()
-    return (np.asarray(image.pixels, dtype=np.float64) - low) / (high - low)
+    return unit_of(image.pixels, image.range())
+
+
+def unit_of(pixels: NDArray[Any], value_range: tuple[float, float]) -> NDArray[np.float64]:
+    """Scale pixels of a range so that black is 0 and white is 1, in double precision."""
+    low, high = value_range
+    return (np.asarray(pixels, dtype=np.float64) - low) / (high - low)
 
 
 def _shares(image: Micrograph, reference: Micrograph) -> bool:

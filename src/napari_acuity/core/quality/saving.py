@@ -6,24 +6,74 @@ import csv
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
+from ..errors import FileError
 from ..io import replacing
 from .definitions import DEFINITIONS
 from .pictures import beside_each_other, map_picture
 from .report import Section, Table, versions, write_html
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from .measure import Report
 
-__all__ = ["definitions_section", "save_csv", "save_html", "scores_table"]
+__all__ = [
+    "definitions_section",
+    "save",
+    "scores_table",
+    "sections_of",
+    "title_of",
+    "write_report",
+]
 
 
-def save_html(report: Report, path: Path) -> None:
-    """Write the report as one self-contained page."""
+def save(report: Report, path: Path) -> None:
+    """Write the report in the format of the suffix.
+
+    Raises
+    ------
+    FileError
+        For another suffix than ``.html``, ``.pdf`` and ``.csv``, a folder that is missing or may not
+        be written, or a full disk.
+    """
+    if path.suffix.lower() == ".csv":
+        save_csv(report, path)
+    else:
+        write_report(path, title_of(report), sections_of(report))
+
+
+def write_report(path: Path, title: str, sections: Sequence[Section]) -> None:
+    """Write sections as a web page or as PDF, as the suffix says.
+
+    Raises
+    ------
+    FileError
+        As for `save`.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".html":
+        write_html(path, title, sections)
+    elif suffix == ".pdf":
+        from .report_pdf import write_pdf
+
+        write_pdf(path, title, sections)
+    else:
+        raise FileError(
+            f"A report cannot be written as '{path.suffix or path.name}'.",
+            "Choose a name that ends in .html, .pdf or .csv.",
+        )
+
+
+def title_of(report: Report) -> str:
+    """Return what heads the report."""
+    return f"{report.name}, measured against {report.reference.name}"
+
+
+def sections_of(report: Report) -> list[Section]:
+    """Return all parts of the report, with its pictures drawn."""
     columns = {f"Reference: {report.reference.name}": report.reference, **report.images}
-    sections = [
+    return [
         Section("", _about(report)),
         Section("Scores", _advice(report), scores_table(report)),
         *beside_each_other(columns),
@@ -36,7 +86,6 @@ def save_html(report: Report, path: Path) -> None:
         definitions_section(report.measured),
         _provenance(report),
     ]
-    write_html(path, f"{report.name}, measured against {report.reference.name}", sections)
 
 
 def save_csv(report: Report, path: Path) -> None:
@@ -77,8 +126,16 @@ def _about(report: Report) -> str:
     size = report.reference.pixel_size
     pixel = f", pixels of {size[0]:.4g} × {size[1]:.4g} µm" if size else ", pixel size unknown"
     border = f" A border of {report.border_px} px was cut." if report.border_px else ""
+    fit = {
+        "none": "",
+        "intensity": " A gain and an offset for each channel",
+        "colour": " An affine map of colour",
+    }
+    fitted = fit[report.fit] and f"{fit[report.fit]} was fitted to the reference before scoring."
     kind = "RGB" if report.reference.rgb else "grey"
-    return f"{rows} × {columns} px, {kind}{pixel}.{border} Black to white: {_ranges(report)}."
+    return (
+        f"{rows} × {columns} px, {kind}{pixel}.{border}{fitted} Black to white: {_ranges(report)}."
+    )
 
 
 def _ranges(report: Report) -> str:
@@ -90,12 +147,13 @@ def _ranges(report: Report) -> str:
 
 
 def _advice(report: Report) -> str:
-    if len(report.scores) > 1:
-        return "Mean and standard deviation over the image; the best of each column in bold."
-    return (
-        "Mean and standard deviation over the image. No baseline was given: without one, such as "
-        "bicubic enlargement of the input, these scores do not tell what was gained."
-    )
+    known = "Mean and standard deviation over the image; the best of each column in bold."
+    if len(report.scores) == 1:
+        known = (
+            "Mean and standard deviation over the image. No baseline was given: without one, such as "
+            "bicubic enlargement of the input, these scores do not tell what was gained."
+        )
+    return "\n\n".join([known, *(f"Warning: {text}" for text in report.warnings)])
 
 
 def _provenance(report: Report) -> Section:

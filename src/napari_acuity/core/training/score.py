@@ -16,7 +16,6 @@ from ..jobs import Event, Steps, altered, run, within
 from ..pairs.pair_set import PairSet
 from ..quality import bicubic, fit_colour
 from ..quality.definitions import DEFINITIONS
-from ..quality.measure import Scores as ImageScores
 from ..quality.measure import measure_steps
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..pairs.pair import Pair
     from ..quality import ColourFit
+    from ..quality.scores import Scores as ImageScores
 
 __all__ = ["IMAGES", "Scores", "score", "score_steps"]
 
