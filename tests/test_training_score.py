@@ -17,7 +17,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import napari_acuity as acuity
 from napari_acuity import AcuityError, ImageError, Micrograph, Model, Pair, PairSet
 from napari_acuity.core.quality.scores import Scores as ImageScores
-from napari_acuity.core.training.score import IMAGES, Scores, score, score_steps
+from napari_acuity.core.quality.set_scores import SetScores
+from napari_acuity.core.training.score import IMAGES, score, score_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -185,7 +186,7 @@ def test_a_field_too_large_for_memory_fails_alone(
 def test_without_held_out_fields_it_says_so(double: Model) -> None:
     found = score(double, [], colour_from=[])
 
-    assert "No fields were held out" in found.table()
+    assert found.table() == "There was no held-out field, so nothing was scored."
     assert found.measured == []
     assert json.loads(json.dumps(found.as_dict()))["fields"] == {}
 
@@ -215,7 +216,7 @@ def test_events_bring_the_scores_so_far(tissue: NDArray[np.uint8], double: Model
 
     events = list(score_steps(double, pairs, colour_from=[seen(tissue, 200, 0)]))
 
-    counts = [len(event.new.fields) for event in events if isinstance(event.new, Scores)]
+    counts = [len(event.new.fields) for event in events if isinstance(event.new, SetScores)]
     fractions = [event.fraction for event in events]
     assert counts == [1, 2]
     assert fractions == sorted(fractions)
@@ -253,9 +254,9 @@ def test_the_scores_travel_in_the_models_file(
     assert acuity.load(scored.save(tmp_path / "model")).header.scores == table
 
 
-def scores_of(values: list[float]) -> Scores:
+def scores_of(values: list[float]) -> SetScores:
     """Make up scores of as many fields, all images alike."""
-    return Scores(
+    return SetScores(
         {
             f"field {number}": dict.fromkeys(
                 IMAGES, ImageScores(value, 0.5, 0.1, 3.0, 1.0, 2.0, 1.0, 0.9, 0.1, 0.8, 3.0, 1.0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-__all__ = ["check_readable", "check_target", "read", "write"]
+__all__ = ["check_readable", "check_target", "images_in", "read", "write"]
 
 _READERS = {
     **dict.fromkeys(TIFF_SUFFIXES, read_tiff),
@@ -30,6 +30,28 @@ _WRITERS = {
     **dict.fromkeys((".jpg", ".jpeg"), (check_picture, write_jpeg)),
     ".png": (check_picture, write_png),
 }
+
+
+def images_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the images of a folder that `read` takes, by name; hidden ones and other files are left out.
+
+    Raises
+    ------
+    FileError
+        When it is no folder that can be read.
+    """
+    folder = Path(folder)
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise FileError(
+            f"{folder} is not a folder that can be read ({error.strerror}).", "Check the path."
+        ) from error
+    return [
+        path
+        for path in entries
+        if path.suffix.lower() in _READERS and not path.name.startswith(".")
+    ]
 
 
 def read(path: str | os.PathLike[str]) -> Micrograph:

@@ -9,8 +9,15 @@ from .baselines import fit_colour as fit_colour
 from .baselines import fit_intensity as fit_intensity
 from .colour import cie94 as cie94
 from .colour import ciede2000 as ciede2000
+from .large import measure_large as measure_large
+from .large import measure_large_steps as measure_large_steps
+from .many import SetReport as SetReport
+from .many import measure_all as measure_all
+from .many import measure_all_steps as measure_all_steps
 from .profile import LineProfile as LineProfile
 from .profile import line_profile as line_profile
+from .scores import Scores as Scores
+from .set_scores import SetScores as SetScores
 from .similarity import ScoreMap as ScoreMap
 from .similarity import difference as difference
 from .similarity import psnr as psnr

@@ -11,6 +11,7 @@ from ..io import replacing
 from .definitions import DEFINITIONS
 from .pictures import beside_each_other, map_picture
 from .report import Section, Table, versions, write_html
+from .scores import Scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from .measure import Report
 
 __all__ = [
+    "csv_columns",
     "definitions_section",
+    "fingerprints_section",
     "save",
     "scores_table",
     "sections_of",
@@ -84,20 +87,26 @@ def sections_of(report: Report) -> list[Section]:
             pictures=[map_picture(score, values) for score, values in report.maps.items()],
         ),
         definitions_section(report.measured),
-        _provenance(report),
+        fingerprints_section(report.fingerprints),
     ]
 
 
 def save_csv(report: Report, path: Path) -> None:
     """Write the numbers, a row an image; units in the header, empty where there is no score."""
-    units = {"psnr": "psnr_db", "difference": "difference_percent"}
-    units["difference_std"] = "difference_percent_std"
-    names = [field.name for field in fields(next(iter(report.scores.values())))]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["image", *(units.get(name, name) for name in names)])
+        writer.writerow(["image", *csv_columns()])
         for name, scores in report.scores.items():
-            writer.writerow([name, *asdict(scores).values()])
+            writer.writerow([name, *csv_columns(scores)])
+
+
+def csv_columns(scores: Scores | None = None) -> list[object]:
+    """Return the numbers of a row, or without scores the names of the columns, with their units."""
+    if scores is not None:
+        return list(asdict(scores).values())
+    units = {"psnr": "psnr_db", "difference": "difference_percent"}
+    units["difference_std"] = "difference_percent_std"
+    return [units.get(each.name, each.name) for each in fields(Scores)]
 
 
 def scores_table(report: Report) -> Table:
@@ -156,8 +165,9 @@ def _advice(report: Report) -> str:
     return "\n\n".join([known, *(f"Warning: {text}" for text in report.warnings)])
 
 
-def _provenance(report: Report) -> Section:
-    rows = [(f"Fingerprint of {name}", text) for name, text in report.fingerprints.items()]
+def fingerprints_section(fingerprints: dict[str, str]) -> Section:
+    """Return what the figures were made of, and with what."""
+    rows = [(f"Fingerprint of {name}", text) for name, text in fingerprints.items()]
     rows += [(package, number) for package, number in versions().items()]
     text = "A fingerprint is the beginning of a SHA-256 of the pixels, as they were given."
     return Section("Data and versions", text, Table(("Item", "Value"), rows, numeric=False))

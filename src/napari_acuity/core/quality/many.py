@@ -1,0 +1,188 @@
+"""Measure a whole data set: images of the same name in two folders."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import jobs
+from ..errors import AcuityError, FileError
+from ..io import images_in, read, replacing
+from .measure import measure_steps
+from .report import Section, Table
+from .saving import csv_columns, definitions_section, fingerprints_section, write_report
+from .set_scores import SetScores
+
+if TYPE_CHECKING:
+    import os
+
+    from ..micrograph import Micrograph
+    from .baselines import Fit
+    from .matching import DataRange
+    from .measure import Report
+
+__all__ = ["SetReport", "measure_all", "measure_all_steps"]
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """What `measure_all` found.
+
+    Parameters
+    ----------
+    scores : SetScores
+        Of every field, with mean and spread over them, and what failed.
+    warnings : dict of str to list of str
+        What makes the scores of a field say less than they seem to.
+    fingerprints : dict of str to str
+        The first 16 hex digits of a SHA-256 of each image.
+    """
+
+    scores: SetScores = field(default_factory=SetScores)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+    def table(self) -> str:
+        """Return the scores in aligned columns, what failed, and the warnings, for a terminal."""
+        return "\n".join([self.scores.table(), *self._notes()])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` or ``.pdf``: the table with means and standard deviations, the definitions, and
+            where the figures come from. ``.csv``: the numbers, a row for each image of each field.
+
+        Raises
+        ------
+        FileError
+            For another suffix, a folder that is missing or may not be written, or a full disk.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".csv":
+            self._save_csv(path)
+            return
+        head, *rows = self.scores.rows() or [["Field"]]
+        text = "\n\n".join([self.scores.words, *self.scores.failures(), *self._notes()])
+        sections = [
+            Section("Scores", text, Table(head, rows)),
+            definitions_section(self.scores.measured),
+            fingerprints_section(self.fingerprints),
+        ]
+        write_report(path, f"{len(self.scores.fields)} fields, measured", sections)
+
+    def _notes(self) -> list[str]:
+        return [
+            f"Warning: {name}: {text}" for name, found in self.warnings.items() for text in found
+        ]
+
+    def _save_csv(self, path: Path) -> None:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(["field", "image", *csv_columns()])
+            for name, found in self.scores.fields.items():
+                for image, scores in found.items():
+                    writer.writerow([name, image, *csv_columns(scores)])
+
+
+def measure_all(
+    references: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    *,
+    lows: str | os.PathLike[str] | None = None,
+    fit: Fit = "none",
+    border_px: int = 0,
+    data_range: DataRange = None,
+) -> SetReport:
+    """Measure every image of a folder against the reference of the same name.
+
+    Parameters
+    ----------
+    references, images : path
+        Folders. A file belongs to the one of the same name without its suffix.
+    lows : path, optional
+        A folder of what the images were made of; see `measure`.
+    fit, border_px, data_range
+        As for `measure`, for each field.
+
+    Returns
+    -------
+    SetReport
+        A field that cannot be measured is named in `scores.failed`; the others are measured.
+
+    Raises
+    ------
+    FileError
+        When a folder is missing, or no image has a reference.
+    """
+    steps = measure_all_steps(
+        references, images, lows=lows, fit=fit, border_px=border_px, data_range=data_range
+    )
+    return jobs.run(steps)
+
+
+def measure_all_steps(
+    references: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+    *,
+    lows: str | os.PathLike[str] | None = None,
+    fit: Fit = "none",
+    border_px: int = 0,
+    data_range: DataRange = None,
+) -> jobs.Steps[SetReport]:
+    """Do what `measure_all` does, yielding an Event after every field, whose `new` is the report so far."""
+    truths, found = _by_name(references), _by_name(images)
+    inputs = {} if lows is None else _by_name(lows)
+    if not truths.keys() & found.keys():
+        raise FileError(
+            f"No image in {images} has the name of one in {references}.",
+            "Give the files that belong together the same name; their suffixes may differ.",
+        )
+    report = SetReport()
+    for number, (name, path) in enumerate(found.items()):
+        try:
+            if name not in truths:
+                raise FileError(f"There is no reference named {name}.", "Add it, or move it away.")
+            if lows is not None and name not in inputs:
+                raise FileError(f"There is no input named {name}.", "Add it, or measure without.")
+            one = yield from jobs.within(
+                measure_steps(
+                    read(truths[name]),
+                    _named(path, "image"),
+                    low=_named(inputs[name], "input") if inputs else None,
+                    fit=fit,
+                    border_px=border_px,
+                    data_range=data_range,
+                ),
+                number / len(found),
+                (number + 1) / len(found),
+            )
+            report = _with(report, name, one)
+        except AcuityError as error:
+            failed = {**report.scores.failed, name: str(error)}
+            report = replace(report, scores=replace(report.scores, failed=failed))
+        yield jobs.Event(f"measured {name}", (number + 1) / len(found), report)
+    return report
+
+
+def _by_name(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    return {path.name.partition(".")[0]: path for path in images_in(folder)}
+
+
+def _named(path: Path, name: str) -> Micrograph:
+    """Read an image under the name of its column, which is one for all fields."""
+    return replace(read(path), name=name)
+
+
+def _with(report: SetReport, name: str, one: Report) -> SetReport:
+    scores = replace(report.scores, fields={**report.scores.fields, name: one.scores})
+    hashed = {f"{name}: {image}": text for image, text in one.fingerprints.items()}
+    warnings = {name: one.warnings} if one.warnings else {}
+    return SetReport(scores, {**report.warnings, **warnings}, {**report.fingerprints, **hashed})
