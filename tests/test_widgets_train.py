@@ -12,10 +12,11 @@ from qtpy.QtWidgets import QFileDialog
 
 from gui import names, opened
 from napari_acuity import Model, Pair, PairSet, Recipe
+from napari_acuity.core.quality.charts import Chart, Curve
 from napari_acuity.core.recipe import RECIPES
 from napari_acuity.widgets import _session
 from napari_acuity.widgets._layers import made_by, result_layer
-from napari_acuity.widgets._plots import Chart, Curve, CurvePlot, _log_ticks
+from napari_acuity.widgets._plots import CurvePlot, _log_ticks
 from napari_acuity.widgets._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
 from napari_acuity.widgets.train import TrainPanel
 from training_panel import SCALE, choose, fresh_session, halved, make_pairs, wait_for_look

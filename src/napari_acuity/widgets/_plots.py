@@ -2,73 +2,39 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyqtgraph as pg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QPoint, QSize, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
-from ..core.errors import AcuityError, FileError
-from ..core.io import replacing
+from ..core.errors import AcuityError
+from ..core.quality.charts import COLOURS, MARKERS, Chart, Curve, marked, save_chart
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
     from qtpy.QtGui import QWheelEvent
 
-__all__ = ["Chart", "Curve", "CurvePlot"]
+__all__ = ["CurvePlot"]
 
-# Okabe and Ito's colours, told apart by colour-blind eyes and by their lightness, for a light and a
-# dark ground; line style and marker say the same once more.
-_COLOURS = {"light": ("#0072B2", "#B34D00", "#505050"), "dark": ("#56B4E9", "#E69F00", "#B8B8B8")}
-_MARKERS = ("o", "s", "d")
 _LINES = {
     "solid": Qt.PenStyle.SolidLine,
     "dashed": Qt.PenStyle.DashLine,
     "dotted": Qt.PenStyle.DotLine,
+    "steps": Qt.PenStyle.SolidLine,
+    "points": Qt.PenStyle.NoPen,
 }
+# pyqtgraph's names of matplotlib's markers.
+_SYMBOLS = {"o": "o", "s": "s", "d": "d", "^": "t1", "v": "t"}
 _SIDES = ("bottom", "left")
-_MOST_MARKED = 30
 _BETWEEN_TICKS_PX = 25
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A curve: its name in the legend, its points, and its line: "solid", "dashed" or "dotted"."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    line: str = "solid"
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Up to three curves with the labels of their axes, units included.
-
-    Parameters
-    ----------
-    x_label, y_label : str
-        With their units.
-    curves : sequence of Curve
-    log_y : bool
-        Whether the y axis is logarithmic.
-    """
-
-    x_label: str
-    y_label: str
-    curves: Sequence[Curve] = ()
-    log_y: bool = False
 
 
 class CurvePlot(QWidget):
@@ -121,15 +87,7 @@ class CurvePlot(QWidget):
         FileError
             For another suffix, a folder that is missing or may not be written, or a full disk.
         """
-        path = Path(path)
-        writers = {".png": _write_figure, ".svg": _write_figure, ".csv": _write_csv}
-        if path.suffix.lower() not in writers:
-            raise FileError(
-                f"A plot cannot be written as '{path.suffix or path.name}'.",
-                "Choose a name that ends in .png, .svg or .csv.",
-            )
-        with replacing(path) as temporary:
-            writers[path.suffix.lower()](self._chart, temporary)
+        save_chart(self._chart, path)
 
     def sizeHint(self) -> QSize:
         """Ask for little: a panel must fit a small screen."""
@@ -147,7 +105,7 @@ class CurvePlot(QWidget):
     def _draw(self, ink: QColor, ground: str) -> None:
         item, chart = self._view.getPlotItem(), self._chart
         item.clear()
-        item.setLogMode(x=False, y=chart.log_y)
+        item.setLogMode(x=chart.log_x, y=chart.log_y)
         for side, label in zip(_SIDES, (chart.x_label, chart.y_label), strict=True):
             axis = item.getAxis(side)
             axis.enableAutoSIPrefix(False)
@@ -158,7 +116,7 @@ class CurvePlot(QWidget):
         counted = all(float(x).is_integer() for curve in chart.curves for x in curve.x)
         item.getAxis("bottom").whole = counted
         self._legend.setLabelTextColor(ink)
-        for curve, colour, marker in zip(chart.curves, _COLOURS[ground], _MARKERS, strict=False):
+        for curve, colour, marker in zip(chart.curves, COLOURS[ground], MARKERS, strict=False):
             item.addItem(_drawn(curve, colour, marker))
         self._place_legend()
 
@@ -235,20 +193,16 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
     return values[:: math.ceil(len(values) / most)]
 
 
-def _marked(curve: Curve, marker: str) -> str | None:
-    """Return the marker where points are few, so that one alone is seen; a level has none."""
-    return marker if len(curve.x) <= _MOST_MARKED and curve.line != "dashed" else None
-
-
 def _drawn(curve: Curve, colour: str, marker: str) -> pg.PlotDataItem:
-    pen = pg.mkPen(colour, width=2 if curve.line == "solid" else 1.5, style=_LINES[curve.line])
+    plain = curve.line in ("solid", "steps")
     return pg.PlotDataItem(
         np.asarray(curve.x, float),
         np.asarray(curve.y, float),
-        pen=pen,
+        pen=pg.mkPen(colour, width=2 if plain else 1.5, style=_LINES[curve.line]),
+        stepMode="center" if curve.line == "steps" else None,
         name=curve.name,
         antialias=True,
-        symbol=_marked(curve, marker),
+        symbol=marked(curve, _SYMBOLS[marker]),
         symbolSize=5,
         symbolBrush=colour,
         symbolPen=None,
@@ -259,34 +213,3 @@ def _faded(ink: QColor) -> QColor:
     faded = QColor(ink)
     faded.setAlpha(110)
     return faded
-
-
-def _write_figure(chart: Chart, path: Path) -> None:
-    """Draw the chart for print: dark on white, of one size however small the panel is."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel=chart.x_label, ylabel=chart.y_label)
-    for curve, colour, marker in zip(chart.curves, _COLOURS["light"], _MARKERS, strict=False):
-        axes.plot(
-            curve.x,
-            curve.y,
-            color=colour,
-            linestyle=curve.line,
-            marker=_marked(curve, marker),
-            markersize=3,
-            label=curve.name,
-        )
-    if chart.log_y:
-        axes.set_yscale("log")
-    if chart.curves:
-        axes.legend(frameon=False)
-    figure.savefig(path, dpi=200)
-
-
-def _write_csv(chart: Chart, path: Path) -> None:
-    """Write a row for every x, empty where a curve has no point."""
-    points = [dict(zip(curve.x, curve.y, strict=True)) for curve in chart.curves]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([chart.x_label, *(curve.name for curve in chart.curves)])
-        for x in sorted({x for curve in points for x in curve}):
-            writer.writerow([x, *(curve.get(x, "") for curve in points)])

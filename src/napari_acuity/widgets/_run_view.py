@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
+from ..core.quality.charts import Chart, Curve
 from ._layers import add_result, keep_selection
-from ._plots import Chart, Curve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -100,11 +100,12 @@ class _Sums:
     ) -> _Sums:
         reference, image = matched(truth, image, data_range)
         values = {"ssim": ssim(reference, image).map}
-        owned = [_own(each, part) for each in (reference, image)]
-        values["difference"] = difference(*owned).map
+        reference, image = _own(reference, part), _own(image, part)
+        values["difference"] = difference(reference, image).map
         if reference.rgb:
-            values["cie94"], values["ciede2000"] = cie94(*owned).map, ciede2000(*owned).map
-        a, b = (unit(each) for each in owned)
+            values["cie94"] = cie94(reference, image).map
+            values["ciede2000"] = ciede2000(reference, image).map
+        a, b = unit(reference), unit(image)
         values |= {"a": a, "b": b, "product": a * b, "error": a - b}
         found = {
             name: np.array([each.size, each.sum(), np.square(each).sum()])
