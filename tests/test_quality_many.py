@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph
 from napari_acuity.core import quality
+from napari_acuity.core.quality.many import measure_planes_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +105,25 @@ def test_the_report_of_a_folder(folders, tmp_path):
     assert float(rows[1][2]) == report.scores.fields["a"]["image"].psnr
     with pytest.raises(FileError, match=r"'\.xlsx'"):
         report.save(tmp_path / "set.xlsx")
+
+
+# Stacks
+
+
+def test_a_stack_is_measured_plane_by_plane():
+    truth = np.stack([STAIN[:60, :60], STAIN[100:160, :60], np.full((60, 60, 3), 255, np.uint8)])
+    image = np.stack([noisy(plane) for plane in truth])
+    image[1] = 0
+    steps = measure_planes_steps(
+        Micrograph(truth, rgb=True), Micrograph(image, rgb=True, name="out"), region=(5, 5, 45, 50)
+    )
+    report = acuity.run(steps)
+    assert list(report.scores.fields) == ["0", "1", "2"]
+    alone = acuity.measure(truth[0, 5:45, 5:50], image[0, 5:45, 5:50])
+    assert report.scores.fields["0"]["out"].ssim == pytest.approx(alone.ssim, abs=1e-12)
+    assert "3 of 3 planes scored" in report.table()
+    with pytest.raises(ImageError, match=r"\(3,\) and \(2,\) planes"):
+        acuity.run(measure_planes_steps(truth, image[:2]))
 
 
 # Any size

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
-from ..core.quality.charts import Chart, Curve
+from ..core.quality.charts import Chart, Curve, Line
 from ._layers import add_result, keep_selection
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["LivePreview", "loss_chart", "psnr_chart", "terms_chart"]
 
 _PARTS = ("input", "output", "truth")
 _TERM = "loss_"
+_TERM_LINES: tuple[Line, ...] = ("solid", "dotted", "dashed")
 _REFRESH_S = 0.7
 _GAP = 0.04
 _FILLED = 0.95
@@ -47,7 +48,7 @@ def terms_chart(rows: Sequence[dict[str, float]]) -> Chart:
     label = "Loss terms"
     names = [name for name in (rows[-1] if rows else {}) if name.startswith(_TERM)]
     curves = []
-    for name, line in zip(names, ("solid", "dotted", "dashed"), strict=False):
+    for name, line in zip(names, _TERM_LINES, strict=False):
         known = [row for row in rows if row.get(name, 0) > 0]
         epochs, values = [row["number"] for row in known], [row[name] for row in known]
         curves.append(Curve(name.removeprefix(_TERM), epochs, values, line=line))

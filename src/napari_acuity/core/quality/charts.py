@@ -23,6 +23,7 @@ __all__ = [
     "MOST_MARKED",
     "Chart",
     "Curve",
+    "Line",
     "figure_of",
     "marked",
     "save_chart",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .. import jobs
-from ..errors import AcuityError, FileError
+from ..errors import AcuityError, FileError, ImageError
 from ..io import images_in, read, replacing
+from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .measure import measure_steps
 from .report import Section, Table
 from .saving import csv_columns, definitions_section, fingerprints_section, write_report
@@ -17,13 +21,14 @@ from .set_scores import SetScores
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
-    from ..micrograph import Micrograph
     from .baselines import Fit
     from .matching import DataRange
     from .measure import Report
+    from .report import Box
 
-__all__ = ["SetReport", "measure_all", "measure_all_steps"]
+__all__ = ["SetReport", "measure_all", "measure_all_steps", "measure_planes_steps"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class SetReport:
             definitions_section(self.scores.measured),
             fingerprints_section(self.fingerprints),
         ]
-        write_report(path, f"{len(self.scores.fields)} fields, measured", sections)
+        write_report(path, f"{len(self.scores.fields)} {self.scores.kind}s, measured", sections)
 
     def _notes(self) -> list[str]:
         return [
@@ -139,46 +144,109 @@ def measure_all_steps(
 ) -> jobs.Steps[SetReport]:
     """Do what `measure_all` does, yielding an Event after every field, whose `new` is the report so far."""
     truths, found = _by_name(references), _by_name(images)
-    inputs = {} if lows is None else _by_name(lows)
+    inputs = None if lows is None else _by_name(lows)
     if not truths.keys() & found.keys():
         raise FileError(
             f"No image in {images} has the name of one in {references}.",
             "Give the files that belong together the same name; their suffixes may differ.",
         )
-    report = SetReport()
-    for number, (name, path) in enumerate(found.items()):
+    readers = {name: partial(_read, name, truths, found, inputs) for name in found}
+    return (
+        yield from _each(
+            readers, "field", fit=fit, border_px=border_px, region=None, data_range=data_range
+        )
+    )
+
+
+def measure_planes_steps(
+    reference: ImageLike,
+    image: ImageLike,
+    *,
+    low: ImageLike | None = None,
+    fit: Fit = "none",
+    border_px: int = 0,
+    region: Box | None = None,
+    data_range: DataRange = None,
+) -> jobs.Steps[SetReport]:
+    """Measure a stack plane by plane.
+
+    Parameters
+    ----------
+    reference, image, low : Micrograph, array or napari Image layer
+        (..., Y, X) or (..., Y, X, 3), of the same leading axes.
+    fit, border_px, region, data_range
+        As for `measure`, for each plane.
+
+    Yields
+    ------
+    Event
+        After every plane; `new` is the report so far.
+
+    Raises
+    ------
+    ImageError
+        When the stacks differ in their leading axes.
+    """
+    stacks = [
+        as_micrograph(each) for each in (reference, image, *((low,) if low is not None else ()))
+    ]
+    leading = [_leading(stack) for stack in stacks]
+    if len(set(leading)) > 1:
+        raise ImageError(
+            f"The stacks have {' and '.join(map(str, dict.fromkeys(leading)))} planes.",
+            "Measure stacks of the same planes, or a single plane of each.",
+        )
+    readers = {
+        ", ".join(map(str, index)): partial(_planes, stacks, index)
+        for index in np.ndindex(leading[0])
+    }
+    return (
+        yield from _each(
+            readers, "plane", fit=fit, border_px=border_px, region=region, data_range=data_range
+        )
+    )
+
+
+def _each(
+    readers: dict[str, Callable[[], list[Micrograph]]], kind: str, **how: Any
+) -> jobs.Steps[SetReport]:
+    """Measure one field after the other; what fails is named, and the rest is done."""
+    report = SetReport(SetScores(kind=kind))
+    for number, (name, reader) in enumerate(readers.items()):
+        first, last = (n / len(readers) for n in (number, number + 1))
         try:
-            if name not in truths:
-                raise FileError(f"There is no reference named {name}.", "Add it, or move it away.")
-            if lows is not None and name not in inputs:
-                raise FileError(f"There is no input named {name}.", "Add it, or measure without.")
-            one = yield from jobs.within(
-                measure_steps(
-                    read(truths[name]),
-                    _named(path, "image"),
-                    low=_named(inputs[name], "input") if inputs else None,
-                    fit=fit,
-                    border_px=border_px,
-                    data_range=data_range,
-                ),
-                number / len(found),
-                (number + 1) / len(found),
-            )
-            report = _with(report, name, one)
+            truth, image, *low = reader()
+            steps = measure_steps(truth, image, low=low[0] if low else None, **how)
+            report = _with(report, name, (yield from jobs.within(steps, first, last)))
         except AcuityError as error:
             failed = {**report.scores.failed, name: str(error)}
             report = replace(report, scores=replace(report.scores, failed=failed))
-        yield jobs.Event(f"measured {name}", (number + 1) / len(found), report)
+        yield jobs.Event(f"measured {kind} {name}", last, report)
     return report
+
+
+def _read(
+    name: str, truths: dict[str, Path], images: dict[str, Path], inputs: dict[str, Path] | None
+) -> list[Micrograph]:
+    """Read a field; the columns have one name each for all fields."""
+    if name not in truths:
+        raise FileError(f"There is no reference named {name}.", "Add it, or move the image away.")
+    if inputs is not None and name not in inputs:
+        raise FileError(f"There is no input named {name}.", "Add it, or measure without inputs.")
+    low = [] if inputs is None else [replace(read(inputs[name]), name="input")]
+    return [read(truths[name]), replace(read(images[name]), name="image"), *low]
+
+
+def _planes(stacks: list[Micrograph], index: tuple[int, ...]) -> list[Micrograph]:
+    return [stack.with_pixels(np.asarray(stack.pixels[index])) for stack in stacks]
+
+
+def _leading(stack: Micrograph) -> tuple[int, ...]:
+    return tuple(stack.pixels.shape[: stack.pixels.ndim - (3 if stack.rgb else 2)])
 
 
 def _by_name(folder: str | os.PathLike[str]) -> dict[str, Path]:
     return {path.name.partition(".")[0]: path for path in images_in(folder)}
-
-
-def _named(path: Path, name: str) -> Micrograph:
-    """Read an image under the name of its column, which is one for all fields."""
-    return replace(read(path), name=name)
 
 
 def _with(report: SetReport, name: str, one: Report) -> SetReport:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
 from ..errors import ImageError
-from ..micrograph import ImageLike, as_micrograph
+from ..micrograph import ImageLike, Micrograph, as_micrograph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,12 +85,23 @@ def line_profile(
             f"The line lies outside '{image.name}', {image.shape[0]} x {image.shape[1]} px.",
             "Draw it over the image.",
         )
-    planes = np.moveaxis(image.pixels, -1, 0) if image.rgb else image.pixels[None]
+    part, places = _around(image, places)
+    planes = np.moveaxis(part, -1, 0) if image.rgb else part[None]
     values = np.stack([_sampled(plane, places) for plane in planes], axis=-1)
     size = image.pixel_size
     step = ends[1] - ends[0]
     full = float(np.hypot(step[0] * size[0], step[1] * size[1])) if size else length
     return LineProfile(along * full, values if image.rgb else values[:, 0], "um" if size else "px")
+
+
+def _around(
+    image: Micrograph, places: NDArray[np.float64]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return no more of a large image than the line needs, and the places in it."""
+    low = np.clip(np.floor(places.min(axis=(0, 1))).astype(int), 0, None)
+    high = np.ceil(places.max(axis=(0, 1))).astype(int) + 1
+    part = image.pixels[low[0] : max(high[0], low[0] + 1), low[1] : max(high[1], low[1] + 1)]
+    return np.asarray(part), places - low
 
 
 def _sampled(plane: NDArray[np.generic], places: NDArray[np.float64]) -> NDArray[np.float64]:
