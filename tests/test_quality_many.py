@@ -152,7 +152,7 @@ def test_files_are_never_whole_in_memory(tmp_path, monkeypatch):
 
     from napari_acuity.core.quality import large
 
-    monkeypatch.setattr(large, "_PART_PX", 256)
+    monkeypatch.setattr(large, "_PART_PX", 128)
     pixels = np.tile(STAIN[:256], (4, 3, 1))
     for name, image in (("a", pixels), ("b", noisy(pixels))):
         acuity.write(Micrograph(image, rgb=True), tmp_path / f"{name}.tif")
@@ -165,7 +165,7 @@ def test_files_are_never_whole_in_memory(tmp_path, monkeypatch):
     found = quality.measure_large(tmp_path / "a.tif", tmp_path / "b.tif")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    part = 8 * 3 * 266 * 266
+    part = 8 * 3 * 138 * 138
     assert peak < 40 * part < 8 * pixels.size
     expected = acuity.measure(pixels, noisy(pixels)).scores["image"]
     assert found.ssim == pytest.approx(expected.ssim, abs=1e-9)

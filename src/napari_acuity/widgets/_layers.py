@@ -194,10 +194,18 @@ def snapshot(layer: Image) -> SimpleNamespace:
     return held
 
 
-def pixel_size_of(layer: Image) -> tuple[float, float] | None:
-    """Return a layer's pixel size in um along y and x as the core reads it; its pixels stay untouched."""
-    held = snapshot(layer)
-    held.data, held.multiscale = np.zeros((1,) * layer.ndim + (3,) * layer.rgb), False
+def pixel_size_of(layer: Layer) -> tuple[float, float] | None:
+    """Return a layer's pixel size in um along y and x as the core reads it; its data stay untouched."""
+    rgb = getattr(layer, "rgb", False)
+    held = SimpleNamespace(
+        data=np.zeros((1,) * layer.ndim + (3,) * rgb),
+        scale=layer.scale,
+        units=layer.units,
+        rgb=rgb,
+        name=layer.name,
+        multiscale=False,
+        metadata={},
+    )
     return as_micrograph(held).pixel_size
 
 

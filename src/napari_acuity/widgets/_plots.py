@@ -35,6 +35,8 @@ _LINES = {
 _SYMBOLS = {"o": "o", "s": "s", "d": "d", "^": "t1", "v": "t"}
 _SIDES = ("bottom", "left")
 _BETWEEN_TICKS_PX = 25
+# The part of the plot's width and height that a legend may cover.
+_LEGEND = (0.55, 0.5)
 
 
 class CurvePlot(QWidget):
@@ -121,11 +123,10 @@ class CurvePlot(QWidget):
         self._place_legend()
 
     def _place_legend(self) -> None:
-        """Put the legend where falling curves leave room, or rising ones."""
-        falls = [curve.y[-1] < curve.y[0] for curve in self._chart.curves if len(curve.y) > 1]
-        vertical = 0 if not falls or falls[0] else 1
-        offset = (-6, 4 if vertical == 0 else -4)
-        self._legend.anchor((1, vertical), (1, vertical), offset=offset)
+        """Put the legend into the corner where the fewest points lie."""
+        right, bottom = _emptiest_corner(self._chart)
+        offset = (-6 if right else 6, -4 if bottom else 4)
+        self._legend.anchor((right, bottom), (right, bottom), offset=offset)
 
     def _open_menu(self, at: QPoint) -> None:
         self.save_menu().exec(self.mapToGlobal(at))
@@ -207,6 +208,42 @@ def _drawn(curve: Curve, colour: str, marker: str) -> pg.PlotDataItem:
         symbolBrush=colour,
         symbolPen=None,
     )
+
+
+def _emptiest_corner(chart: Chart) -> tuple[int, int]:
+    """Return whether the emptiest corner is right, and whether at the bottom; of equals the top right."""
+    points = [_on_axes(chart, curve) for curve in chart.curves if len(curve.y)]
+    if not points:
+        return 1, 0
+    x, y = np.concatenate(points, axis=1)
+    inside = np.isfinite(x) & np.isfinite(y)
+    x, y = (_share(values[inside]) for values in (x, y))
+
+    def crowd(corner: tuple[int, int]) -> int:
+        right, bottom = corner
+        across = x > 1 - _LEGEND[0] if right else x < _LEGEND[0]
+        along = y < _LEGEND[1] if bottom else y > 1 - _LEGEND[1]
+        return int((across & along).sum())
+
+    return min(((1, 0), (1, 1), (0, 1), (0, 0)), key=crowd)
+
+
+def _on_axes(chart: Chart, curve: Curve) -> np.ndarray:
+    """Return (2, n) points along a curve, densely enough, as the axes show them."""
+    x, y = (np.asarray(values, float) for values in (curve.x[: len(curve.y)], curve.y))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = np.log(x) if chart.log_x else x, np.log(y) if chart.log_y else y
+    if len(x) < 2 or curve.line == "points":
+        return np.stack([x, y])
+    places = np.linspace(0, len(x) - 1, 100)
+    return np.stack([np.interp(places, np.arange(len(x)), values) for values in (x, y)])
+
+
+def _share(values: np.ndarray) -> np.ndarray:
+    """Return values as shares of their span."""
+    if not values.size:
+        return values
+    return (values - values.min()) / (np.ptp(values) or 1.0)
 
 
 def _faded(ink: QColor) -> QColor:

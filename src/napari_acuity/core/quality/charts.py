@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Values = Sequence[float] | NDArray[np.floating]
+
 __all__ = [
     "COLOURS",
     "MARKERS",
@@ -50,15 +55,15 @@ class Curve:
     ----------
     name : str
         In the legend.
-    x, y : sequence of float
+    x, y : sequence of float, or array
         Its points. Of "steps", a histogram, x holds the edges of the bins, one more than y.
     line : {"solid", "dashed", "dotted", "steps", "points"}
         "dashed" is a level, which has no markers.
     """
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Values
+    y: Values
     line: Line = "solid"
 
 

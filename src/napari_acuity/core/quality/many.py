@@ -21,7 +21,7 @@ from .set_scores import SetScores
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .baselines import Fit
     from .matching import DataRange
@@ -70,15 +70,28 @@ class SetReport:
         path = Path(path)
         if path.suffix.lower() == ".csv":
             self._save_csv(path)
-            return
+        else:
+            write_report(path, self.title, self.sections())
+
+    @property
+    def title(self) -> str:
+        """What heads the report."""
+        return f"{len(self.scores.fields)} {self.scores.kind}s, measured"
+
+    def sections(self) -> list[Section]:
+        """Return the parts of the report."""
         head, *rows = self.scores.rows() or [["Field"]]
         text = "\n\n".join([self.scores.words, *self.scores.failures(), *self._notes()])
-        sections = [
+        return [
             Section("Scores", text, Table(head, rows)),
             definitions_section(self.scores.measured),
             fingerprints_section(self.fingerprints),
         ]
-        write_report(path, f"{len(self.scores.fields)} {self.scores.kind}s, measured", sections)
+
+    def means_table(self) -> Table:
+        """Return means and standard deviations, a row an image."""
+        head, *rows = self.scores.means()
+        return Table(head, rows)
 
     def _notes(self) -> list[str]:
         return [
@@ -208,7 +221,7 @@ def measure_planes_steps(
 
 
 def _each(
-    readers: dict[str, Callable[[], list[Micrograph]]], kind: str, **how: Any
+    readers: Mapping[str, Callable[[], list[Micrograph]]], kind: str, **how: Any
 ) -> jobs.Steps[SetReport]:
     """Measure one field after the other; what fails is named, and the rest is done."""
     report = SetReport(SetScores(kind=kind))

@@ -75,7 +75,7 @@ def line_profile(
             "Give two different points (row, col), and a width of 1 px or more.",
         )
     along, across = (
-        np.linspace(0, 1, int(np.ceil(length)) + 1),
+        np.linspace(0, 1, int(np.ceil(length - 1e-6)) + 1),
         (np.arange(round(width_px)) - (round(width_px) - 1) / 2),
     )
     normal = np.array([ends[1, 1] - ends[0, 1], ends[0, 0] - ends[1, 0]]) / length

@@ -93,6 +93,11 @@ class SetScores:
         head = ["Field", "Image", *(DEFINITIONS[name].label for name in self.measured)]
         return [head, *body]
 
+    def means(self) -> list[list[str]]:
+        """Return means and standard deviations as text: a header, then a row an image."""
+        head = ["Image", *(DEFINITIONS[name].label for name in self.measured)]
+        return [head, *([image, *self._means(image)] for image in self.images)]
+
     def table(self) -> str:
         """Return what was scored, the table in aligned columns, and what failed and why."""
         rows = self.rows()

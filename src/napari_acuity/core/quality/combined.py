@@ -1,0 +1,69 @@
+"""One report of several measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .many import SetReport
+from .measure import Report
+from .parts import Part, save_tables
+from .report import Table
+from .saving import fingerprints_section, scores_table, sections_of, title_of, write_report
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from .report import Section
+
+    Measured = Report | SetReport | Part
+
+__all__ = ["save_measured"]
+
+
+def save_measured(measured: Sequence[Measured], path: str | os.PathLike[str]) -> None:
+    """Write a report of several measurements, in their order.
+
+    Parameters
+    ----------
+    measured : sequence of Report, SetReport or Part
+    path : path
+        ``.html``, ``.pdf`` or, the tables alone, ``.csv``.
+
+    Raises
+    ------
+    FileError
+        For another suffix, a folder that is missing or may not be written, or a full disk.
+    """
+    path = Path(path)
+    if len(measured) == 1 and not isinstance(measured[0], Part):
+        measured[0].save(path)
+        return
+    if path.suffix.lower() == ".csv":
+        save_tables([_as_part(each) for each in measured], path)
+        return
+    sections = [section for each in measured for section in _sections(each)]
+    if any(isinstance(each, Part) for each in measured):
+        sections.append(fingerprints_section({}))
+    title = _title(measured[0]) if len(measured) == 1 else f"{len(measured)} measurements"
+    write_report(path, title, sections)
+
+
+def _sections(measured: Measured) -> list[Section]:
+    if isinstance(measured, Part):
+        return [measured.section()]
+    return measured.sections() if isinstance(measured, SetReport) else sections_of(measured)
+
+
+def _title(measured: Measured) -> str:
+    return title_of(measured) if isinstance(measured, Report) else measured.title
+
+
+def _as_part(measured: Measured) -> Part:
+    if isinstance(measured, Part):
+        return measured
+    if isinstance(measured, Report):
+        return Part(title_of(measured), "", scores_table(measured))
+    head, *rows = measured.scores.rows() or [["Field"]]
+    return Part(measured.title, measured.scores.words, Table(head, rows))

@@ -1,0 +1,218 @@
+"""What targets, spots and positions tell, ready to be looked at; see `parts`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .bars import diffraction_limit
+from .charts import Chart, Curve
+from .parts import Part, told
+from .report import Table
+from .spots import fwhm_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from .charts import Line
+    from .edge import EdgeMtf
+    from .positions import PositionErrors
+    from .usaf_result import UsafResult
+
+__all__ = ["edge_part", "positions_part", "spots_part", "usaf_part"]
+
+_LEAST_CONTRAST = 0.1
+_MOST_BINS = 50
+_AXES: dict[str, Line] = {"x": "solid", "y": "dotted"}
+
+
+def usaf_part(
+    found: Mapping[str, UsafResult],
+    *,
+    na: float | None = None,
+    wavelength_um: float | None = None,
+) -> Part:
+    """Lay out the contrast of a USAF-1951 target's elements, by the name of the image.
+
+    Parameters
+    ----------
+    found : dict of str to UsafResult
+        The image first, then those it is compared with.
+    na, wavelength_um : float, optional
+        Of the lens, to draw its diffraction limit.
+    """
+    tables = {name: one.table() for name, one in found.items()}
+    keys = sorted(
+        {
+            (int(group), int(element))
+            for table in tables.values()
+            for group, element in zip(table["group"], table["element"], strict=True)
+        }
+    )
+    header = ["Group", "Element", "lp/mm", "Period (µm)"]
+    header += [f"{name}, {axis}" for name in found for axis in "xy"]
+    contrasts = {name: _by_element(table) for name, table in tables.items()}
+    rows = []
+    for group, element in keys:
+        frequency = 2.0 ** (group + (element - 1) / 6)
+        cells = [str(group), str(element), f"{frequency:.1f}", f"{1000 / frequency:.3f}"]
+        for name in found:
+            cells += [
+                _number(value) for value in contrasts[name].get((group, element), (None, None))
+            ]
+        rows.append(cells)
+    limits = [f"{name}: {_limit(one.limit(_LEAST_CONTRAST))} lp/mm" for name, one in found.items()]
+    first = next(iter(found.values()))
+    words = (
+        f"Finest elements with a contrast of {_LEAST_CONTRAST:.0%} along x and y: {'; '.join(limits)}. "
+        f"Turned by {first.rotation_deg:.1f}°, {first.polarity} bars."
+    )
+    note = (
+        "Contrast (Imax - Imin) / (Imax + Imin) of the bars, averaged along 85 % of their length, 0 where "
+        "an extremum does not stand where it should: Rivenson et al., Optica 4, 1437 (2017), supplement, "
+        "section 6; frequencies: MIL-STD-150A. x: across the bars that stand, y: across those that lie."
+    )
+    chart = _usaf_chart(tables, na, wavelength_um)
+    return Part(
+        "USAF-1951 target", words, Table(header, rows), {"Contrast by frequency": chart}, note
+    )
+
+
+def edge_part(found: Mapping[str, EdgeMtf], *, unit: str = "um") -> Part:
+    """Lay out the MTF of a slanted edge, by the name of the image.
+
+    Parameters
+    ----------
+    found : dict of str to EdgeMtf
+    unit : "um" or "px"
+        What frequencies are counted in.
+    """
+    unit = told(unit)
+    rows = [
+        (
+            name,
+            f"{one.mtf50:.4g}",
+            f"{one.mtf10:.4g}",
+            f"{one.angle_deg:.1f}",
+            f"{one.saturated:.1%}",
+        )
+        for name, one in found.items()
+    ]
+    header = ("Image", f"MTF50 (cycles/{unit})", f"MTF10 (cycles/{unit})", "Lean (°)", "Saturated")
+    mtf = [Curve(name, one.frequency, one.mtf) for name, one in found.items()]
+    spread = [Curve(name, one.position, one.edge_spread) for name, one in found.items()]
+    charts = {
+        "MTF": Chart(f"Spatial frequency (cycles/{unit})", "MTF", mtf),
+        "Edge spread": Chart(f"Distance across the edge ({unit})", "Value", spread),
+    }
+    words = "; ".join(f"{name}: MTF50 {one.mtf50:.4g} cycles/{unit}" for name, one in found.items())
+    note = (
+        "ISO 12233, slanted edge; the pixel's own integration is part of what is measured. Values must be "
+        "linear in light. A sharpened image has an MTF above 1 and resolves no more for it."
+    )
+    return Part("Slanted edge", f"{words}.", Table(header, rows), charts, note)
+
+
+def spots_part(found: Mapping[str, dict[str, NDArray[Any]]], *, unit: str = "um") -> Part:
+    """Lay out the widths of spots, by the name of the image: before, after, truth.
+
+    Parameters
+    ----------
+    found : dict of str to dict
+        Tables of `fwhm_spots`.
+    unit : "um" or "px"
+        Of the widths.
+    """
+    unit = told(unit)
+    summaries = {name: fwhm_summary(table) for name, table in found.items()}
+    header = ("Image", "Spots", "Left out", f"FWHM ({unit})", "Quartiles", "Ellipticity")
+    rows = [
+        (
+            name,
+            str(one.count),
+            str(one.excluded),
+            f"{one.median:.4g}",
+            f"{one.quartiles[0]:.4g} to {one.quartiles[1]:.4g}",
+            f"{one.ellipticity:.2f}",
+        )
+        for name, one in summaries.items()
+    ]
+    widths = [one.fwhm for one in summaries.values() if one.count]
+    curves = []
+    if widths:
+        edges = _bins(widths)
+        for name, one in summaries.items():
+            if one.count:
+                counts = np.histogram(one.fwhm, edges)[0]
+                curves.append(Curve(name, edges, counts.astype(float), line="steps"))
+    words = "; ".join(
+        f"{name}: median FWHM {one.median:.4g} {unit} of {one.count} spots"
+        for name, one in summaries.items()
+    )
+    note = (
+        "A rotated 2-D Gaussian on a constant background fitted to each spot; the width of a spot is the "
+        "geometric mean of its two. Spots that are saturated, at the border, overlapping or badly fitted "
+        "are left out. Histograms before, after and of the truth: Wang et al., Nat. Methods 16, 103 (2019)."
+    )
+    chart = Chart(f"FWHM ({unit})", "Spots", curves)
+    return Part("Widths of spots", f"{words}.", Table(header, rows), {"Widths": chart}, note)
+
+
+def positions_part(found: PositionErrors) -> Part:
+    """Lay out the position errors of features."""
+    header, *rows = found.rows()
+    words = (
+        f"{len(found.matches)} features matched, {found.missed} missed, {found.invented} invented."
+    )
+    errors = Curve("matches", found.errors[:, 1], found.errors[:, 0], line="points")
+    chart = Chart("X error (px)", "Y error (px)", [errors] if len(found.errors) else [])
+    note = (
+        "Features matched one to one at the least total squared distance; error is position minus "
+        "reference: Grant-Jacob et al., J. Phys. Commun. 3, 065004 (2019), table 1."
+    )
+    return Part("Positions of features", words, Table(header, rows), {"Errors": chart}, note)
+
+
+def _usaf_chart(
+    tables: Mapping[str, dict[str, NDArray[Any]]], na: float | None, wavelength_um: float | None
+) -> Chart:
+    curves = list[Curve]()
+    for name, table in tables.items():
+        for axis, line in _AXES.items():
+            contrast = table[f"contrast_{axis}"]
+            known = np.isfinite(contrast)
+            frequency = table["lp_per_mm"][known]
+            curves.append(Curve(f"{name}, {axis}", frequency, contrast[known], line=line))
+    if na and wavelength_um:
+        ends = [table["lp_per_mm"] for table in tables.values()]
+        frequency = np.geomspace(np.min(ends[0]), np.max(ends[0]), 60)
+        limit = diffraction_limit(frequency, na, wavelength_um, square=True)
+        name = f"diffraction limit, NA {na:g}, {1000 * wavelength_um:.0f} nm"
+        curves.append(Curve(name, frequency, limit, line="dashed"))
+    return Chart("Line pairs per mm", "Contrast", curves, log_x=True)
+
+
+def _by_element(table: dict[str, NDArray[Any]]) -> dict[tuple[int, int], tuple[float, float]]:
+    columns = (table[name] for name in ("group", "element", "contrast_x", "contrast_y"))
+    return {(int(g), int(e)): (float(x), float(y)) for g, e, x, y in zip(*columns, strict=True)}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.3f}"
+
+
+def _limit(both: tuple[float, float]) -> str:
+    return " and ".join("none" if np.isnan(value) else f"{value:.0f}" for value in both)
+
+
+def _bins(groups: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return edges that resolve the narrowest group (Freedman and Diaconis); strays set no scale."""
+    low, high = np.percentile(np.concatenate(groups), (1, 99))
+    spread = max(high - low, 0.05 * abs(high), 1e-9)
+    steps = [2 * np.subtract(*np.percentile(g, (75, 25))) / len(g) ** (1 / 3) for g in groups]
+    finest = min((step for step in steps if step > 0), default=spread)
+    count = int(np.clip(1.2 * spread / finest, 8, _MOST_BINS))
+    return np.linspace(low - 0.1 * spread, high + 0.1 * spread, count + 1)

@@ -1,0 +1,120 @@
+"""Where an image contradicts the low-resolution image of its field: RSP, RSE and the error map."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from ._jobs import one_step
+from ._layers import LayerChooser, add_result, is_plane, made_by, result_layer, shape_of, snapshot
+from ._panel import add_row, form
+from ._quality_tab import TabFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari.viewer
+    from napari.layers import Layer
+
+    from ..core.jobs import Steps
+    from ..core.quality.error_map import ErrorMap
+    from ..core.quality.parts import Part
+
+__all__ = ["ErrorTab"]
+
+
+class ErrorTab(QWidget):
+    """Choose the low-resolution image and what was made of it; the map is laid over it."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._held: tuple[Any, Any, str] | None = None
+        self.image = LayerChooser(viewer, fits=is_plane, prefers=_is_enhanced)
+        self.low = LayerChooser(viewer, fits=is_plane, rank=1, prefers=self._is_input)
+        rows = form()
+        add_row(rows, "Image", self.image, "What was made of it: finer, or on the same grid")
+        add_row(
+            rows,
+            "Low resolution",
+            self.low,
+            "The image that was really taken of the same field, registered: it is the truth here",
+        )
+        self.frame = TabFrame(
+            "Map the errors",
+            rows,
+            problem=self._problem,
+            steps=self._steps,
+            show=self._show,
+            python=self._python,
+        )
+        QVBoxLayout(self).addWidget(self.frame)
+        self.image.changed.connect(self.low.choose_anew)
+        self.low.changed.connect(self.frame.check)
+        self.frame.check()
+
+    def _is_input(self, layer: Layer) -> bool:
+        image = self.image.layer
+        made = image.metadata.get("acuity", {}).get("parameters", {}) if image is not None else {}
+        return layer is not image and layer.name == made.get("image")
+
+    def _problem(self) -> str | None:
+        low, image = self.low.layer, self.image.layer
+        if low is None or image is None:
+            return "Open the low-resolution image, and what was made of it."
+        if low == image:
+            return "Choose two different images."
+        if any(a > b for a, b in zip(shape_of(low), shape_of(image), strict=True)):
+            return f"'{image.name}' has fewer pixels than '{low.name}': swap them."
+        return None
+
+    def _steps(self) -> Callable[[], Steps[tuple[ErrorMap, Part]]]:
+        low, image = self.low.layer, self.image.layer
+        self._held = (low, image, self._python())
+        work = partial(_measure, snapshot(low), snapshot(image))
+        return partial(one_step, "blurring the image back", work)
+
+    def _show(self, result: tuple[ErrorMap, Part]) -> Part:
+        found, part = result
+        if self._held is None:
+            return part
+        low, image, python = self._held
+        limit = float(np.percentile(found.map, 99.5)) or 1.0
+        layer = result_layer(
+            image,
+            found.map.astype(np.float32),
+            what="error map",
+            recipe=made_by("measure", python, low=low.name, image=image.name),
+            grid=low,
+            colormap="magma",
+            contrast_limits=(0.0, limit),
+            blending="translucent",
+        )
+        layer.colorbar.visible = True
+        add_result(self._viewer, layer)
+        return part
+
+    def _python(self) -> str:
+        if self._problem():
+            return ""
+        layers: tuple[Any, ...] = (self.low.layer, self.image.layer)
+        given = ", ".join(f"viewer.layers[{layer.name!r}]" for layer in layers)
+        return (
+            f"import napari_acuity as acuity\n\nfound = acuity.quality.error_map({given})\n"
+            "print(found.rsp, found.rse)\n"
+        )
+
+
+def _is_enhanced(layer: Layer) -> bool:
+    return layer.metadata.get("acuity", {}).get("verb") == "enhance"
+
+
+def _measure(low: Any, image: Any) -> tuple[ErrorMap, Part]:
+    from ..core.quality import error_map
+    from ..core.quality.parts import error_part
+
+    found = error_map(low, image)
+    return found, error_part(found, str(low.name), str(image.name))

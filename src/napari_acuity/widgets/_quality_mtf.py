@@ -1,0 +1,283 @@
+"""MTF: the bars of a USAF-1951 target, or a slanted edge, in one image or in two of one field."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Shapes
+from qtpy.QtWidgets import QDoubleSpinBox, QPushButton, QSpinBox, QVBoxLayout, QWidget
+
+from ._layers import LayerChooser, grid_of, is_image, keep_selection, made_by, pixel_size_of
+from ._panel import add_option, add_row, drop_down, form, options, side_by_side
+from ._planes import box_of, index_shown, is_shapes, plane_shown
+from ._quality_tab import TabFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari.viewer
+    from napari.layers import Image
+
+    from ..core.jobs import Steps
+    from ..core.quality.parts import Part
+    from ..core.quality.usaf_result import UsafContrast, UsafResult
+
+    At = tuple[float, float, int, int]
+
+__all__ = ["MtfTab"]
+
+_TARGETS = {"USAF-1951 bars": "usaf", "Slanted edge": "edge"}
+_PICK = "Pick..."
+_RESOLVED, _LOST, _PICKED = "#35d07f", "#e0533d", "#ffd60a"
+_LEAST_SEEN_PX = 160
+_TIPS = {
+    "image": "The image of the target; of a stack the plane on show",
+    "other": "Another image of the very same field, such as the input of the network: the same elements "
+    "are measured in it",
+    "pick": "Click, then click on the pattern of three bars whose group and element are set beside it. "
+    "Needed only where the pixel size is unknown or wrong.",
+    "na": "Numerical aperture of the lens, for its diffraction limit in the plot; 0 draws none",
+    "wavelength": "Wavelength of the light, for the diffraction limit",
+    "region": "A layer of shapes around the edge, and nothing else: only their box is measured",
+}
+
+
+class MtfTab(QWidget):
+    """Choose an image of a target, measure; a click on a row of the table shows the element."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._at: tuple[float, float] | None = None
+        self._chosen: tuple[Image, tuple[int, ...]] | None = None
+        self._elements: list[UsafContrast] = []
+        self._outlines: Shapes | None = None
+        self._make()
+        self._lay_out()
+        for chooser in (self.image, self.other, self.region):
+            chooser.changed.connect(self.frame.check)
+        self.image.changed.connect(self._forget_place)
+        self.target.currentIndexChanged.connect(self._on_target)
+        self.frame.picked.connect(self._on_row)
+        self._on_target()
+
+    def _make(self) -> None:
+        viewer = self._viewer
+        self.target = drop_down(_TARGETS)
+        self.image = LayerChooser(viewer, fits=is_image)
+        self.other = LayerChooser(viewer, fits=is_image, rank=-1, none_text="none")
+        self.region = LayerChooser(viewer, fits=is_shapes, rank=-1, none_text="whole image")
+        self.group, self.element = QSpinBox(), QSpinBox()
+        self.group.setRange(-2, 15)
+        self.group.setPrefix("group ")
+        self.element.setRange(1, 6)
+        self.element.setPrefix("element ")
+        self.pick = QPushButton(_PICK)
+        self.pick.setCheckable(True)
+        self.pick.setToolTip(_TIPS["pick"])
+        self.pick.toggled.connect(self._on_pick)
+        self.na, self.wavelength = QDoubleSpinBox(), QSpinBox()
+        self.na.setRange(0, 1.7)
+        self.na.setSingleStep(0.05)
+        self.na.setSpecialValueText("unknown")
+        self.wavelength.setRange(200, 2000)
+        self.wavelength.setValue(550)
+        self.wavelength.setSuffix(" nm")
+
+    def _lay_out(self) -> None:
+        rows = form()
+        add_row(rows, "Target", self.target, "What the image shows")
+        add_row(rows, "Image", self.image, _TIPS["image"])
+        add_row(rows, "Compared with", self.other, _TIPS["other"])
+        self.known = QWidget()
+        self.known.setLayout(side_by_side(self.group, self.element, self.pick))
+        add_row(rows, "Known element", self.known, _TIPS["pick"])
+        add_row(rows, "Region", self.region, _TIPS["region"])
+        fold, more = options()
+        add_option(more, "NA", self.na, _TIPS["na"])
+        add_option(more, "Wavelength", self.wavelength, _TIPS["wavelength"])
+        self._rows = rows
+        self.frame = TabFrame(
+            "Measure contrast",
+            rows,
+            problem=self._problem,
+            steps=self._steps,
+            show=self._show,
+            python=self._python,
+            fold=fold,
+        )
+        QVBoxLayout(self).addWidget(self.frame)
+
+    def _on_target(self, _index: int = 0) -> None:
+        bars = self.target.currentData() == "usaf"
+        self._rows.setRowVisible(self.known, bars)
+        self._rows.setRowVisible(self.region, not bars)
+        self.frame.check()
+
+    def _images(self) -> list[Image]:
+        layers = (self.image.layer, self.other.layer)
+        return list(dict.fromkeys(layer for layer in layers if layer is not None))
+
+    def _problem(self) -> str | None:
+        image = self.image.layer
+        if image is None:
+            return "Open an image of a target first."
+        if self.target.currentData() == "usaf":
+            if pixel_size_of(image) is None and self._at is None:
+                return (
+                    "The pixel size is unknown, so the elements cannot be numbered. Set group and element "
+                    f"of one pattern, click {_PICK} and then the pattern in the viewer."
+                )
+            return None
+        region = self.region.layer
+        for layer in self._images():
+            box = box_of(region, layer)
+            if region is not None and (box is None or box[0] >= box[2] or box[1] >= box[3]):
+                return (
+                    f"'{region.name}' outlines nothing of '{layer.name}': draw the region over it."
+                )
+        return None
+
+    # The known element
+
+    def _on_pick(self, wanted: bool) -> None:
+        callbacks = self._viewer.mouse_drag_callbacks
+        if wanted:
+            callbacks.append(self._on_click)
+        elif self._on_click in callbacks:
+            callbacks.remove(self._on_click)
+
+    def _on_click(self, _viewer: object, event: Any) -> None:
+        image = self.image.layer
+        if image is not None:
+            row, column = image.world_to_data(event.position)[-2:]
+            self._at = (float(row), float(column))
+            self.pick.setText(f"at {row:.0f}, {column:.0f}")
+        self.pick.setChecked(False)
+        self.frame.check()
+
+    def _forget_place(self) -> None:
+        self._at = None
+        self.pick.setText(_PICK)
+        self.frame.check()
+
+    # Measure
+
+    def _steps(self) -> Callable[[], Steps[tuple[UsafResult | None, Part]]]:
+        images = self._images()
+        held = [plane_shown(self._viewer, layer) for layer in images]
+        self._chosen = (images[0], index_shown(self._viewer, images[0]))
+        if self.target.currentData() == "usaf":
+            at = self._at and (*self._at, self.group.value(), self.element.value())
+            lens = (self.na.value() or None, self.wavelength.value() / 1000)
+            return partial(_bars, held, at, lens)
+        boxes = [box_of(self.region.layer, layer) for layer in images]
+        unit = "um" if all(pixel_size_of(layer) for layer in images) else "px"
+        return partial(_edges, held, boxes, unit)
+
+    def _show(self, result: tuple[UsafResult | None, Part]) -> Part:
+        found, part = result
+        self._elements = list(found.elements) if found else []
+        if found and self._chosen:
+            layer, plane = self._chosen
+            if self._outlines in self._viewer.layers:
+                self._viewer.layers.remove(self._outlines)
+            self._outlines = self._outlined(layer, plane, found)
+            with keep_selection(self._viewer):
+                self._viewer.add_layer(self._outlines)
+        return part
+
+    def _outlined(self, layer: Image, plane: tuple[int, ...], found: UsafResult) -> Shapes:
+        """Return the outlines of all patterns: green where resolved, red where not."""
+        corners, features = list[np.ndarray](), list[tuple[int, int, float]]()
+        for item in found.elements:
+            for outline, contrast in (
+                (item.outline_x, item.contrast_x),
+                (item.outline_y, item.contrast_y),
+            ):
+                if np.isnan(contrast):  # not wholly in the image, or nothing there
+                    continue
+                corners.append(np.hstack([np.tile(plane, (4, 1)).reshape(4, -1), outline]))
+                features.append((item.group, item.element, contrast))
+        group, element, contrasts = (np.array(column) for column in zip(*features, strict=True))
+        widths = [float(np.ptp(outline[:, -2:], axis=0).max()) / 25 for outline in corners]
+        return Shapes(
+            corners,
+            ndim=layer.ndim,
+            shape_type="polygon",
+            name=f"{layer.name} | elements",
+            features={"group": group, "element": element, "contrast": contrasts},
+            edge_color=[_RESOLVED if value > 0 else _LOST for value in contrasts],
+            face_color="transparent",
+            edge_width=widths,
+            metadata={"acuity": made_by("measure", self._python(), image=layer.name)},
+            **grid_of(layer),
+        )
+
+    def _on_row(self, row: int) -> None:
+        """Show the element of a row of the table in the viewer."""
+        outlines = self._outlines
+        if outlines is None or outlines not in self._viewer.layers or row >= len(self._elements):
+            return
+        item, features = self._elements[row], outlines.features
+        here = (features["group"] == item.group) & (features["element"] == item.element)
+        kept = [_RESOLVED if value > 0 else _LOST for value in features["contrast"]]
+        outlines.edge_color = [
+            _PICKED if it else colour for it, colour in zip(here, kept, strict=True)
+        ]
+        corners = np.vstack([outlines.data[number] for number in np.flatnonzero(here)])
+        world = np.array([outlines.data_to_world(corner) for corner in corners])[:, -2:]
+        camera, extent = self._viewer.scene.camera, float(np.ptp(world, axis=0).max())
+        camera.center = tuple(world.mean(axis=0))
+        camera.zoom = max(camera.zoom, _LEAST_SEEN_PX / extent)
+
+    def _python(self) -> str:
+        if self._problem():
+            return ""
+        image = f"viewer.layers[{self._images()[0].name!r}]"
+        if self.target.currentData() == "edge":
+            return (
+                f"import napari_acuity as acuity\n\nfound = acuity.quality.slanted_edge({image})\n"
+                "print(found.mtf50)\n"
+            )
+        at = self._at and (*self._at, self.group.value(), self.element.value())
+        where = f", at={at}" if at else ""
+        return (
+            f"import napari_acuity as acuity\n\nfound = acuity.quality.mtf_usaf({image}{where})\n"
+            "print(found.table())\n"
+        )
+
+
+def _bars(
+    held: list[Any], at: At | None, lens: tuple[float | None, float]
+) -> Steps[tuple[UsafResult, Part]]:
+    from ..core.jobs import Event
+    from ..core.quality import mtf_usaf
+    from ..core.quality.target_parts import usaf_part
+
+    found: dict[str, UsafResult] = {}
+    for number, layer in enumerate(held):
+        yield Event(f"finding the target in {layer.name}", number / len(held))
+        first = next(iter(found.values()), None)
+        found[str(layer.name)] = mtf_usaf(layer, at=None if first else at, like=first)
+    first = next(iter(found.values()))
+    return first, usaf_part(found, na=lens[0], wavelength_um=lens[1])
+
+
+def _edges(held: list[Any], boxes: list[Any], unit: str) -> Steps[tuple[None, Part]]:
+    from ..core.jobs import Event
+    from ..core.micrograph import as_micrograph
+    from ..core.quality import slanted_edge
+    from ..core.quality.target_parts import edge_part
+
+    found = {}
+    for number, (layer, box) in enumerate(zip(held, boxes, strict=True)):
+        yield Event(f"measuring the edge in {layer.name}", number / len(held))
+        image = as_micrograph(layer)
+        if box is not None:
+            top, left, bottom, right = box
+            image = image.with_pixels(image.pixels[top:bottom, left:right])
+        found[str(layer.name)] = slanted_edge(image, None if unit == "um" else 1.0)
+    return None, edge_part(found, unit=unit)

@@ -1,0 +1,198 @@
+"""What the tabs of Quality share: a job, a chart, a table, and a part for the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QApplication,
+    QFormLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..core.quality.charts import Chart
+from ._jobs import JobBox
+from ._panel import more_button, side_by_side
+from ._plots import CurvePlot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..core.jobs import Steps
+    from ..core.quality.parts import Part
+    from ..core.quality.report import Table
+
+__all__ = ["PartTable", "TabFrame"]
+
+T = TypeVar("T")
+
+_MOST_ROWS_SEEN = 8
+
+
+class TabFrame(QWidget, Generic[T]):
+    """The lower part of a tab: what is wrong, the button, the figure, the table.
+
+    Parameters
+    ----------
+    verb : str
+        What the button does: "Find spots".
+    rows : QFormLayout
+        What is chosen above it.
+    problem : callable
+        Says why there is nothing to measure yet, with the cure, or None.
+    steps : callable
+        Called at a click: reads the widgets and the layers, and returns what makes the core's steps.
+    show : callable
+        Called in the GUI thread with the result: adds layers, and returns the part to show.
+    python : callable
+        Returns the same work as Python, "" where there is none yet.
+    fold : QWidget, optional
+        Folded options.
+    """
+
+    added = Signal(object)
+    """A `Part` to add to the report."""
+
+    picked = Signal(int)
+    """The row of the table that was clicked."""
+
+    def __init__(
+        self,
+        verb: str,
+        rows: QFormLayout,
+        *,
+        problem: Callable[[], str | None],
+        steps: Callable[[], Callable[[], Steps[T]]],
+        show: Callable[[T], Part],
+        python: Callable[[], str],
+        fold: QWidget | None = None,
+    ) -> None:
+        super().__init__()
+        self.part: Part | None = None
+        self._problem, self._steps, self._show = problem, steps, show
+        self.job = JobBox(verb, self._start)
+        self.job.row.addWidget(more_button(python=python, command=lambda: ""))
+        self.reason = QLabel()
+        self.reason.setWordWrap(True)
+        self.plot = CurvePlot(Chart("", ""))
+        self.plot.hide()
+        self.table = PartTable()
+        self.table.picked.connect(self.picked)
+        self.add = QPushButton("Add to report")
+        self.add.setToolTip("Keep this measurement for the report, which Report... writes")
+        self.add.clicked.connect(lambda _checked=False: self.added.emit(self.part))
+        self.copy = QPushButton("Copy table")
+        self.copy.setToolTip("Copy the table, to paste into a spreadsheet")
+        self.copy.clicked.connect(lambda _checked=False: _copy(self.table.text()))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(rows)
+        for widget in (fold, self.reason, self.job, self.plot, self.table):
+            if widget is not None:
+                layout.addWidget(widget)
+        layout.addLayout(side_by_side(self.add, self.copy))
+        layout.addStretch(1)
+        for button in (self.add, self.copy):
+            button.setEnabled(False)
+
+    def check(self, _event: object = None) -> None:
+        """Say in words why there is nothing to measure yet; to be called when a choice changed."""
+        reason = self._problem()
+        self.reason.setText(reason or "")
+        self.reason.setVisible(bool(reason))
+        self.job.disable(reason)
+
+    def show_part(self, part: Part) -> None:
+        """Show a measurement."""
+        self.part = part
+        self.table.show_table(part.table)
+        self.plot.setVisible(part.chart is not None)
+        if part.chart is not None:
+            self.plot.show_chart(part.chart)
+        for button in (self.add, self.copy):
+            button.setEnabled(True)
+        self.job.say(part.words)
+
+    def _start(self) -> None:
+        if self._problem() is None:
+            self.job.run(self._steps(), done=self._done)
+
+    def _done(self, result: T) -> None:
+        self.show_part(self._show(result))
+
+
+class PartTable(QTableWidget):
+    """A table of text whose rows can be picked."""
+
+    picked = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__(0, 0)
+        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
+        self.setAccessibleName("Measurements")
+        self.setWordWrap(False)
+        self.verticalHeader().hide()
+        self.hide()
+        self.currentCellChanged.connect(self._on_cell)
+
+    def show_table(self, table: Table) -> None:
+        """Show a table in place of the last; short ones without a scroll bar."""
+        self.blockSignals(True)
+        self.clear()
+        self.setColumnCount(len(table.header))
+        self.setRowCount(len(table.rows))
+        self.setHorizontalHeaderLabels(list(table.header))
+        for row, cells in enumerate(table.rows):
+            for column, text in enumerate(cells):
+                self.setItem(row, column, _cell(text, right=table.numeric and column > 0))
+        self.setCurrentCell(-1, -1)
+        self.blockSignals(False)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(True)
+        self.setVisible(bool(table.rows))
+        self._fit_height()
+
+    def text(self) -> str:
+        """Return the whole table, its cells parted by tabs."""
+        columns = range(self.columnCount())
+        rows = [[_text(self.horizontalHeaderItem(column)) for column in columns]]
+        for row in range(self.rowCount()):
+            rows.append([_text(self.item(row, column)) for column in columns])
+        return "\n".join("\t".join(row) for row in rows)
+
+    def _on_cell(self, row: int, *_others: int) -> None:
+        if row >= 0:
+            self.picked.emit(row)
+
+    def _fit_height(self) -> None:
+        self.resizeRowsToContents()
+        seen = min(self.rowCount(), _MOST_ROWS_SEEN)
+        rows = sum(self.rowHeight(row) for row in range(seen))
+        frame = 2 * self.frameWidth() + self.horizontalScrollBar().sizeHint().height()
+        self.setFixedHeight(rows + self.horizontalHeader().sizeHint().height() + frame)
+
+
+def _cell(text: str, *, right: bool) -> QTableWidgetItem:
+    item = QTableWidgetItem(text)
+    side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
+    item.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
+    item.setToolTip(text)
+    return item
+
+
+def _text(item: Any) -> str:
+    return item.text() if item is not None else ""
+
+
+def _copy(text: str) -> None:
+    QApplication.clipboard().setText(text)

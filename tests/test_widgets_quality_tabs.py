@@ -1,0 +1,283 @@
+"""The other tabs of Quality: targets, spots, resolution, error map, positions, and the report of all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QFileDialog
+from scipy.ndimage import gaussian_filter
+
+import napari_acuity as acuity
+from gui import click, names, opened
+from napari_acuity.core.simulate.targets import beads, slanted_edge, usaf_elements, usaf_target
+from napari_acuity.widgets.quality import QualityPanel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+UM: dict[str, Any] = {"units": ("um", "um")}
+GROUPS, PIXEL_UM = (6, 7), 0.35
+RNG = np.random.default_rng(4)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
+    return make_napari_viewer_proxy()
+
+
+@pytest.fixture
+def panel(viewer: Any, qtbot: QtBot) -> Iterator[QualityPanel]:
+    with opened(qtbot, QualityPanel(viewer)) as panel:
+        yield panel
+
+
+def go_to(panel: QualityPanel, title: str) -> Any:
+    """Open a tab."""
+    titles = [panel.tabs.tabText(index) for index in range(panel.tabs.count())]
+    panel.tabs.setCurrentIndex(titles.index(title))
+    return panel.tabs.currentWidget()
+
+
+def measure(qtbot: QtBot, panel: QualityPanel) -> None:
+    click(qtbot, panel.job.button)
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
+    assert panel.job.error is None
+
+
+def cells(tab: Any) -> list[list[str]]:
+    return [line.split("\t") for line in tab.frame.table.text().splitlines()]
+
+
+def target(sigma_px: float) -> np.ndarray:
+    sharp = usaf_target(GROUPS, pixel_size=PIXEL_UM).pixels
+    return (255 * (0.1 + 0.8 * gaussian_filter(sharp, sigma_px))).astype(np.uint8)
+
+
+# MTF
+
+
+def test_a_target_is_found_and_two_images_are_compared(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot
+) -> None:
+    output = viewer.add_image(target(1.0), name="output", scale=(PIXEL_UM,) * 2, **UM)
+    viewer.add_image(target(3.0), name="input", scale=(PIXEL_UM,) * 2, **UM)
+    tab = go_to(panel, "MTF")
+    tab.image.choose(output)
+    tab.other.choose(viewer.layers["input"])
+    tab.na.setValue(0.3)
+    measure(qtbot, panel)
+    header, *rows = cells(tab)
+    assert header == [
+        "Group", "Element", "lp/mm", "Period (µm)",
+        "output, x", "output, y", "input, x", "input, y",
+    ]  # fmt: skip
+    assert [(row[0], row[1]) for row in rows] == [
+        (str(g), str(e)) for g in GROUPS for e in range(1, 7)
+    ]
+    assert float(rows[-1][4]) > 0.5 > float(rows[-1][6]) and float(rows[0][6]) > 0.6
+    assert "Finest elements with a contrast of 10%" in tab.frame.job.outcome.text()
+    assert [curve.line for curve in tab.frame.plot.chart.curves][-1] == "dashed"
+    outlines = viewer.layers["output | elements"]
+    assert len(outlines.data) == 24
+
+    table = tab.frame.table
+    place = table.visualItemRect(table.item(11, 1)).center()
+    table.scrollToItem(table.item(11, 1))
+    place = table.visualItemRect(table.item(11, 1)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(place.x(), place.y()))
+    element = next(e for e in usaf_elements(GROUPS) if (e.group, e.element) == (7, 6))
+    camera = viewer.scene.camera.center[-2:]
+    assert np.hypot(*np.subtract(camera, element.centre_um)) < 7 * element.bar_width_um * 1.5
+    yellow = np.abs(outlines.edge_color[:, :3] - (1.0, 0.84, 0.04)).max(axis=1) < 0.02
+    assert yellow.sum() == 2 and (outlines.features["element"][yellow] == 6).all()
+
+    measure(qtbot, panel)
+    assert names(viewer).count("output | elements") == 1
+
+
+def test_without_a_pixel_size_an_element_is_picked(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot
+) -> None:
+    viewer.add_image(target(1.0), name="photo")
+    tab = go_to(panel, "MTF")
+    assert "The pixel size is unknown" in tab.frame.reason.text()
+    assert not panel.job.button.isEnabled()
+    element = next(e for e in usaf_elements(GROUPS) if (e.group, e.element) == (6, 3))
+    tab.group.setValue(6)
+    tab.element.setValue(3)
+    click(qtbot, tab.pick)
+    event = type("Click", (), {"position": tuple(np.array(element.centre_um) / PIXEL_UM - 0.5)})()
+    for callback in list(viewer.mouse_drag_callbacks):
+        callback(viewer, event)
+    assert not tab.pick.isChecked() and panel.job.button.isEnabled()
+    measure(qtbot, panel)
+    assert cells(tab)[1][:2] == ["6", "1"]
+    assert float(cells(tab)[1][4]) > 0.7
+
+
+def test_an_edge_in_a_region(viewer: Any, panel: QualityPanel, qtbot: QtBot) -> None:
+    edge = slanted_edge((80, 80), angle_deg=5, blur_px=1.5).pixels
+    image = np.hstack([RNG.random((80, 60)), edge])
+    viewer.add_image(image, name="edge", scale=(0.5, 0.5), **UM)
+    tab = go_to(panel, "MTF")
+    tab.target.setCurrentIndex(1)
+    box = np.array([[0, 60], [0, 139], [79, 139], [79, 60]])
+    tab.region.choose(viewer.add_shapes([box], scale=(0.5, 0.5), name="region", **UM))
+    measure(qtbot, panel)
+    expected = acuity.quality.slanted_edge(edge, 0.5).mtf50
+    assert float(cells(tab)[1][1]) == pytest.approx(expected, rel=1e-3)
+
+
+# PSF
+
+
+def test_spots_before_after_and_of_the_truth(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot
+) -> None:
+    truth, positions = beads(
+        (200, 200), count=25, fwhm_um=0.2, pixel_size=0.05, min_distance_um=1.4, seed=2
+    )
+    scale = {"scale": (0.05, 0.05), **UM}
+    for name, blur in (("truth", 0.0), ("before", 2.5), ("after", 1.0)):
+        image = gaussian_filter(truth.pixels, blur)
+        viewer.add_image(
+            image / image.max() + RNG.normal(0, 0.004, image.shape), name=name, **scale
+        )
+    tab = go_to(panel, "PSF")
+    for role, name in (("Image", "after"), ("Before", "before"), ("Truth", "truth")):
+        tab.choosers[role].choose(viewer.layers[name])
+    measure(qtbot, panel)
+    header, *rows = cells(tab)
+    assert [row[0] for row in rows] == ["before", "after", "truth"] and header[3] == "FWHM (µm)"
+    widths = [float(row[3]) for row in rows]
+    expected = [np.hypot(0.2, 2.355 * blur * 0.05) for blur in (2.5, 1.0, 0.0)]
+    assert widths == pytest.approx(expected, rel=0.03)
+    assert [curve.line for curve in tab.frame.plot.chart.curves] == ["steps"] * 3
+    assert [viewer.layers[f"{name} | spots"].visible for name in ("after", "truth")] == [
+        True,
+        False,
+    ]
+    spots = viewer.layers["after | spots"]
+    found = np.array([spots.data_to_world(point) for point in spots.data])
+    away = np.hypot(*(found[:, None] - positions * 0.05).transpose(2, 0, 1)).min(axis=1)
+    assert away.max() < 0.02 and {"fwhm_major", "ok", "why"} <= set(spots.features)
+
+    tab = go_to(panel, "Positions")
+    chosen = (tab.reference.currentText(), tab.points.currentText())
+    assert chosen == ("truth | spots", "after | spots")
+    measure(qtbot, panel)
+    assert "25 features matched, 0 missed, 0 invented" in tab.frame.job.outcome.text()
+    assert cells(tab)[0] == ["", "Mean (px)", "SD (px)", "Mean (um)", "SD (um)"]
+    assert float(cells(tab)[1][2]) < 0.2
+
+
+def test_no_spots_and_no_second_layer_are_told(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, notes: list[str]
+) -> None:
+    tab = go_to(panel, "PSF")
+    assert "Open an image of spots" in tab.frame.reason.text()
+    viewer.add_image(np.zeros((60, 60), np.uint8), name="black")
+    click(qtbot, panel.job.button)
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
+    assert "nothing to see" in notes[-1] and panel.job.error is not None
+    tab = go_to(panel, "Positions")
+    assert "Choose two layers of points" in tab.frame.reason.text()
+
+
+# Resolution, error map
+
+
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    clean = gaussian_filter(RNG.random((160, 160)), 2.5)
+    clean = (clean - clean.min()) / np.ptp(clean) * 200
+    first, second = (RNG.poisson(clean).astype(np.uint16) for _ in range(2))
+    return first, second
+
+
+def test_resolution_of_two_acquisitions_and_of_one(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot
+) -> None:
+    first, second = pair()
+    tab = go_to(panel, "Resolution")
+    viewer.add_image(first, name="first", scale=(0.1, 0.1), **UM)
+    assert "Choose two acquisitions" in tab.frame.reason.text()
+    viewer.add_image(second, name="second", scale=(0.1, 0.1), **UM)
+    measure(qtbot, panel)
+    expected = acuity.quality.frc(second, first, 0.1).resolution
+    assert cells(tab)[1][2] == f"{expected:.3g} µm"
+    assert tab.frame.plot.chart.x_label == "Spatial frequency (cycles/µm)"
+    tab.method.setCurrentIndex(2)
+    measure(qtbot, panel)
+    assert "decorrelation" in cells(tab)[1][1] and not tab.second.isEnabled()
+    viewer.add_image(first[:100], name="cut")
+    tab.method.setCurrentIndex(0)
+    assert "100 x 160" in tab.frame.reason.text()
+
+
+def test_an_invention_shows_in_the_error_map(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, tissue: np.ndarray
+) -> None:
+    fine = tissue[:200, :200, 1].astype(np.float32) / 255
+    low = gaussian_filter(fine, 2)[::2, ::2]
+    made = fine.copy()
+    made[80:120, 40:80] += 0.4
+    here = {"scale": (0.5, 0.5), "translate": (3.0, 4.0), **UM}
+    viewer.add_image(low, name="low", **{**here, "scale": (1.0, 1.0)})
+    viewer.add_image(np.clip(made, 0, 1), name="made", **here)
+    tab = go_to(panel, "Error map")
+    assert (tab.image.currentText(), tab.low.currentText()) == ("made", "low")
+    measure(qtbot, panel)
+    layer = viewer.layers["made | error map"]
+    assert layer.data.shape == (100, 100)
+    np.testing.assert_allclose(
+        layer.data_to_world((0, 0)), viewer.layers["low"].data_to_world((0, 0))
+    )
+    inside = layer.data[42:58, 22:38].mean()
+    assert inside > 4 * np.median(layer.data)
+    click(qtbot, tab.frame.copy)
+    tab.image.choose(viewer.layers["low"])
+    tab.low.choose(viewer.layers["made"])
+    assert "fewer pixels" in tab.frame.reason.text()
+
+
+# The report
+
+
+@pytest.mark.parametrize("suffix", [".html", ".pdf", ".csv"])
+def test_measurements_of_several_tabs_make_one_report(
+    viewer: Any,
+    panel: QualityPanel,
+    qtbot: QtBot,
+    tissue: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+) -> None:
+    truth = tissue[:100, :100, 0]
+    viewer.add_image(truth, name="truth")
+    viewer.add_image(gaussian_filter(truth, 1), name="image")
+    measure(qtbot, panel)
+    click(qtbot, panel.compare.add)
+    tab = go_to(panel, "Resolution")
+    tab.method.setCurrentIndex(1)
+    measure(qtbot, panel)
+    click(qtbot, tab.frame.add)
+    assert panel.report_button.text() == "Report of 2..."
+    path = tmp_path / f"all{suffix}"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    click(qtbot, panel.report_button)
+    qtbot.waitUntil(lambda: not panel.writing.running, timeout=60_000)
+    assert path.stat().st_size > 200
+    if suffix != ".pdf":
+        text = path.read_text(encoding="utf-8")
+        assert "checkerboard" in text and "PSNR" in text
+    if suffix == ".html":
+        assert "sharp structures that a network invents raise it" in text
+    click(qtbot, panel.clear_button)
+    assert panel.report_button.text() == "Report..." and not panel.clear_button.isVisible()
