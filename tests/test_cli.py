@@ -25,6 +25,7 @@ from napari_acuity.cli import app, main
 COMMANDS = (
     *("register", "stitch", "pairs", "lens-profile", "correct", "train", "resume"),
     *("enhance", "enhance-channels", "measure", "export", "demo", "info"),
+    *("mtf", "spots", "resolution", "error-map", "fuse"),
 )
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
 

@@ -9,6 +9,9 @@ from .core.errors import PairError as PairError
 from .core.errors import RegistrationError as RegistrationError
 from .core.errors import TrainingError as TrainingError
 from .core.exporting.export import export as export
+from .core.fusion import Fused as Fused
+from .core.fusion import fuse as fuse
+from .core.fusion import fuse_steps as fuse_steps
 from .core.inference.channels import Channel as Channel
 from .core.inference.channels import ChannelMap as ChannelMap
 from .core.inference.channels import enhance_channels as enhance_channels

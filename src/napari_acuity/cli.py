@@ -15,6 +15,8 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
+from napari_acuity.cli_options import Device, Force, Image, Range, fresh, read
+from napari_acuity.cli_quality import add_to
 from napari_acuity.core.errors import AcuityError, FileError, PairError
 from napari_acuity.core.io import check_folder, check_target, make_folder
 
@@ -35,16 +37,10 @@ app = typer.Typer(
 _READ_WHOLE = (".png", ".jpg", ".jpeg", ".dng")
 _SCORES = {"psnr": "PSNR", "ssim": "SSIM", "cie94": "CIE-94"}
 
-Image: TypeAlias = Annotated[Path, typer.Argument(help="TIFF, PNG, JPEG or DNG.")]
-Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 Scale: TypeAlias = Annotated[
     float | None, typer.Option(help="Magnification of the pair; by default from the two images.")
 ]
-Range: TypeAlias = Annotated[
-    tuple[float, float] | None,
-    typer.Option("--range", help="Values of black and white, where the file does not tell them."),
-]
+add_to(app)
 
 
 @app.command()
@@ -64,9 +60,9 @@ def register(
 ) -> None:
     """Bring MOVING onto FIXED."""
     image = acuity.read(moving)
-    targets = [_fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
+    targets = [fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
     if export:
-        check_folder(_fresh(export, force))
+        check_folder(fresh(export, force))
     found = acuity.register(image, acuity.read(fixed), start=start, elastic=elastic, device=device)  # type: ignore[arg-type]
     if export:
         targets.append(found.export(export))
@@ -94,7 +90,7 @@ def stitch(
 ) -> None:
     """Stitch overlapping TILES into one field."""
     found = acuity.stitch(
-        tiles, grid=grid, overlap=overlap, snake=snake, search_px=search, out=_fresh(out, force)
+        tiles, grid=grid, overlap=overlap, snake=snake, search_px=search, out=fresh(out, force)
     )
     used = sum(link.used for link in found.links)
     rows, cols = found.image.shape
@@ -135,7 +131,7 @@ def pairs(
             if tile:
                 _add_tiles(low, high, found, tile, scale, group, failed)
                 continue
-            moving, fixed = _read(low, value_range), _read(high, value_range)
+            moving, fixed = read(low, value_range), read(high, value_range)
             for image in (moving, fixed):
                 image.range()  # a model is trained on black and white: better asked for now
             registration = acuity.register(moving, fixed)
@@ -160,7 +156,7 @@ def lens_profile(
     force: Force = False,
 ) -> None:
     """Average MAPS to the distortion that one instrument's captures have in common."""
-    check_folder(_fresh(out, force))
+    check_folder(fresh(out, force))
     given, loaded, failed = list[Path](), list[acuity.Registration](), list[str]()
     for path in maps:
         with _going_on(str(path), failed):
@@ -188,7 +184,7 @@ def correct(
     lens, failed = acuity.LensProfile.load(profile), list[str]()
     for path in images:
         with _going_on(str(path), failed):
-            target = _fresh(out / f"{path.stem}.tif", force)
+            target = fresh(out / f"{path.stem}.tif", force)
             straight = lens.correct(acuity.read(path))
             make_folder(out)
             print(acuity.write(straight, target))
@@ -256,7 +252,7 @@ def enhance(
     force: Force = False,
 ) -> None:
     """Apply a model to IMAGE."""
-    _fresh(out, force)
+    fresh(out, force)
     if out.suffix.lower() == ".zarr":
         if iterations != 1 or dtype or guard:
             raise FileError(
@@ -283,11 +279,11 @@ def enhance(
         raise FileError(
             f"Workers cannot share the writing of {out.name}.", "End it in .zarr, or do without."
         )
-    given = _read(image, value_range)
+    given = read(image, value_range)
     check_target(given, out)
     maps = [out.with_name(f"{out.stem}-{name}.tif") for name in ("consistency", "disagreement")]
     for path in maps if guard else ():
-        _fresh(path, force)
+        fresh(path, force)
     how = {"iterations": iterations, "grid": grid, "tile": tile or "auto", "device": device}
     loaded = acuity.load(model)
     result = acuity.enhance(
@@ -315,11 +311,11 @@ def enhance_channels(
     force: Force = False,
 ) -> None:
     """Apply a model to each channel of IMAGE and merge them in colour; channels go beside as TIFF."""
-    given = _read(image, value_range)
+    given = read(image, value_range)
     channels = acuity.ChannelMap.load(mapping)
     targets = [out.with_name(f"{out.stem}-{c.name}.tif") for c in channels.channels]
     for path in (out, *targets):
-        check_folder(_fresh(path, force))
+        check_folder(fresh(path, force))
     found = acuity.enhance_channels(given, channels, device=device)
     for path, made in zip((out, *targets), (found.merged, *found.channels), strict=True):
         print(acuity.write(made, path))
@@ -339,40 +335,9 @@ def export(
     force: Force = False,
 ) -> None:
     """Write MODEL in a form that other programs run: ONNX or a bioimage.io package."""
-    _fresh(out, force)
+    fresh(out, force)
     image = acuity.read(example) if example else None
     print(acuity.export(model, out, authors=author or (), license=license, example=image))
-
-
-@app.command()
-def measure(
-    reference: Image,
-    image: Image,
-    out: Annotated[Path | None, typer.Option(help="Report to write, .html or .csv.")] = None,
-    baseline: Annotated[
-        list[str] | None, typer.Option(help="NAME=PATH of an image to score beside; repeatable.")
-    ] = None,
-    border: Annotated[int, typer.Option(help="Border to leave out, px.")] = 0,
-    value_range: Range = None,
-    force: Force = False,
-) -> None:
-    """Score IMAGE, and baselines beside it, against REFERENCE."""
-    named = [entry.partition("=") for entry in baseline or []]
-    for entry, (_, sign, _) in zip(baseline or [], named, strict=True):
-        if not sign:
-            raise FileError(f"The baseline '{entry}' has no name.", "Give it as NAME=PATH.")
-    if out:
-        check_folder(_fresh(out, force))
-    report = acuity.measure(
-        _read(reference, value_range),
-        _read(image, value_range),
-        baselines={name: _read(Path(path), value_range) for name, _, path in named},
-        border_px=border,
-    )
-    print(report.table())
-    if out:
-        report.save(out)
-        print(out)
 
 
 @app.command()
@@ -492,15 +457,3 @@ def _line(pair: acuity.Pair) -> str:
     similarity = "" if pair.similarity is None else f", similarity {pair.similarity:.2f}"
     rows, cols = pair.low.shape
     return f"{pair.name}: {rows} x {cols}, x{pair.scale:g}, group {pair.group}{similarity}"
-
-
-def _read(path: Path, value_range: tuple[float, float] | None) -> acuity.Micrograph:
-    image = acuity.read(path)
-    return replace(image, value_range=value_range) if value_range else image
-
-
-def _fresh(path: Path, force: bool) -> Path:
-    """Return the path, unless something is there that would be lost."""
-    if path.exists() and not force:
-        raise FileError(f"{path} exists already.", "Choose another name, or add --force.")
-    return path

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..io import replacing
 from .bars import diffraction_limit
 from .charts import Chart, Curve
 from .parts import Part, told
@@ -14,6 +16,7 @@ from .spots import fwhm_summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from .positions import PositionErrors
     from .usaf_result import UsafResult
 
-__all__ = ["edge_part", "positions_part", "spots_part", "usaf_part"]
+__all__ = ["edge_part", "positions_part", "save_spots", "spots_part", "usaf_part"]
 
 _LEAST_CONTRAST = 0.1
 _MOST_BINS = 50
@@ -159,6 +162,15 @@ def spots_part(found: Mapping[str, dict[str, NDArray[Any]]], *, unit: str = "um"
     )
     chart = Chart(f"FWHM ({unit})", "Spots", curves)
     return Part("Widths of spots", f"{words}.", Table(header, rows), {"Widths": chart}, note)
+
+
+def save_spots(found: Mapping[str, dict[str, NDArray[Any]]], path: Path) -> None:
+    """Write every spot as a row of a CSV, after the name of its image."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *next(iter(found.values()))])
+        for name, table in found.items():
+            writer.writerows([name, *row] for row in zip(*table.values(), strict=True))
 
 
 def positions_part(found: PositionErrors) -> Part:

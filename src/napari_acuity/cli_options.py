@@ -1,0 +1,35 @@
+"""What the commands share: arguments, and reading and writing with care."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+import napari_acuity as acuity
+from napari_acuity.core.errors import FileError
+
+__all__ = ["Device", "Force", "Image", "Range", "fresh", "read"]
+
+Image: TypeAlias = Annotated[Path, typer.Argument(help="TIFF, PNG, JPEG or DNG.")]
+Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+Range: TypeAlias = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--range", help="Values of black and white, where the file does not tell them."),
+]
+
+
+def read(path: Path, value_range: tuple[float, float] | None) -> acuity.Micrograph:
+    """Read an image, and state its black and white where they are given."""
+    image = acuity.read(path)
+    return replace(image, value_range=value_range) if value_range else image
+
+
+def fresh(path: Path, force: bool) -> Path:
+    """Return the path, unless something is there that would be lost."""
+    if path.exists() and not force:
+        raise FileError(f"{path} exists already.", "Choose another name, or add --force.")
+    return path

@@ -1,0 +1,278 @@
+"""The commands that judge images: measure, mtf, spots, resolution, error-map; and fuse."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import numpy as np
+import typer
+
+import napari_acuity as acuity
+from napari_acuity.cli_options import Device, Force, Image, Range, fresh, read
+from napari_acuity.core.errors import FileError, ImageError
+from napari_acuity.core.io import check_folder, check_target
+
+if TYPE_CHECKING:
+    from napari_acuity.core.quality import Part
+
+__all__ = ["add_to"]
+
+# Larger images are measured part by part.
+_LARGE_PX = 50_000_000
+
+Out: TypeAlias = Annotated[Path | None, typer.Option(help="Report to write: .html, .pdf or .csv.")]
+PixelSize: TypeAlias = Annotated[
+    float | None, typer.Option(help="Side of a pixel, um, where the file does not tell it.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (measure, mtf, spots, resolution, fuse):
+        app.command()(command)
+    app.command("error-map")(error_map)
+
+
+def measure(
+    reference: Annotated[Path, typer.Argument(help="The truth: an image, or a folder of them.")],
+    image: Annotated[Path, typer.Argument(help="What to score: an image, or a folder of them.")],
+    out: Out = None,
+    low: Annotated[
+        Path | None, typer.Option(help="What IMAGE was made of, scored beside it, enlarged.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="NAME=PATH of an image to score beside; repeatable.")
+    ] = None,
+    fit: Annotated[
+        str, typer.Option(help="Fit to the reference first: none, intensity or colour.")
+    ] = "none",
+    border: Annotated[int, typer.Option(help="Border to leave out, px.")] = 0,
+    value_range: Range = None,
+    force: Force = False,
+) -> None:
+    """Score IMAGE, and baselines beside it, against REFERENCE; or every image of a folder."""
+    named = [entry.partition("=") for entry in baseline or []]
+    for entry, (_, sign, _) in zip(baseline or [], named, strict=True):
+        if not sign:
+            raise FileError(f"The baseline '{entry}' has no name.", "Give it as NAME=PATH.")
+    if out:
+        check_folder(fresh(out, force))
+    if reference.is_dir() and reference.suffix != ".zarr":
+        report = acuity.quality.measure_all(
+            reference, image, lows=low, fit=fit, border_px=border, data_range=value_range  # type: ignore[arg-type]
+        )  # fmt: skip
+        _tell(report.table(), report, out)
+        if report.scores.failed:
+            raise typer.Exit(1)
+        return
+    if _is_large(image):
+        _measure_large(
+            reference, image, value_range, whole_only=bool(low or named or out or border)
+        )
+        return
+    one = acuity.measure(
+        read(reference, value_range),
+        read(image, value_range),
+        low=None if low is None else read(low, value_range),
+        baselines={name: read(Path(path), value_range) for name, _, path in named},
+        fit=fit,  # type: ignore[arg-type]
+        border_px=border,
+    )
+    _tell("\n".join([one.table(), *(f"warning: {text}" for text in one.warnings)]), one, out)
+
+
+def mtf(
+    image: Image,
+    out: Out = None,
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Another image of the very same field; repeatable.")
+    ] = None,
+    edge: Annotated[bool, typer.Option("--edge", help="A slanted edge, not USAF bars.")] = False,
+    pixel_size: PixelSize = None,
+    at: Annotated[
+        tuple[float, float, int, int] | None,
+        typer.Option(help="Row, column, group and element of one pattern, for its number."),
+    ] = None,
+    na: Annotated[float | None, typer.Option(help="NA of the lens, for its limit.")] = None,
+    wavelength: Annotated[float, typer.Option(help="Wavelength, um, for the limit.")] = 0.55,
+    value_range: Range = None,
+    force: Force = False,
+) -> None:
+    """Measure the contrast of the bars of a USAF-1951 target in IMAGE, or the MTF of its edge."""
+    q, paths = acuity.quality, [image, *(compare or [])]
+    if out:
+        check_folder(fresh(out, force))
+    images = {str(path): read(path, value_range) for path in paths}
+    if edge:
+        edges = {name: q.slanted_edge(each, pixel_size) for name, each in images.items()}
+        known = pixel_size is not None or all(each.pixel_size for each in images.values())
+        _tell_part(q.edge_part(edges, unit="um" if known else "px"), out)
+        return
+    found: dict[str, Any] = {}
+    for name, each in images.items():
+        like = next(iter(found.values()), None)
+        if like is not None:
+            found[name] = q.mtf_usaf(each, like=like)
+        else:
+            found[name] = q.mtf_usaf(each, pixel_size=pixel_size, at=at)
+    _tell_part(q.usaf_part(found, na=na, wavelength_um=wavelength), out)
+
+
+def spots(
+    images: Annotated[list[Path], typer.Argument(help="Images of spots: before, after, truth.")],
+    out: Out = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV to write with a row for every spot.")
+    ] = None,
+    pixel_size: PixelSize = None,
+    threshold: Annotated[float, typer.Option(help="Least height over the noise.")] = 6.0,
+    value_range: Range = None,
+    force: Force = False,
+) -> None:
+    """Fit the spots of IMAGES and tell their widths."""
+    q = acuity.quality
+    for target in (out, table):
+        if target:
+            check_folder(fresh(target, force))
+    opened = {str(path): read(path, value_range) for path in images}
+    known = pixel_size is not None or all(each.pixel_size for each in opened.values())
+    size = pixel_size if known else 1.0
+    found = {name: q.fwhm_spots(each, size, threshold=threshold) for name, each in opened.items()}
+    _tell_part(q.spots_part(found, unit="um" if known else "px"), out)
+    if table:
+        from napari_acuity.core.quality.target_parts import save_spots
+
+        save_spots(found, table)
+        print(table)
+
+
+def resolution(
+    image: Image,
+    second: Annotated[
+        Path | None, typer.Argument(help="A second acquisition of the same field, for FRC.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Of a single image: frc (checkerboard split) or decorrelation.")
+    ] = "decorrelation",
+    out: Out = None,
+    pixel_size: PixelSize = None,
+    value_range: Range = None,
+    force: Force = False,
+) -> None:
+    """Measure the resolution of IMAGE without a reference: FRC, or decorrelation analysis."""
+    q = acuity.quality
+    if method not in ("frc", "decorrelation"):
+        raise ImageError(f"There is no method '{method}'.", "Use frc or decorrelation.")
+    if out:
+        check_folder(fresh(out, force))
+    first = read(image, value_range)
+    if second is not None:
+        found = q.frc(first, read(second, value_range), pixel_size)
+    else:
+        found = (q.frc_single if method == "frc" else q.decorrelation)(first, pixel_size)
+    unit = "px" if pixel_size is None and first.pixel_size is None else "um"
+    name = str(image) if second is None else f"{image} and {second}"
+    _tell_part(q.resolution_part({name: found}, unit=unit), out)
+
+
+def error_map(
+    low: Annotated[Path, typer.Argument(help="The image that was really taken.")],
+    image: Annotated[Path, typer.Argument(help="What was made of it, on its grid or a finer one.")],
+    out: Out = None,
+    map_to: Annotated[
+        Path | None, typer.Option("--map", help="TIFF to write the map to, on the grid of LOW.")
+    ] = None,
+    value_range: Range = None,
+    force: Force = False,
+) -> None:
+    """Blur IMAGE back, and tell how it contradicts LOW: RSP, RSE and the map (NanoJ-SQUIRREL)."""
+    if out:
+        check_folder(fresh(out, force))
+    if map_to:
+        check_target(np.zeros((1, 1), np.float32), fresh(map_to, force))
+    truth = read(low, value_range)
+    found = acuity.quality.error_map(truth, read(image, value_range))
+    _tell_part(acuity.quality.error_part(found, str(low), str(image)), out)
+    if map_to:
+        pixels = found.map.astype("float32")
+        white = float(pixels.max()) or 1.0
+        acuity.write(
+            acuity.Micrograph(pixels, pixel_size=truth.pixel_size, value_range=(0.0, white)), map_to
+        )
+        print(map_to)
+
+
+def fuse(
+    planes: Annotated[list[Path], typer.Argument(help="A z-stack, or its planes in order.")],
+    out: Annotated[Path, typer.Option(help="The sharp image to write.")],
+    depth: Annotated[
+        Path | None, typer.Option(help="TIFF to write with the plane each pixel came from.")
+    ] = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Make one image, sharp throughout, of the PLANES of a stack (extended depth of field)."""
+    images = [acuity.read(path) for path in planes]
+    shape = (1, 1, 3) if images[0].rgb else (1, 1)
+    check_target(images[0].with_pixels(np.zeros(shape, images[0].pixels.dtype)), fresh(out, force))
+    if depth:
+        check_target(np.zeros((1, 1), np.float32), fresh(depth, force))
+    found = acuity.fuse(images[0] if len(images) == 1 else images, device=device)
+    acuity.write(found.image, out)
+    print(out)
+    if depth:
+        last = float(max(1, found.planes - 1))
+        size = found.image.pixel_size
+        acuity.write(
+            acuity.Micrograph(found.depth, pixel_size=size, value_range=(0.0, last)), depth
+        )
+        print(depth)
+
+
+def _tell(text: str, report: Any, out: Path | None) -> None:
+    print(text)
+    if out:
+        report.save(out)
+        print(out)
+
+
+def _tell_part(part: Part, out: Path | None) -> None:
+    print(part.text())
+    if out:
+        acuity.quality.save_measured([part], out)
+        print(out)
+
+
+def _is_large(path: Path) -> bool:
+    from napari_acuity.core.io.pyramid import opened
+    from napari_acuity.core.io.tiff import TIFF_SUFFIXES
+
+    if path.suffix.lower() not in (*TIFF_SUFFIXES, ".zarr"):
+        return False
+    with opened(path) as pyramid:
+        return math.prod(pyramid.shape) > _LARGE_PX
+
+
+def _measure_large(
+    reference: Path, image: Path, value_range: tuple[float, float] | None, *, whole_only: bool
+) -> None:
+    if whole_only:
+        raise ImageError(
+            f"{image} is measured part by part, without baselines, borders and reports.",
+            "Leave these options out, or crop both images.",
+        )
+    from napari_acuity.core.quality.definitions import DEFINITIONS
+    from napari_acuity.core.quality.parts import aligned
+
+    scores = acuity.quality.measure_large(reference, image, data_range=value_range)
+    names = [name for name in DEFINITIONS if getattr(scores, name) is not None]
+    print(
+        aligned(
+            [
+                ["Image", *(DEFINITIONS[name].label for name in names)],
+                [str(image), *map(scores.text, names)],
+            ]
+        )
+    )

@@ -1,0 +1,163 @@
+"""The commands that judge images: what they print and write, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+import napari_acuity as acuity
+from napari_acuity import Micrograph
+from napari_acuity.cli import main
+from napari_acuity.core.simulate.targets import beads, slanted_edge, usaf_target
+from test_cli import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+RNG = np.random.default_rng(8)
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path) -> Callable[..., Outcome]:
+    """Return a function that runs the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["acuity", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return Outcome(end.value.code, printed.out, printed.err)
+
+    return run
+
+
+def eight_bit(pixels: np.ndarray, pixel_um: float | None = None) -> Micrograph:
+    size = None if pixel_um is None else (pixel_um, pixel_um)
+    return Micrograph(np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8), pixel_size=size)
+
+
+@pytest.fixture
+def scored(tissue, tmp_path) -> Path:
+    """Write truth, output and input of one field, as files and in folders."""
+    truth = tissue[:100, :100]
+    low = np.rint(truth.reshape(50, 2, 50, 2, 3).mean((1, 3))).astype(np.uint8)
+    output = np.rint(gaussian_filter(truth.astype(float), (0.7, 0.7, 0))).astype(np.uint8)
+    for part, pixels in (("truth", truth), ("out", output), ("low", low)):
+        (tmp_path / part).mkdir()
+        acuity.write(Micrograph(pixels, rgb=True), tmp_path / part / "a.tif")
+        acuity.write(Micrograph(pixels[::-1], rgb=True), tmp_path / part / "b.tif")
+    return tmp_path
+
+
+def test_the_input_is_scored_beside_the_image(cli, scored):
+    ran = cli("measure", "truth/a.tif", "out/a.tif", "--low", "low/a.tif", "--out", "r.pdf")
+    assert ran.code == 0 and "a, bicubic" in ran.out and "MS-SSIM" not in ran.out
+    assert (scored / "r.pdf").read_bytes().startswith(b"%PDF-")
+    again = cli("measure", "truth/a.tif", "out/a.tif", "--out", "r.pdf")
+    assert again.code == 1 and "exists already" in again.err
+
+
+def test_folders_are_scored_file_by_file(cli, scored):
+    (scored / "out/b.tif").write_bytes(b"no picture")
+    ran = cli("measure", "truth", "out", "--low", "low", "--fit", "intensity", "--out", "set.csv")
+    assert ran.code == 1 and "1 of 2 fields scored" in ran.out
+    assert "b could not be scored" in ran.out
+    with (scored / "set.csv").open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == ["input, bicubic", "image"]
+
+
+def test_an_offset_is_warned_of_and_a_wrong_fit_refused(cli, scored, tissue):
+    acuity.write(Micrograph(tissue[2:102, :100], rgb=True), "late.tif")
+    ran = cli("measure", "truth/a.tif", "late.tif")
+    assert re.search(r"warning: late is shifted by \(-(1\.9|2\.0)\d, ", ran.out)
+    ran = cli("measure", "truth/a.tif", "out/a.tif", "--fit", "gamma")
+    assert ran.code == 1 and "There is no fit 'gamma'" in ran.err
+
+
+def test_large_images_are_scored_part_by_part(cli, scored, monkeypatch):
+    monkeypatch.setattr("napari_acuity.cli_quality._LARGE_PX", 100)
+    ran = cli("measure", "truth/a.tif", "out/a.tif")
+    expected = acuity.measure(acuity.read("truth/a.tif"), acuity.read("out/a.tif"))
+    assert ran.code == 0 and f"{expected.ssim:.3f} ± " in ran.out
+    ran = cli("measure", "truth/a.tif", "out/a.tif", "--border", 3)
+    assert ran.code == 1 and "part by part" in ran.err
+
+
+def test_contrast_of_a_target(cli, tmp_path):
+    sharp = usaf_target((6, 7), pixel_size=0.35)
+    for name, blur in (("sharp", 1.0), ("dull", 3.0)):
+        image = eight_bit(0.1 + 0.8 * gaussian_filter(sharp.pixels, blur), 0.35)
+        acuity.write(image, tmp_path / f"{name}.tif")
+    ran = cli("mtf", "sharp.tif", "--compare", "dull.tif", "--na", 0.3, "--out", "mtf.html")
+    assert ran.code == 0 and "sharp.tif, x" in ran.out and "dull.tif, y" in ran.out
+    assert "data:image/png" in (tmp_path / "mtf.html").read_text(encoding="utf-8")
+    acuity.write(eight_bit(RNG.random((80, 80)), 0.35), "noise.tif")
+    ran = cli("mtf", "noise.tif")
+    assert ran.code == 1 and "No pattern of three bars" in ran.err
+
+
+def test_an_edge(cli):
+    edge = slanted_edge((80, 80), blur_px=1.5)
+    acuity.write(eight_bit(0.1 + 0.8 * edge.pixels), "edge.tif")
+    ran = cli("mtf", "edge.tif", "--edge", "--pixel-size", 0.5)
+    found = acuity.quality.slanted_edge(acuity.read("edge.tif"), 0.5)
+    assert ran.code == 0 and f"MTF50 {found.mtf50:.4g} cycles/µm" in ran.out
+
+
+def test_spots(cli, tmp_path):
+    image, _ = beads((150, 150), count=12, fwhm_um=0.25, pixel_size=0.05, min_distance_um=1.5)
+    noisy = image.pixels + RNG.normal(0, 0.005, image.shape)
+    acuity.write(eight_bit(0.1 + 0.8 * noisy, 0.05), "beads.tif")
+    ran = cli("spots", "beads.tif", "--table", "spots.csv")
+    assert ran.code == 0 and "of 12 spots" in ran.out and "FWHM (µm)" in ran.out
+    with (tmp_path / "spots.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 and rows[0]["image"] == "beads.tif" and rows[0]["ok"] == "True"
+
+
+def test_resolution_with_and_without_a_second_image(cli):
+    clean = gaussian_filter(RNG.random((128, 128)), 2.5)
+    clean = 200 * (clean - clean.min()) / np.ptp(clean)
+    for name in ("first", "second"):
+        acuity.write(Micrograph(RNG.poisson(clean).astype(np.uint8)), f"{name}.tif")
+    ran = cli("resolution", "first.tif", "second.tif", "--pixel-size", 0.1, "--out", "r.html")
+    assert ran.code == 0 and "two images" in ran.out and "µm" in ran.out
+    assert "decorrelation" in cli("resolution", "first.tif").out
+    assert "checkerboard" in cli("resolution", "first.tif", "--method", "frc").out
+    ran = cli("resolution", "first.tif", "--method", "guess")
+    assert ran.code == 1 and "no method 'guess'" in ran.err
+
+
+def test_an_error_map(cli, tissue):
+    fine = tissue[:120, :120, 1] / 255
+    acuity.write(eight_bit(gaussian_filter(fine, 2)[::2, ::2]), "low.tif")
+    acuity.write(eight_bit(fine), "made.tif")
+    ran = cli("error-map", "low.tif", "made.tif", "--map", "map.tif")
+    assert ran.code == 0 and "RSP 0.99" in ran.out
+    assert acuity.read("map.tif").shape == (60, 60)
+
+
+def test_a_stack_is_fused(cli, tissue):
+    sharp = tissue[:96, :96]
+    blurred = np.rint(gaussian_filter(sharp.astype(float), (3, 3, 0))).astype(np.uint8)
+    left = np.where(np.arange(96)[:, None] < 48, sharp, blurred)
+    right = np.where(np.arange(96)[:, None] < 48, blurred, sharp)
+    for name, plane in (("z0", left), ("z1", right)):
+        acuity.write(Micrograph(plane, rgb=True), f"{name}.tif")
+    ran = cli("fuse", "z0.tif", "z1.tif", "--out", "fused.tif", "--depth", "depth.tif")
+    assert ran.code == 0
+    better = acuity.quality.psnr(sharp, acuity.read("fused.tif").pixels)
+    assert better > acuity.quality.psnr(sharp, left) + 3
+    depth = acuity.read("depth.tif").pixels
+    assert depth[:, :32].mean() < 0.3 and depth[:, -32:].mean() > 0.7
+    ran = cli("fuse", "z0.tif", "--out", "one.gif")
+    assert ran.code == 1 and "names no format" in ran.err
