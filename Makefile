@@ -8,7 +8,7 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/.bench-installed
 SCREEN := scripts/with-screen.sh
 
-.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training bench-inference clean system-libraries
+.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training bench-inference bench-quality clean system-libraries
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -50,6 +50,9 @@ bench-training: $(ALL) ## Training beside a plain loop, and its quality; ACUITY_
 
 bench-inference: $(ALL) ## Enhance beside the plain network, ONNX Runtime and OpenVINO, and a large image
 	@$(VENV)/bin/python bench/inference.py --out runs/bench-inference.md
+
+bench-quality: $(ALL) ## Scores beside scikit-image's, and a pair too large for the memory
+	@$(VENV)/bin/python bench/quality.py --out runs/bench-quality.md
 
 clean: ## Remove the virtual environments, caches and built documentation; results stay
 	rm -rf $(VENV) $(BENCH_VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import napari
 import numpy as np
 from app import open_app
 from PIL import Image
 from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+from scipy.ndimage import gaussian_filter
 
 from napari_acuity import PairSet
+from napari_acuity.core.simulate.targets import beads, usaf_target
 from napari_acuity.widgets import _session
 from napari_acuity.widgets.enhance import EnhancePanel
 from napari_acuity.widgets.quality import QualityPanel
@@ -106,13 +109,59 @@ def main() -> None:
     viewer.scene.camera.zoom *= 1.6
     picture("enhance", enhance)
 
-    quality.reference.choose(viewer.layers["training | truth"])
-    quality.image.choose(viewer.layers["training | output"])
-    quality.baseline.choose(viewer.layers["training | input"])
+    quality.compare.reference.choose(viewer.layers["training | truth"])
+    quality.compare.image.choose(viewer.layers["training | output"])
+    quality.compare.low.choose(viewer.layers["training | input"])
     quality.job.button.click()
     finish(quality, 60)
     frame("training | output | SSIM map", "training | truth")
     picture("quality", quality)
+    viewer.close()
+    resolution_pictures()
+
+
+def resolution_pictures() -> None:
+    """Take the pictures of a target and of spots, simulated, in Quality."""
+    viewer = napari.Viewer(title="napari-acuity")
+    viewer.theme = "dark"
+    viewer.window.resize(1366, 768)
+    _, quality = viewer.window.add_plugin_dock_widget("napari-acuity", "Quality")
+
+    def take(name: str, tab: QWidget, *shown: str) -> None:
+        wait()
+        tab.frame.job.button.click()
+        wait(lambda: not tab.frame.job.running, 60)
+        if tab.frame.job.error:
+            raise SystemExit(f"Quality: {tab.frame.job.error}")
+        for layer in viewer.layers:
+            layer.visible = layer.name in shown
+        viewer.reset_view()
+        wait()
+        window = viewer.screenshot(canvas_only=False, flash=False)
+        Image.fromarray(window[..., :3]).save(IMAGES / f"{name}.jpg", quality=88)
+        viewer.layers.clear()
+
+    noise = np.random.default_rng(0)
+    um = {"units": ("um", "um")}
+    target = usaf_target((4, 5, 6, 7), pixel_size=0.7, rotation_deg=8).pixels
+    for name, blur_px in (("input", 2.8), ("output", 1.2)):
+        seen = 0.1 + 0.8 * gaussian_filter(target, blur_px)
+        seen = 255 * np.clip(seen + noise.normal(0, 0.01, seen.shape), 0, 1)
+        viewer.add_image(seen.astype(np.uint8), name=name, scale=(0.7, 0.7), **um)
+    quality.tabs.setCurrentWidget(quality.mtf)
+    quality.mtf.other.choose(viewer.layers["input"])
+    quality.mtf.na.setValue(0.3)
+    take("quality-mtf", quality.mtf, "output", "output | elements")
+
+    spots, _ = beads((400, 400), count=110, fwhm_um=0.2, pixel_size=0.05, min_distance_um=1.0)
+    for name, blur_px in (("truth", 0.0), ("confocal", 3.5), ("network", 1.2)):
+        seen = gaussian_filter(spots.pixels, blur_px)
+        seen = seen / seen.max() + noise.normal(0, 0.01, seen.shape)
+        viewer.add_image(seen, name=name, scale=(0.05, 0.05), **um)
+    quality.tabs.setCurrentWidget(quality.psf)
+    quality.psf.choosers["Before"].choose(viewer.layers["confocal"])
+    quality.psf.choosers["Truth"].choose(viewer.layers["truth"])
+    take("quality-psf", quality.psf, "network", "network | spots")
     viewer.close()
 
 

@@ -622,7 +622,7 @@ def test_measure_prints_a_table_and_writes_reports(cli, fields, tmp_path, tissue
         (["high0.tif", "low0.tif"], "250 x 250 px, RGB, but 'low0' is 100 x 100 px"),
         (["high0.tif", "high1.tif", "--baseline", "x"], "The baseline 'x' has no name"),
         (["high0.tif", "high1.tif", "--out", "nowhere/r.html"], "There is no folder nowhere"),
-        (["high0.tif", "high1.tif", "--out", "r.pdf"], "cannot be written as '.pdf'"),
+        (["high0.tif", "high1.tif", "--out", "r.gif"], "cannot be written as '.gif'"),
     ],
 )
 def test_measure_refuses(cli, fields, words, message):
