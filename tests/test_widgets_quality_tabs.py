@@ -281,3 +281,19 @@ def test_measurements_of_several_tabs_make_one_report(
         assert "sharp structures that a network invents raise it" in text
     click(qtbot, panel.clear_button)
     assert panel.report_button.text() == "Report..." and not panel.clear_button.isVisible()
+
+
+def test_close_pairs_are_told_on_request(viewer: Any, panel: QualityPanel, qtbot: QtBot) -> None:
+    rows, columns = np.mgrid[:120, :120]
+    image = np.zeros((120, 120))
+    for y, x in ((30, 30), (30, 40), (80, 60), (90, 60), (60, 100)):
+        image += np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 1.8**2))
+    viewer.add_image(
+        image + RNG.normal(0, 0.003, image.shape), name="spots", scale=(0.1, 0.1), **UM
+    )
+    tab = go_to(panel, "PSF")
+    tab.pairs.click()
+    measure(qtbot, panel)
+    header, row = cells(tab)
+    assert header[-2:] == ["Pairs", "Peak to peak (µm)"]
+    assert row[-2] == "2" and float(row[-1]) == pytest.approx(1.0, rel=0.01)

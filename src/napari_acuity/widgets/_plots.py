@@ -233,6 +233,9 @@ def _on_axes(chart: Chart, curve: Curve) -> np.ndarray:
     x, y = (np.asarray(values, float) for values in (curve.x[: len(curve.y)], curve.y))
     with np.errstate(divide="ignore", invalid="ignore"):
         x, y = np.log(x) if chart.log_x else x, np.log(y) if chart.log_y else y
+    if curve.line == "steps":
+        heights = np.linspace(0, 1, 20)[:, None] * y
+        return np.stack([np.broadcast_to(x, heights.shape).ravel(), heights.ravel()])
     if len(x) < 2 or curve.line == "points":
         return np.stack([x, y])
     places = np.linspace(0, len(x) - 1, 100)

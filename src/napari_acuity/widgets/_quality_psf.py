@@ -57,6 +57,7 @@ class PsfTab(QWidget):
         self.points = QCheckBox("Spots as points")
         self.points.setChecked(True)
         self.points.setToolTip("Mark the spots in the viewer, with their widths as features")
+        self.pairs = QCheckBox()
         rows = form()
         for role, tip in _ROLES.items():
             add_row(rows, role, self.choosers[role], tip)
@@ -73,6 +74,12 @@ class PsfTab(QWidget):
             self.threshold,
             "The least height of a spot over the noise: lower it to find faint ones, raise it where noise "
             "is taken for spots.",
+        )
+        add_option(
+            more,
+            "Close pairs",
+            self.pairs,
+            "Also fit two Gaussians to spots that lie close together, and tell their peak-to-peak distance",
         )
         self.frame = TabFrame(
             "Find spots",
@@ -116,7 +123,8 @@ class PsfTab(QWidget):
             held.append((plane_shown(self._viewer, layer), box))
             self._chosen.append((layer, index_shown(self._viewer, layer), box[:2]))
         known = all(pixel_size_of(layer) is not None for layer in images)
-        return partial(_measuring, held, self.threshold.value(), "um" if known else "px")
+        unit = "um" if known else "px"
+        return partial(_measuring, held, self.threshold.value(), unit, self.pairs.isChecked())
 
     def _show(self, result: tuple[list[Table], Part]) -> Part:
         tables, part = result
@@ -166,19 +174,22 @@ class PsfTab(QWidget):
 
 
 def _measuring(
-    held: list[tuple[Any, tuple[int, int, int, int]]], threshold: float, unit: str
+    held: list[tuple[Any, tuple[int, int, int, int]]], threshold: float, unit: str, with_pairs: bool
 ) -> Steps[tuple[list[Table], Part]]:
     from ..core.jobs import Event
     from ..core.micrograph import as_micrograph
-    from ..core.quality import fwhm_spots
+    from ..core.quality import close_pairs, fwhm_spots
     from ..core.quality.target_parts import spots_part
 
-    tables: dict[str, Table] = {}
+    tables, pairs = dict[str, Any](), dict[str, Any]()
     for number, (layer, (top, left, bottom, right)) in enumerate(held):
         yield Event(f"finding spots in {layer.name}", number / len(held))
         image = as_micrograph(layer)
         part = image.with_pixels(image.pixels[top:bottom, left:right])
         # Widths are compared: where one image has no pixel size, all are in px.
         size = None if unit == "um" else 1.0
-        tables[str(layer.name)] = fwhm_spots(part, size, threshold=threshold)
-    return list(tables.values()), spots_part(tables, unit=unit)
+        spots = tables[str(layer.name)] = fwhm_spots(part, size, threshold=threshold)
+        if with_pairs:
+            pairs[str(layer.name)] = close_pairs(part, size, spots=spots)
+    told = spots_part(tables, pairs=pairs if with_pairs else None, unit=unit)
+    return list(tables.values()), told

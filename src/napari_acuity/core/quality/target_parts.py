@@ -119,20 +119,30 @@ def edge_part(found: Mapping[str, EdgeMtf], *, unit: str = "um") -> Part:
     return Part("Slanted edge", f"{words}.", Table(header, rows), charts, note)
 
 
-def spots_part(found: Mapping[str, dict[str, NDArray[Any]]], *, unit: str = "um") -> Part:
+def spots_part(
+    found: Mapping[str, dict[str, NDArray[Any]]],
+    *,
+    pairs: Mapping[str, dict[str, NDArray[Any]]] | None = None,
+    unit: str = "um",
+) -> Part:
     """Lay out the widths of spots, by the name of the image: before, after, truth.
 
     Parameters
     ----------
     found : dict of str to dict
         Tables of `fwhm_spots`.
+    pairs : dict of str to dict, optional
+        Tables of `close_pairs`, for peak-to-peak distances.
     unit : "um" or "px"
-        Of the widths.
+        Of the lengths.
     """
     unit = told(unit)
     summaries = {name: fwhm_summary(table) for name, table in found.items()}
-    header = ("Image", "Spots", "Left out", f"FWHM ({unit})", "Quartiles", "Ellipticity")
-    rows = [
+    header: tuple[str, ...] = (
+        *("Image", "Spots", "Left out"),
+        *(f"FWHM ({unit})", "Quartiles", "Ellipticity"),
+    )
+    rows: list[tuple[str, ...]] = [
         (
             name,
             str(one.count),
@@ -143,14 +153,16 @@ def spots_part(found: Mapping[str, dict[str, NDArray[Any]]], *, unit: str = "um"
         )
         for name, one in summaries.items()
     ]
-    widths = [one.fwhm for one in summaries.values() if one.count]
-    curves = []
-    if widths:
-        edges = _bins(widths)
-        for name, one in summaries.items():
-            if one.count:
-                counts = np.histogram(one.fwhm, edges)[0]
-                curves.append(Curve(name, edges, counts.astype(float), line="steps"))
+    charts = {
+        "Widths": _histogram(f"FWHM ({unit})", "Spots", {n: s.fwhm for n, s in summaries.items()})
+    }
+    if pairs is not None:
+        header = (*header, "Pairs", f"Peak to peak ({unit})")
+        distances = {name: table["distance"][table["ok"]] for name, table in pairs.items()}
+        rows = [(*row, *_pair_cells(distances[row[0]])) for row in rows]
+        charts["Peak-to-peak distances of close pairs"] = _histogram(
+            f"Distance ({unit})", "Pairs", distances
+        )
     words = "; ".join(
         f"{name}: median FWHM {one.median:.4g} {unit} of {one.count} spots"
         for name, one in summaries.items()
@@ -158,10 +170,11 @@ def spots_part(found: Mapping[str, dict[str, NDArray[Any]]], *, unit: str = "um"
     note = (
         "A rotated 2-D Gaussian on a constant background fitted to each spot; the width of a spot is the "
         "geometric mean of its two. Spots that are saturated, at the border, overlapping or badly fitted "
-        "are left out. Histograms before, after and of the truth: Wang et al., Nat. Methods 16, 103 (2019)."
+        "are left out. A pair is two spots each of which is the other's nearest, or one stretched spot that "
+        "two Gaussians describe clearly better; of distances the median is given. Histograms before, after "
+        "and of the truth: Wang et al., Nat. Methods 16, 103 (2019)."
     )
-    chart = Chart(f"FWHM ({unit})", "Spots", curves)
-    return Part("Widths of spots", f"{words}.", Table(header, rows), {"Widths": chart}, note)
+    return Part("Widths of spots", f"{words}.", Table(header, rows), charts, note)
 
 
 def save_spots(found: Mapping[str, dict[str, NDArray[Any]]], path: Path) -> None:
@@ -218,6 +231,24 @@ def _number(value: float | None) -> str:
 
 def _limit(both: tuple[float, float]) -> str:
     return " and ".join("none" if np.isnan(value) else f"{value:.0f}" for value in both)
+
+
+def _histogram(x_label: str, y_label: str, groups: dict[str, NDArray[np.float64]]) -> Chart:
+    filled = {name: values for name, values in groups.items() if len(values)}
+    if not filled:
+        return Chart(x_label, y_label)
+    edges = _bins(list(filled.values()))
+    curves = [
+        Curve(name, edges, np.histogram(values, edges)[0].astype(float), line="steps")
+        for name, values in filled.items()
+    ]
+    return Chart(x_label, y_label, curves)
+
+
+def _pair_cells(distances: NDArray[np.float64]) -> tuple[str, str]:
+    if not len(distances):
+        return "0", ""
+    return str(len(distances)), f"{np.median(distances):.4g}"
 
 
 def _bins(groups: list[NDArray[np.float64]]) -> NDArray[np.float64]:
