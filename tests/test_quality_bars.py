@@ -17,20 +17,20 @@ from scipy.signal import find_peaks
 from scipy.special import erf
 
 from napari_acuity import AcuityError, ImageError, Micrograph
-from napari_acuity.core.quality.bars import (
+from napari_acuity.core.quality.targets.bars import (
     bar_contrast,
     cutoff_frequency,
     diffraction_limit,
     usaf_frequency,
 )
-from napari_acuity.core.quality.usaf import mtf_usaf
+from napari_acuity.core.quality.targets.usaf import mtf_usaf
 from napari_acuity.core.simulate import usaf_elements, usaf_target
 from napari_acuity.core.simulate.optics import lens_transfer, pixel_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_acuity.core.quality.usaf_result import UsafResult
+    from napari_acuity.core.quality.targets.usaf_result import UsafResult
 
 
 def box(t: np.ndarray, half: float, sigma: float) -> np.ndarray:

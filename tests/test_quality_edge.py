@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from napari_acuity.core.errors import ImageError
 from napari_acuity.core.micrograph import Micrograph
-from napari_acuity.core.quality.edge import slanted_edge
+from napari_acuity.core.quality.targets.edge import slanted_edge
 from napari_acuity.core.simulate.optics import lens_transfer
 from napari_acuity.core.simulate.targets import slanted_edge as target
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from napari_acuity import ImageError
-from napari_acuity.core.quality.error_map import _ratio, error_map
+from napari_acuity.core.quality.resolution.error_map import _ratio, error_map
 
 
 def scene(shape: tuple[int, int] = (160, 200), seed: int = 0, blur: float = 1.0) -> np.ndarray:

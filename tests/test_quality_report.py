@@ -17,8 +17,7 @@ from scipy.ndimage import gaussian_filter
 import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph
 from napari_acuity.core import quality
-from napari_acuity.core.quality.pictures import beside_each_other
-from napari_acuity.core.quality.report import (
+from napari_acuity.core.quality.reports.page import (
     Picture,
     Section,
     Table,
@@ -26,8 +25,9 @@ from napari_acuity.core.quality.report import (
     image_png,
     write_html,
 )
-from napari_acuity.core.quality.report_pdf import write_pdf
-from napari_acuity.core.quality.saving import sections_of
+from napari_acuity.core.quality.reports.pdf import write_pdf
+from napari_acuity.core.quality.reports.pictures import beside_each_other
+from napari_acuity.core.quality.reports.saving import sections_of
 
 if TYPE_CHECKING:
     from napari_acuity.core.quality.measure import Report

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from gui import names, opened
 from napari_acuity import Model, Pair, PairSet, Recipe
-from napari_acuity.core.quality.charts import Chart, Curve
+from napari_acuity.core.quality.reports.charts import Chart, Curve
 from napari_acuity.core.recipe import RECIPES
 from napari_acuity.widgets import _session
 from napari_acuity.widgets._layers import made_by, result_layer

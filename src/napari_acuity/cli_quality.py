@@ -142,7 +142,7 @@ def spots(
     found = {name: q.fwhm_spots(each, size, threshold=threshold) for name, each in opened.items()}
     _tell_part(q.spots_part(found, unit="um" if known else "px"), out)
     if table:
-        from napari_acuity.core.quality.target_parts import save_spots
+        from napari_acuity.core.quality.reports.target_parts import save_spots
 
         save_spots(found, table)
         print(table)
@@ -264,7 +264,7 @@ def _measure_large(
             "Leave these options out, or crop both images.",
         )
     from napari_acuity.core.quality.definitions import DEFINITIONS
-    from napari_acuity.core.quality.parts import aligned
+    from napari_acuity.core.quality.reports.parts import aligned
 
     scores = acuity.quality.measure_large(reference, image, data_range=value_range)
     names = [name for name in DEFINITIONS if getattr(scores, name) is not None]

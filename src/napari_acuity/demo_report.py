@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from .core.quality.pictures import beside_each_other, map_picture
-from .core.quality.report import Picture, Section, Table, figure_png, versions, write_html
-from .core.quality.saving import definitions_section, scores_table
+from .core.quality.reports.page import Picture, Section, Table, figure_png, versions, write_html
+from .core.quality.reports.pictures import beside_each_other, map_picture
+from .core.quality.reports.saving import definitions_section, scores_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

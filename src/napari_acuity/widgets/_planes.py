@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer
 
-    from ..core.quality.report import Box
+    from ..core.quality.reports.page import Box
 
 __all__ = ["box_of", "index_shown", "is_shapes", "plane_shown", "to_other", "world_map"]
 

@@ -15,7 +15,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
 from ..core.errors import AcuityError
-from ..core.quality.charts import COLOURS, MARKERS, Chart, Curve, marked, save_chart
+from ..core.quality.reports.charts import COLOURS, MARKERS, Chart, Curve, marked, save_chart
 
 if TYPE_CHECKING:
     import os

@@ -9,7 +9,7 @@ from napari.layers import Shapes
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from ..core.quality.charts import Chart, Curve
+from ..core.quality.reports.charts import Chart, Curve
 from ._layers import follow, grid_of
 from ._planes import plane_shown, to_other
 from ._plots import CurvePlot

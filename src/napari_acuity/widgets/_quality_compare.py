@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ..core.jobs import Steps
     from ..core.micrograph import Micrograph
     from ..core.quality.many import SetReport
-    from ..core.quality.report import Box, Table
+    from ..core.quality.reports.page import Box, Table
 
     _Found = tuple[Report | SetReport, list[str], Table]
 
@@ -336,7 +336,7 @@ def _measuring(task: _Task) -> Steps[_Found]:
     from ..core.micrograph import as_micrograph
     from ..core.quality.many import measure_planes_steps
     from ..core.quality.measure import measure_steps
-    from ..core.quality.saving import scores_table
+    from ..core.quality.reports.saving import scores_table
 
     truth, image = as_micrograph(task.reference), as_micrograph(task.image)
     if task.all_planes:

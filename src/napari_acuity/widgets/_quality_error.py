@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from ..core.jobs import Steps
-    from ..core.quality.error_map import ErrorMap
-    from ..core.quality.parts import Part
+    from ..core.quality.reports.parts import Part
+    from ..core.quality.resolution.error_map import ErrorMap
 
 __all__ = ["ErrorTab"]
 
@@ -114,7 +114,7 @@ def _is_enhanced(layer: Layer) -> bool:
 
 def _measure(low: Any, image: Any) -> tuple[ErrorMap, Part]:
     from ..core.quality import error_map
-    from ..core.quality.parts import error_part
+    from ..core.quality.reports.parts import error_part
 
     found = error_map(low, image)
     return found, error_part(found, str(low.name), str(image.name))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from ..core.jobs import Steps
-    from ..core.quality.parts import Part
-    from ..core.quality.usaf_result import UsafContrast, UsafResult
+    from ..core.quality.reports.parts import Part
+    from ..core.quality.targets.usaf_result import UsafContrast, UsafResult
 
     At = tuple[float, float, int, int]
 
@@ -255,7 +255,7 @@ def _bars(
 ) -> Steps[tuple[UsafResult, Part]]:
     from ..core.jobs import Event
     from ..core.quality import mtf_usaf
-    from ..core.quality.target_parts import usaf_part
+    from ..core.quality.reports.target_parts import usaf_part
 
     found: dict[str, UsafResult] = {}
     for number, layer in enumerate(held):
@@ -270,7 +270,7 @@ def _edges(held: list[Any], boxes: list[Any], unit: str) -> Steps[tuple[None, Pa
     from ..core.jobs import Event
     from ..core.micrograph import as_micrograph
     from ..core.quality import slanted_edge
-    from ..core.quality.target_parts import edge_part
+    from ..core.quality.reports.target_parts import edge_part
 
     found = {}
     for number, (layer, box) in enumerate(zip(held, boxes, strict=True)):

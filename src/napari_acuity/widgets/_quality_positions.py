@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from ..core.jobs import Steps
-    from ..core.quality.parts import Part
+    from ..core.quality.reports.parts import Part
 
 __all__ = ["PositionsTab"]
 
@@ -103,7 +103,7 @@ def _is_points(layer: Layer) -> bool:
 
 def _measure(here: Any, there: Any, distance_px: float, size: tuple[float, float] | None) -> Part:
     from ..core.quality import position_errors
-    from ..core.quality.target_parts import positions_part
+    from ..core.quality.reports.target_parts import positions_part
 
     found = position_errors(here, there, max_distance_px=distance_px, pixel_size=size)
     return positions_part(found)

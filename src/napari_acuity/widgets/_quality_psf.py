@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..core.jobs import Steps
-    from ..core.quality.parts import Part
+    from ..core.quality.reports.parts import Part
 
     Table = dict[str, NDArray[Any]]
 
@@ -179,7 +179,7 @@ def _measuring(
     from ..core.jobs import Event
     from ..core.micrograph import as_micrograph
     from ..core.quality import close_pairs, fwhm_spots
-    from ..core.quality.target_parts import spots_part
+    from ..core.quality.reports.target_parts import spots_part
 
     tables, pairs = dict[str, Any](), dict[str, Any]()
     for number, (layer, (top, left, bottom, right)) in enumerate(held):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from ..core.jobs import Steps
-    from ..core.quality.parts import Part
-    from ..core.quality.resolution import Resolution
+    from ..core.quality.reports.parts import Part
+    from ..core.quality.resolution.frc import Resolution
 
 __all__ = ["ResolutionTab"]
 
@@ -106,7 +106,7 @@ class ResolutionTab(QWidget):
 
 def _measure(method: str, images: list[Any], unit: str) -> Part:
     from ..core import quality
-    from ..core.quality.parts import resolution_part
+    from ..core.quality.reports.parts import resolution_part
 
     found: Resolution = getattr(quality, method)(*images)
     name = " and ".join(dict.fromkeys(str(image.name) for image in images))

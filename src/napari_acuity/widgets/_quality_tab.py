@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..core.quality.charts import Chart
+from ..core.quality.reports.charts import Chart
 from ._jobs import JobBox
 from ._panel import more_button, side_by_side
 from ._plots import CurvePlot
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.jobs import Steps
-    from ..core.quality.parts import Part
-    from ..core.quality.report import Table
+    from ..core.quality.reports.page import Table
+    from ..core.quality.reports.parts import Part
 
 __all__ = ["PartTable", "TabFrame"]
 

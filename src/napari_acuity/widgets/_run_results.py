@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDialog, QFileDialog, QLabel, QPushButton, QVBoxLayou
 from superqt.utils import create_worker
 
 from ..core.quality.definitions import DEFINITIONS
-from ..core.quality.report import Table
+from ..core.quality.reports.page import Table
 from ..core.training.run_folder import MODEL
 from ._export_apart import export_apart
 from ._export_dialog import PackageDialog

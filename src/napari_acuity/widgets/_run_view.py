@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
-from ..core.quality.charts import Chart, Curve, Line
+from ..core.quality.reports.charts import Chart, Curve, Line
 from ._layers import add_result, keep_selection
 
 if TYPE_CHECKING:

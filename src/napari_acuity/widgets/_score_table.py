@@ -13,7 +13,7 @@ from ..core.quality.definitions import DEFINITIONS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..core.quality.report import Table
+    from ..core.quality.reports.page import Table
 
 __all__ = ["ScoreTable"]
 

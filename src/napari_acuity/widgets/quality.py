@@ -98,7 +98,7 @@ class QualityPanel(QScrollArea):
             return
 
         def save() -> None:
-            from ..core.quality.combined import save_measured
+            from ..core.quality.reports.combined import save_measured
 
             save_measured(measured, path)
 

@@ -15,8 +15,8 @@ from ..errors import AcuityError, FileError, ImageError
 from ..io import images_in, read, replacing
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .measure import measure_steps
-from .report import Section, Table
-from .saving import csv_columns, definitions_section, fingerprints_section, write_report
+from .reports.page import Section, Table
+from .reports.saving import csv_columns, definitions_section, fingerprints_section, write_report
 from .set_scores import SetScores
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .baselines import Fit
     from .matching import DataRange
     from .measure import Report
-    from .report import Box
+    from .reports.page import Box
 
 __all__ = ["SetReport", "measure_all", "measure_all_steps", "measure_planes_steps"]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .report import Box
+    from .reports.page import Box
 
 __all__ = ["Report", "measure", "measure_steps"]
 
@@ -138,7 +138,7 @@ class Report:
         FileError
             For another suffix, a folder that is missing or may not be written, or a full disk.
         """
-        from .saving import save
+        from .reports.saving import save
 
         save(self, Path(path))
 

@@ -9,16 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
-from ..micrograph import grey
-from .definitions import DEFINITIONS
-from .report import Picture, Section, figure_png, image_png
-from .similarity import SSIM_MARGIN_PX
+from ...micrograph import grey
+from ..definitions import DEFINITIONS
+from ..similarity import SSIM_MARGIN_PX
+from .page import Picture, Section, figure_png, image_png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import Micrograph
-    from .report import Box
+    from ...micrograph import Micrograph
+    from .page import Box
 
 __all__ = ["beside_each_other", "map_picture"]
 

@@ -14,13 +14,13 @@ from reportlab.lib.units import mm
 from reportlab.platypus import Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer
 from reportlab.platypus import Table as Grid
 
-from ..io import replacing
+from ...io import replacing
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from .report import Picture, Section, Table
+    from .page import Picture, Section, Table
 
 __all__ = ["write_pdf"]
 

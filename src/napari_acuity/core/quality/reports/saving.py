@@ -6,18 +6,18 @@ import csv
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
-from ..errors import FileError
-from ..io import replacing
-from .definitions import DEFINITIONS
+from ...errors import FileError
+from ...io import replacing
+from ..definitions import DEFINITIONS
+from ..scores import Scores
+from .page import Section, Table, versions, write_html
 from .pictures import beside_each_other, map_picture
-from .report import Section, Table, versions, write_html
-from .scores import Scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from .measure import Report
+    from ..measure import Report
 
 __all__ = [
     "csv_columns",
@@ -58,7 +58,7 @@ def write_report(path: Path, title: str, sections: Sequence[Section]) -> None:
     if suffix == ".html":
         write_html(path, title, sections)
     elif suffix == ".pdf":
-        from .report_pdf import write_pdf
+        from .pdf import write_pdf
 
         write_pdf(path, title, sections)
     else:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..io import replacing
-from .bars import diffraction_limit
+from ...io import replacing
+from ..spots.spots import fwhm_summary
+from ..targets.bars import diffraction_limit
 from .charts import Chart, Curve
+from .page import Table
 from .parts import Part, told
-from .report import Table
-from .spots import fwhm_summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..spots.positions import PositionErrors
+    from ..targets.edge import EdgeMtf
+    from ..targets.usaf_result import UsafResult
     from .charts import Line
-    from .edge import EdgeMtf
-    from .positions import PositionErrors
-    from .usaf_result import UsafResult
 
 __all__ = ["edge_part", "positions_part", "save_spots", "spots_part", "usaf_part"]
 

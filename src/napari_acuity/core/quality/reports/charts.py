@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
-from ..errors import FileError
-from ..io import replacing
+from ...errors import FileError
+from ...io import replacing
 
 if TYPE_CHECKING:
     import os

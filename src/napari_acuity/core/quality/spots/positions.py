@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from ..errors import AcuityError
+from ...errors import AcuityError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

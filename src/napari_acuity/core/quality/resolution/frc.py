@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import fft
 
-from ..errors import ImageError
-from .plane import square_pixel_size
+from ...errors import ImageError
+from ..plane import square_pixel_size
 from .rings import Rings, large_plane, ratio, spectrum, tapered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import ImageLike
+    from ...micrograph import ImageLike
 
 __all__ = ["Resolution", "frc", "frc_single"]
 

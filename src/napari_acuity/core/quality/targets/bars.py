@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy.ndimage import correlate1d, gaussian_filter1d, map_coordinates, maximum_filter
 
-from ..errors import AcuityError, ImageError
-from ..micrograph import ImageLike, Micrograph, as_micrograph, grey
-from ..simulate.optics import lens_transfer
-from ..simulate.targets import usaf_frequency
-from .matching import matched
+from ...errors import AcuityError, ImageError
+from ...micrograph import ImageLike, Micrograph, as_micrograph, grey
+from ...simulate.optics import lens_transfer
+from ...simulate.targets import usaf_frequency
+from ..matching import matched
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

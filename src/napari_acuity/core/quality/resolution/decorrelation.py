@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .plane import square_pixel_size
-from .resolution import Resolution
+from ..plane import square_pixel_size
+from .frc import Resolution
 from .rings import half_plane, large_plane, ratio, spectrum, tapered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import ImageLike
+    from ...micrograph import ImageLike
 
 __all__ = ["Decorrelation", "decorrelation"]
 

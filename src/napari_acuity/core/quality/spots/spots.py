@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from scipy.spatial import cKDTree
 
-from ..errors import ImageError
-from .plane import full_scale, grey_plane, square_pixel_size
+from ...errors import ImageError
+from ..plane import full_scale, grey_plane, square_pixel_size
 from .spot_fit import FWHM_PER_SIGMA, GaussianFits, fit_gaussians
 from .spot_search import find_spots, noise_level
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import ImageLike
+    from ...micrograph import ImageLike
 
     Array = NDArray[np.float64]
 

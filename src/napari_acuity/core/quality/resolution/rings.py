@@ -9,9 +9,9 @@ import numpy as np
 from scipy import fft
 from scipy.signal.windows import tukey
 
-from ..errors import ImageError
-from ..micrograph import ImageLike, Micrograph, as_micrograph
-from .plane import grey_plane
+from ...errors import ImageError
+from ...micrograph import ImageLike, Micrograph, as_micrograph
+from ..plane import grey_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..io import replacing
+from ...io import replacing
 from .charts import Chart, Curve, figure_of
-from .report import Picture, Section, Table, figure_png
+from .page import Picture, Section, Table, figure_png
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .error_map import ErrorMap
-    from .resolution import Resolution
+    from ..resolution.error_map import ErrorMap
+    from ..resolution.frc import Resolution
 
 __all__ = ["Part", "aligned", "error_part", "resolution_part", "save_tables", "told"]
 

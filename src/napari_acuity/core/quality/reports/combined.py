@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .many import SetReport
-from .measure import Report
+from ..many import SetReport
+from ..measure import Report
+from .page import Table
 from .parts import Part, save_tables
-from .report import Table
 from .saving import fingerprints_section, scores_table, sections_of, title_of, write_report
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from .report import Section
+    from .page import Section
 
     Measured = Report | SetReport | Part
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..errors import ImageError
+from ...errors import ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,15 +9,15 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial import cKDTree
 
-from ..errors import ImageError
-from .plane import grey_plane, square_pixel_size
+from ...errors import ImageError
+from ..plane import grey_plane, square_pixel_size
 from .spot_fit import FWHM_PER_SIGMA
 from .spots import fwhm_spots
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import ImageLike
+    from ...micrograph import ImageLike
     from .spots import SpotTable
 
     Array = NDArray[np.float64]

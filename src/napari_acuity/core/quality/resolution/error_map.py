@@ -11,13 +11,13 @@ from scipy import fft
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_array
 
-from ..errors import ImageError
+from ...errors import ImageError
 from .rings import large_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import ImageLike
+    from ...micrograph import ImageLike
 
 __all__ = ["ErrorMap", "error_map"]
 

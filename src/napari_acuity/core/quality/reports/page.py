@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from ..io import replacing
-from ..micrograph import Micrograph, to_unit
-from ..versions import installed
+from ...io import replacing
+from ...micrograph import Micrograph, to_unit
+from ...versions import installed
 
 if TYPE_CHECKING:
     import os

@@ -11,13 +11,13 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal.windows import tukey
 from scipy.stats import theilslopes
 
-from ..errors import ImageError
-from .plane import full_scale, grey_plane, square_pixel_size
+from ...errors import ImageError
+from ..plane import full_scale, grey_plane, square_pixel_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import ImageLike
+    from ...micrograph import ImageLike
 
     Array = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..errors import AcuityError, ImageError
-from ..micrograph import check_content
+from ...errors import AcuityError, ImageError
+from ...micrograph import check_content
 from .bars import NARROWEST_BAR_PX, unit_grey, usaf_frequency
 from .usaf_layout import Layout, count_widths, fit_layout
 from .usaf_patterns import measure_pattern
@@ -18,7 +18,7 @@ from .usaf_search import Patterns, find_patterns
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import ImageLike, Micrograph
+    from ...micrograph import ImageLike, Micrograph
 
 __all__ = ["mtf_usaf"]
 

@@ -1,0 +1,1 @@
+"""Charts, tables and pages: what was measured, ready to be looked at."""

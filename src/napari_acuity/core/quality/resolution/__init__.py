@@ -1,0 +1,1 @@
+"""Resolution without a reference, and the error map beside it."""

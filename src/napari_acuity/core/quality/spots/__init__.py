@@ -1,0 +1,1 @@
+"""Spots and positions of features."""
