@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from napari_acuity.core.quality.spots.spots.positions import position_errors
 
 from napari_acuity.core.errors import AcuityError
+from napari_acuity.core.quality.spots.positions import position_errors
 
 point_sets = st.integers(0, 5).flatmap(
     lambda n: hnp.arrays(np.float64, (n, 2), elements=st.floats(0, 30, width=32))

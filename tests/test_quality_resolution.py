@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from napari_acuity.core.quality.resolution.frc.decorrelation import decorrelation
 from scipy.special import j0
 
 from napari_acuity import ImageError, Micrograph
+from napari_acuity.core.quality.resolution.decorrelation import decorrelation
 from napari_acuity.core.quality.resolution.frc import frc, frc_single
 from napari_acuity.core.simulate.optics import lens_transfer
 

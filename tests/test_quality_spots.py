@@ -7,13 +7,13 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from napari_acuity.core.quality.spots.spots.spot_pairs import close_pairs
 from scipy.optimize import curve_fit
 from scipy.spatial import cKDTree
 from scipy.special import erf
 
 from napari_acuity.core.errors import ImageError
 from napari_acuity.core.micrograph import Micrograph
+from napari_acuity.core.quality.spots.spot_pairs import close_pairs
 from napari_acuity.core.quality.spots.spots import fwhm_spots, fwhm_summary
 from napari_acuity.core.simulate.targets import beads
 
