@@ -416,3 +416,22 @@ def test_the_scale_is_told_from_the_sizes(
 ) -> None:
     found = enlargement(low, high)
     assert (None if found is None else float(found)) == scale
+
+
+def test_before_after_and_truth_in_one_view(
+    viewer: Any, panel: CompareTab, qtbot: QtBot, pixels: dict[str, NDArray[np.uint8]]
+) -> None:
+    click(qtbot, panel.beside)
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=30_000)
+    layer = viewer.layers["bench | side by side"]
+    assert layer.data.shape == (96, 3 * 120 + 2 * 3, 3) and layer.data.dtype == np.uint8
+    np.testing.assert_array_equal(layer.data[:, -120:], pixels["bench"])
+    np.testing.assert_array_equal(layer.data[:, 123:243], pixels["output"])
+    assert (layer.data[:, 120:123] == 255).all()
+    low = acuity.quality.bicubic(pixels["phone"], 2)
+    np.testing.assert_allclose(layer.data[:, :120].astype(int), low.pixels, atol=1)
+    told = "from the left: phone, phone | x2 model, bench"
+    assert told in panel.job.outcome.text()
+    # Below the images, not over them.
+    bench = viewer.layers["bench"]
+    np.testing.assert_allclose(layer.data_to_world((0, 0)), bench.data_to_world((1.05 * 96, 0)))

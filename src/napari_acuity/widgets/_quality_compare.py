@@ -128,6 +128,11 @@ class CompareTab(QWidget):
         self.table = ScoreTable()
         self.table.hide()
         self.profile = ProfileBox(self._viewer, self._layers)
+        self.beside = QPushButton("Side by side")
+        self.beside.setToolTip(
+            "Adds input, image and reference as one picture, in a row, below the images"
+        )
+        self.beside.clicked.connect(lambda _checked=False: self._lay_beside())
         self.add = QPushButton("Add to report")
         self.add.setToolTip("Keep this measurement for the report, which Report... writes")
         self.add.clicked.connect(lambda _checked=False: self.added.emit(self.report))
@@ -156,6 +161,7 @@ class CompareTab(QWidget):
         for widget in (self.maps, fold, self.problem, self.job, self.warning, self.table):
             layout.addWidget(widget)
         layout.addLayout(side_by_side(self.add, self.copy_button))
+        layout.addWidget(self.beside)
         layout.addWidget(self.profile)
         layout.addStretch(1)
 
@@ -239,6 +245,7 @@ class CompareTab(QWidget):
         self.problem.setText(reason or "")
         self.problem.setVisible(bool(reason))
         self.job.disable(reason)
+        self.beside.setEnabled(reason is None)
 
     def _measure(self) -> None:
         task = self._task()
@@ -267,6 +274,29 @@ class CompareTab(QWidget):
         for button in (self.add, self.copy_button):
             button.setEnabled(True)
         self.job.say(_outcome(report))
+
+    def _lay_beside(self) -> None:
+        """Show input, image and reference in one view."""
+        task = self._task()
+        if task is None:
+            return
+        layers = [layer for layer in (task.low, task.image, task.reference) if layer is not None]
+        held = [plane_shown(self._viewer, layer) for layer in layers]
+        self.job.run(partial(_laying, held), done=partial(self._show_beside, task, layers))
+
+    def _show_beside(self, task: _Task, layers: list[Image], picture: Micrograph) -> None:
+        rows, _ = shape_of(task.reference)
+        plane = index_shown(self._viewer, task.reference)
+        layer = result_layer(
+            task.reference,
+            picture.pixels[(np.newaxis,) * len(plane)],
+            what="side by side",
+            recipe=made_by("compare", "", images=[each.name for each in layers]),
+            offset_px=(1.05 * rows, 0.0),
+        )
+        add_result(self._viewer, layer)
+        self._viewer.reset_view()
+        self.job.say(f"Below the images, from the left: {', '.join(each.name for each in layers)}.")
 
     def _copy(self) -> None:
         QApplication.clipboard().setText(self.table.text())
@@ -346,6 +376,14 @@ def _measuring(task: _Task) -> Steps[_Found]:
         image = _resampled(image, task.world, truth)
     report = yield from measure_steps(truth, image, low=task.low, **task.how)
     return report, report.measured, scores_table(report)
+
+
+def _laying(held: list[Any]) -> Steps[Micrograph]:
+    from ..core.jobs import Event
+    from ..core.quality import side_by_side
+
+    yield Event("laying the images side by side", 0.0)
+    return side_by_side(held)
 
 
 def _resampled(image: Micrograph, world: NDArray[np.float64], like: Micrograph) -> Micrograph:

@@ -19,6 +19,7 @@ __all__ = ["ScoreTable"]
 
 
 _NAME_LINES = 3
+_MOST_IN_FULL_SIZE, _SMALLER = 2, 0.85
 _FLAT = """
 QHeaderView::section, QTableCornerButton::section {
     background: transparent; border: none; padding: 2px 4px;
@@ -56,13 +57,20 @@ class ScoreTable(QTableWidget):
         """
         self.setColumnCount(len(table.rows))
         self._label_rows(scores)
+        # Three columns and more fit a narrow panel in smaller type only.
+        smaller = len(table.rows) > _MOST_IN_FULL_SIZE
         for column, (name, *cells) in enumerate(table.rows):
             title = QTableWidgetItem(name)
             title.setToolTip(name)
             self.setHorizontalHeaderItem(column, title)
             for row, text in enumerate(cells):
                 best = (column, row + 1) in table.emphasis
-                self.setItem(row, column, _cell(text, best, _definition(scores[row])))
+                item = _cell(text, best, _definition(scores[row]))
+                if smaller:
+                    font = item.font()
+                    font.setPointSizeF(_SMALLER * self.font().pointSizeF())
+                    item.setFont(font)
+                self.setItem(row, column, item)
 
     def text(self) -> str:
         """Return the whole table, its cells parted by tabs, for a spreadsheet."""

@@ -22,6 +22,7 @@ from .reports.combined import save_measured as save_measured
 from .reports.parts import Part as Part
 from .reports.parts import error_part as error_part
 from .reports.parts import resolution_part as resolution_part
+from .reports.strip import side_by_side as side_by_side
 from .reports.target_parts import edge_part as edge_part
 from .reports.target_parts import positions_part as positions_part
 from .reports.target_parts import spots_part as spots_part
