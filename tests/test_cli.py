@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,7 @@ import typer
 
 import napari_acuity as acuity
 from napari_acuity import Micrograph, Model, PairSet, Recipe, Registration
-from napari_acuity.cli import app, main
+from napari_acuity.cli import app
 
 COMMANDS = (
     *("register", "stitch", "pairs", "lens-profile", "correct", "train", "resume"),
@@ -28,31 +27,6 @@ COMMANDS = (
     *("mtf", "spots", "resolution", "error-map", "fuse"),
 )
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Return a function that runs the command in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["acuity", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return Outcome(end.value.code, printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,31 +12,12 @@ from scipy.ndimage import gaussian_filter
 
 import napari_acuity as acuity
 from napari_acuity import Micrograph
-from napari_acuity.cli import main
 from napari_acuity.core.simulate.targets import beads, slanted_edge, usaf_target
-from test_cli import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 RNG = np.random.default_rng(8)
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path) -> Callable[..., Outcome]:
-    """Return a function that runs the command in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["acuity", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return Outcome(end.value.code, printed.out, printed.err)
-
-    return run
 
 
 def eight_bit(pixels: np.ndarray, pixel_um: float | None = None) -> Micrograph:
@@ -99,7 +79,9 @@ def test_contrast_of_a_target(cli, tmp_path):
         acuity.write(image, tmp_path / f"{name}.tif")
     ran = cli("mtf", "sharp.tif", "--compare", "dull.tif", "--na", 0.3, "--out", "mtf.html")
     assert ran.code == 0 and "sharp.tif, x" in ran.out and "dull.tif, y" in ran.out
-    assert "data:image/png" in (tmp_path / "mtf.html").read_text(encoding="utf-8")
+    page = (tmp_path / "mtf.html").read_text(encoding="utf-8")
+    assert "data:image/png" in page
+    assert "Fingerprint of sharp.tif" in page and "Fingerprint of dull.tif" in page
     acuity.write(eight_bit(RNG.random((80, 80)), 0.35), "noise.tif")
     ran = cli("mtf", "noise.tif")
     assert ran.code == 1 and "No pattern of three bars" in ran.err

@@ -48,9 +48,9 @@ def bars(
 
 
 def closed_form(width: float, sigma: float) -> tuple[float, float]:
-    """Imin and Imax of the same, averaged along 85 % of the bars, on a fine grid."""
+    """Imin and Imax of the same, averaged along 80 % of the bars, on a fine grid."""
     t = np.linspace(-2.5 * width, 2.5 * width, 50001)
-    along = box(t[np.abs(t) <= 0.85 * 2.5 * width], 2.5 * width, sigma).mean()
+    along = box(t[np.abs(t) <= 0.8 * 2.5 * width], 2.5 * width, sigma).mean()
     across = sum(box(t - 2 * k * width, width / 2, sigma) for k in (-1, 0, 1))
     section = 0.9 - 0.8 * along * across
     k = np.rint(t / width)
@@ -207,7 +207,7 @@ def through_lens(frequency: float, na: float, wavelength: float, size: float, tu
     transfer = lens_transfer(np.hypot(fy, fx), na, wavelength)
     transfer = transfer * pixel_transfer(fy, fx, size, turn)
     seen = np.fft.irfft2(np.fft.rfft2(pattern) * transfer, (n, n))
-    section = seen[np.abs(t) < 0.85 * 2.5].mean(0)
+    section = seen[np.abs(t) < 0.8 * 2.5].mean(0)
 
     def extrema(values: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
         peaks = find_peaks(values)[0]

@@ -279,6 +279,7 @@ def test_measurements_of_several_tabs_make_one_report(
         assert "checkerboard" in text and "PSNR" in text
     if suffix == ".html":
         assert "sharp structures that a network invents raise it" in text
+        assert "Fingerprint of image" in text
     click(qtbot, panel.clear_button)
     assert panel.report_button.text() == "Report..." and not panel.clear_button.isVisible()
 

@@ -108,7 +108,7 @@ def mtf(
     if edge:
         edges = {name: q.slanted_edge(each, pixel_size) for name, each in images.items()}
         known = pixel_size is not None or all(each.pixel_size for each in images.values())
-        _tell_part(q.edge_part(edges, unit="um" if known else "px"), out)
+        _tell_part(q.edge_part(edges, unit="um" if known else "px"), images, out)
         return
     found: dict[str, Any] = {}
     for name, each in images.items():
@@ -117,7 +117,7 @@ def mtf(
             found[name] = q.mtf_usaf(each, like=like)
         else:
             found[name] = q.mtf_usaf(each, pixel_size=pixel_size, at=at)
-    _tell_part(q.usaf_part(found, na=na, wavelength_um=wavelength), out)
+    _tell_part(q.usaf_part(found, na=na, wavelength_um=wavelength), images, out)
 
 
 def spots(
@@ -140,7 +140,7 @@ def spots(
     known = pixel_size is not None or all(each.pixel_size for each in opened.values())
     size = pixel_size if known else 1.0
     found = {name: q.fwhm_spots(each, size, threshold=threshold) for name, each in opened.items()}
-    _tell_part(q.spots_part(found, unit="um" if known else "px"), out)
+    _tell_part(q.spots_part(found, unit="um" if known else "px"), opened, out)
     if table:
         from napari_acuity.core.quality.reports.target_parts import save_spots
 
@@ -167,14 +167,15 @@ def resolution(
         raise ImageError(f"There is no method '{method}'.", "Use frc or decorrelation.")
     if out:
         check_folder(fresh(out, force))
-    first = read(image, value_range)
-    if second is not None:
-        found = q.frc(first, read(second, value_range), pixel_size)
+    images = {str(path): read(path, value_range) for path in (image, second) if path is not None}
+    first, *others = images.values()
+    if others:
+        found = q.frc(first, others[0], pixel_size)
     else:
         found = (q.frc_single if method == "frc" else q.decorrelation)(first, pixel_size)
     unit = "px" if pixel_size is None and first.pixel_size is None else "um"
     name = str(image) if second is None else f"{image} and {second}"
-    _tell_part(q.resolution_part({name: found}, unit=unit), out)
+    _tell_part(q.resolution_part({name: found}, unit=unit), images, out)
 
 
 def error_map(
@@ -192,9 +193,10 @@ def error_map(
         check_folder(fresh(out, force))
     if map_to:
         check_target(np.zeros((1, 1), np.float32), fresh(map_to, force))
-    truth = read(low, value_range)
-    found = acuity.quality.error_map(truth, read(image, value_range))
-    _tell_part(acuity.quality.error_part(found, str(low), str(image)), out)
+    truth, made = read(low, value_range), read(image, value_range)
+    found = acuity.quality.error_map(truth, made)
+    part = acuity.quality.error_part(found, str(low), str(image))
+    _tell_part(part, {str(low): truth, str(image): made}, out)
     if map_to:
         pixels = found.map.astype("float32")
         white = float(pixels.max()) or 1.0
@@ -238,10 +240,10 @@ def _tell(text: str, report: Any, out: Path | None) -> None:
         print(out)
 
 
-def _tell_part(part: Part, out: Path | None) -> None:
+def _tell_part(part: Part, images: dict[str, acuity.Micrograph], out: Path | None) -> None:
     print(part.text())
     if out:
-        acuity.quality.save_measured([part], out)
+        acuity.quality.save_measured([part.of_images(images)], out)
         print(out)
 
 

@@ -117,4 +117,5 @@ def _measure(low: Any, image: Any) -> tuple[ErrorMap, Part]:
     from ..core.quality.reports.parts import error_part
 
     found = error_map(low, image)
-    return found, error_part(found, str(low.name), str(image.name))
+    part = error_part(found, str(low.name), str(image.name))
+    return found, part.of_images({str(low.name): low, str(image.name): image})

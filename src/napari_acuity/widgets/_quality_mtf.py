@@ -263,7 +263,8 @@ def _bars(
         first = next(iter(found.values()), None)
         found[str(layer.name)] = mtf_usaf(layer, at=None if first else at, like=first)
     first = next(iter(found.values()))
-    return first, usaf_part(found, na=lens[0], wavelength_um=lens[1])
+    part = usaf_part(found, na=lens[0], wavelength_um=lens[1])
+    return first, part.of_images({str(layer.name): layer for layer in held})
 
 
 def _edges(held: list[Any], boxes: list[Any], unit: str) -> Steps[tuple[None, Part]]:
@@ -280,4 +281,5 @@ def _edges(held: list[Any], boxes: list[Any], unit: str) -> Steps[tuple[None, Pa
             top, left, bottom, right = box
             image = image.with_pixels(image.pixels[top:bottom, left:right])
         found[str(layer.name)] = slanted_edge(image, None if unit == "um" else 1.0)
-    return None, edge_part(found, unit=unit)
+    part = edge_part(found, unit=unit)
+    return None, part.of_images({str(layer.name): layer for layer in held})

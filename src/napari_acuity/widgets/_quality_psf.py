@@ -192,4 +192,4 @@ def _measuring(
         if with_pairs:
             pairs[str(layer.name)] = close_pairs(part, size, spots=spots)
     told = spots_part(tables, pairs=pairs if with_pairs else None, unit=unit)
-    return list(tables.values()), told
+    return list(tables.values()), told.of_images({str(layer.name): layer for layer, _ in held})

@@ -110,4 +110,5 @@ def _measure(method: str, images: list[Any], unit: str) -> Part:
 
     found: Resolution = getattr(quality, method)(*images)
     name = " and ".join(dict.fromkeys(str(image.name) for image in images))
-    return resolution_part({name: found}, unit=unit)
+    part = resolution_part({name: found}, unit=unit)
+    return part.of_images({str(image.name): image for image in images})

@@ -44,8 +44,10 @@ def save_measured(measured: Sequence[Measured], path: str | os.PathLike[str]) ->
         save_tables([_as_part(each) for each in measured], path)
         return
     sections = [section for each in measured for section in _sections(each)]
-    if any(isinstance(each, Part) for each in measured):
-        sections.append(fingerprints_section({}))
+    parts = [each for each in measured if isinstance(each, Part)]
+    if parts:
+        hashed = {name: text for part in parts for name, text in part.fingerprints.items()}
+        sections.append(fingerprints_section(hashed))
     title = _title(measured[0]) if len(measured) == 1 else f"{len(measured)} measurements"
     write_report(path, title, sections)
 

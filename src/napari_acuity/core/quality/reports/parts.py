@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from ...io import replacing
+from ...micrograph import ImageLike, as_micrograph, fingerprint
 from .charts import Chart, Curve, figure_of
 from .page import Picture, Section, Table, figure_png
 
@@ -48,6 +49,8 @@ class Part:
         How it is defined, whose definition it is, and what to beware of.
     pictures : sequence of Picture
         Maps.
+    fingerprints : dict of str to str
+        The first 16 hex digits of a SHA-256 of each image that was measured.
     """
 
     title: str
@@ -56,6 +59,12 @@ class Part:
     charts: Mapping[str, Chart] = field(default_factory=dict)
     note: str = ""
     pictures: Sequence[Picture] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+
+    def of_images(self, images: Mapping[str, ImageLike]) -> Part:
+        """Return the same measurement, which now tells what it was measured on."""
+        hashed = {name: fingerprint(as_micrograph(image)) for name, image in images.items()}
+        return replace(self, fingerprints=hashed)
 
     @property
     def chart(self) -> Chart | None:

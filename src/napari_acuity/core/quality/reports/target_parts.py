@@ -74,7 +74,7 @@ def usaf_part(
         f"Turned by {first.rotation_deg:.1f}°, {first.polarity} bars."
     )
     note = (
-        "Contrast (Imax - Imin) / (Imax + Imin) of the bars, averaged along 85 % of their length, 0 where "
+        "Contrast (Imax - Imin) / (Imax + Imin) of the bars, averaged along 80 % of their length, 0 where "
         "an extremum does not stand where it should: Rivenson et al., Optica 4, 1437 (2017), supplement, "
         "section 6; frequencies: MIL-STD-150A. x: across the bars that stand, y: across those that lie."
     )
