@@ -15,6 +15,7 @@ from skimage import data
 import napari_acuity as acuity
 from napari_acuity import ImageError, Micrograph
 from napari_acuity.core.micrograph import (
+    as_lazy_micrograph,
     as_micrograph,
     check_content,
     fingerprint,
@@ -266,3 +267,23 @@ def test_a_micrograph_prints_in_one_line(tissue):
         "Micrograph('colon', 512 x 512 x 3, uint8, RGB, 0.5 x 0.5 um, black 0, white 255)"
     )
     assert acuity.Micrograph is Micrograph
+
+
+def test_lazy_pixels_stay_lazy() -> None:
+    import dask.array as da
+
+    def refusing(block: np.ndarray) -> np.ndarray:
+        raise AssertionError("read")
+
+    lazy = da.zeros((40, 50, 3), dtype=np.uint8, chunks=20).map_blocks(refusing, dtype=np.uint8)
+    alone = as_lazy_micrograph(lazy)
+    assert alone.rgb and alone.shape == (40, 50) and alone.pixels is lazy
+
+    class Layer:
+        data, rgb, multiscale, name, metadata = [lazy, lazy[::2]], True, True, "slide", {}
+        scale, units = (1.0, 1.0), (None, None)
+
+    held = as_lazy_micrograph(Layer())
+    assert held.pixels is lazy and held.name == "slide" and held.rgb
+    plain = np.zeros((4, 5))
+    assert as_lazy_micrograph(plain).pixels is as_micrograph(plain).pixels

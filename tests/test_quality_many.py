@@ -172,6 +172,31 @@ def test_files_are_never_whole_in_memory(tmp_path, monkeypatch):
     assert found.cie94 == pytest.approx(expected.cie94, abs=1e-9)
 
 
+def test_of_lazy_arrays_no_more_is_read_than_a_part_needs(monkeypatch):
+    import dask.array as da
+
+    from napari_acuity.core.quality import large
+
+    monkeypatch.setattr(large, "_PART_PX", 64)
+    touched = list[tuple[int, ...]]()
+
+    def reading(block: np.ndarray, block_info=None) -> np.ndarray:
+        if block_info:
+            touched.append(block_info[0]["chunk-location"])
+        return block
+
+    truth = STAIN[:256, :256]
+    lazy = da.from_array(truth, chunks=(64, 64, 3)).map_blocks(reading, dtype=np.uint8)
+    steps = quality.measure_large_steps(lazy, noisy(truth))
+    next(steps)
+    assert 0 < len(set(touched)) <= 4
+    found = acuity.run(steps)
+    assert len(set(touched)) == 16
+    whole = acuity.measure(truth, noisy(truth))
+    # The first part was drawn above, and counts all the same.
+    assert found.ssim == pytest.approx(whole.ssim, abs=1e-9)
+
+
 def test_what_cannot_be_measured_part_by_part():
     with pytest.raises(ImageError, match="100 x 100 px, but"):
         quality.measure_large(STAIN[:100, :100], STAIN[:99, :100])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ImageLike",
     "Micrograph",
+    "as_lazy_micrograph",
     "as_micrograph",
     "check_content",
     "fingerprint",
@@ -153,10 +154,40 @@ def as_micrograph(image: ImageLike, *, name: str | None = None) -> Micrograph:
     if isinstance(image, Micrograph):
         return replace(image, name=name) if name and not image.name else image
     if all(hasattr(image, attribute) for attribute in ("data", "scale", "units", "rgb")):
-        return _from_layer(image)
+        data = np.asarray(_finest(image))
+        return _from_layer(image, _opaque(data, image.name) if image.rgb else data)
     pixels = _array(image)
     rgb = pixels.ndim >= 3 and pixels.shape[-1] in (3, 4)
     return Micrograph(_opaque(pixels, name or "") if rgb else pixels, rgb=rgb, name=name or "")
+
+
+def as_lazy_micrograph(image: ImageLike) -> Micrograph:
+    """Turn any accepted image into a Micrograph, without reading the pixels of a Dask or Zarr array.
+
+    Parameters
+    ----------
+    image : Micrograph, array or napari Image layer
+        As for `as_micrograph`. With an alpha channel, which must be looked at, it is read whole.
+
+    Returns
+    -------
+    Micrograph
+        Its pixels may be an array that is read where it is sliced.
+
+    Raises
+    ------
+    ImageError
+        As `as_micrograph`.
+    """
+    if isinstance(image, Micrograph):
+        return image
+    if all(hasattr(image, attribute) for attribute in ("data", "scale", "units", "rgb")):
+        data = _finest(image)
+        if _is_lazy(data) and not (image.rgb and data.shape[-1] == 4):
+            return _from_layer(image, data)
+    elif _is_lazy(image) and not (image.ndim >= 3 and image.shape[-1] == 4):
+        return Micrograph(image, rgb=image.ndim >= 3 and image.shape[-1] == 3)
+    return as_micrograph(image)
 
 
 def check_content(image: Micrograph) -> Micrograph:
@@ -277,11 +308,18 @@ def _opaque(pixels: NDArray[Any], name: str) -> NDArray[Any]:
     return pixels[..., :3]
 
 
-def _from_layer(layer: Any) -> Micrograph:
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+def _finest(layer: Any) -> Any:
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
+def _is_lazy(data: Any) -> bool:
+    return type(data).__module__.partition(".")[0] in ("dask", "zarr")
+
+
+def _from_layer(layer: Any, pixels: Any) -> Micrograph:
     recipe = getattr(layer, "metadata", {}).get("acuity", {})
     return Micrograph(
-        _opaque(np.asarray(data), layer.name) if layer.rgb else np.asarray(data),
+        pixels,
         pixel_size=_micrometres(layer.scale, layer.units),
         rgb=bool(layer.rgb),
         name=layer.name,

@@ -122,10 +122,10 @@ def enhance_to_zarr(
     """
     from ..core.inference.large import enhance_large_steps
     from ..core.io.ngff import lazy_levels
-    from ..core.micrograph import as_micrograph
+    from ..core.micrograph import as_lazy_micrograph
 
     made = yield from enhance_large_steps(
-        path or as_micrograph(held),
+        path or as_lazy_micrograph(held),
         model,
         out,
         tile=settings.tile or "auto",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FileError
-from ..micrograph import ImageLike, Micrograph, as_micrograph
+from ..micrograph import ImageLike, Micrograph, as_lazy_micrograph
 from .files import check_readable
 from .ngff import lazy_levels
 from .tiff import TIFF_SUFFIXES, lazy_tiff
@@ -116,7 +116,8 @@ def opened(image: ImageLike) -> Iterator[Pyramid]:
     ----------
     image : path, Micrograph, array or napari Image layer
         Of a path, a tiled TIFF (SVS and other slides) or an OME-Zarr folder, the levels in the file are
-        taken. Other images have one level.
+        taken. Other images have one level; of Dask and Zarr arrays, also of a layer, no more is read than is
+        asked for.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def opened(image: ImageLike) -> Iterator[Pyramid]:
         When the file is missing, damaged, of another kind, or cannot be read in parts.
     """
     if not isinstance(image, str | Path):
-        yield Pyramid((as_micrograph(image),))
+        yield Pyramid((as_lazy_micrograph(image),))
         return
     path = Path(image)
     check_readable(path)
