@@ -324,4 +324,4 @@ def test_quality_takes_no_view_for_a_result(
     checkerboard.click()
     qtbot.waitUntil(lambda: "phone | checkerboard" in names(viewer), timeout=30_000)
     with opened(qtbot, QualityPanel(viewer)) as quality:
-        assert quality.image.currentText() == "phone | registered"
+        assert quality.compare.image.currentText() == "phone | registered"
