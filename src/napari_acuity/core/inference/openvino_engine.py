@@ -90,6 +90,8 @@ def _compiled(network: nn.Module, half: bool) -> tuple[Any, str]:
         "PERFORMANCE_HINT": "LATENCY",
         # As many as torch may use: several processes share a machine that way.
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        # Else each of these processes binds its threads to the same first cores.
+        "ENABLE_CPU_PINNING": False,
     }
     compiled = openvino.compile_model(converted, "CPU", hints)
     return compiled, openvino.__version__.split("-")[0]
