@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import ImageError
 from .matching import DataRange, matched, unit
 from .similarity import SSIM_MARGIN_PX, local_similarity
+from .strips import in_strips
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,11 +62,10 @@ def ms_ssim(reference: ImageLike, image: ImageLike, data_range: DataRange = None
             "Measure a larger field, or use ssim.",
         )
     a, b = unit(first), unit(second)
-    product: float | NDArray[np.float64] = 1.0
+    product: float | Array = 1.0
     for number, weight in enumerate(_WEIGHTS, start=1):
-        luminance, structure = local_similarity(a, b)
-        here = luminance * structure if number == len(_WEIGHTS) else structure
-        product = product * np.maximum(here.mean(axis=(0, 1)), 0) ** weight
+        mean = _mean_similarity(a, b, with_luminance=number == len(_WEIGHTS))
+        product = product * np.maximum(mean, 0) ** weight
         a, b = _halved(a), _halved(b)
     return float(np.mean(product))
 
@@ -131,6 +131,19 @@ def pearson(reference: ImageLike, image: ImageLike, data_range: DataRange = None
         return float("nan")
     a, b = first - first.mean(), second - second.mean()
     return float((a * b).sum() / np.sqrt(np.square(a).sum() * np.square(b).sum()))
+
+
+def _mean_similarity(a: Array, b: Array, *, with_luminance: bool) -> Array:
+    """Return the mean of SSIM's structure, or of the whole of it, over the image: one a channel."""
+
+    def total(part: slice) -> Array:
+        luminance, structure = local_similarity(a[part], b[part])
+        here = luminance * structure if with_luminance else structure
+        return np.asarray(here.sum(axis=(0, 1)))
+
+    rows, columns = (n - 2 * SSIM_MARGIN_PX for n in a.shape[:2])
+    sums = in_strips(total, a.shape, margin_px=SSIM_MARGIN_PX)
+    return np.asarray(np.sum(sums, axis=0) / (rows * columns))
 
 
 def _halved(values: Array) -> Array:

@@ -1,10 +1,10 @@
-"""Maps of large images, strip by strip: on all cores, and with no copy of the whole in double precision."""
+"""Large images strip by strip: on all cores, and with no copy of the whole in double precision."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,10 +19,38 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["over_strips"]
+__all__ = ["in_strips", "over_strips"]
+
+T = TypeVar("T")
 
 # Strips that fit the processor's cache are computed fastest.
 _STRIP_PX = 2**17
+
+
+def in_strips(
+    function: Callable[[slice], T], shape: tuple[int, ...], *, margin_px: int = 0
+) -> list[T]:
+    """Call a function for the rows of each strip of an image, in threads.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the rows to read, `margin_px` above and below those that it answers for.
+    shape : (int, int, ...)
+        Rows and columns of the image.
+    margin_px : int
+        Rows that the function needs beside each row of its result.
+
+    Returns
+    -------
+    list
+        What it returned, from the top down.
+    """
+    height = max(1, _STRIP_PX // shape[1])
+    starts = range(0, shape[0] - 2 * margin_px, height)
+    parts = [slice(start, start + height + 2 * margin_px) for start in starts]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, parts))
 
 
 def over_strips(
@@ -47,14 +75,9 @@ def over_strips(
     -------
     (Y - 2 margin_px, ...) float64
     """
-    rows, columns = first.shape
-    height = max(1, _STRIP_PX // columns)
-    starts = range(0, rows - 2 * margin_px, height)
 
-    def strip(start: int) -> Array:
-        part = slice(start, start + height + 2 * margin_px)
+    def strip(part: slice) -> Array:
         low, high = (unit_of(each.pixels[part], each.range()) for each in (first, second))
         return function(low, high)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(strip, starts)))
+    return np.concatenate(in_strips(strip, first.shape, margin_px=margin_px))
