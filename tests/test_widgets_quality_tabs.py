@@ -246,6 +246,38 @@ def test_an_invention_shows_in_the_error_map(
     assert "fewer pixels" in tab.frame.reason.text()
 
 
+def test_the_same_on_the_command_line(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{name}.tif" for name in ("a", "b")]
+    for path in paths:
+        acuity.write(RNG.integers(0, 255, (64, 64), dtype=np.uint8), path)
+        viewer.open(str(path), plugin="napari")
+    first, second = (next(x for x in viewer.layers if x.source.path == str(p)) for p in paths)
+    tab = go_to(panel, "Resolution")
+    tab.image.choose(first)
+    tab.second.choose(second)
+    assert tab._command() == f"acuity resolution {paths[0]} {paths[1]}"
+    tab.method.setCurrentIndex(1)
+    assert tab._command() == f"acuity resolution {paths[0]} --method frc"
+    tab = go_to(panel, "Error map")
+    tab.image.choose(second)
+    tab.low.choose(first)
+    assert tab._command() == f"acuity error-map {paths[0]} {paths[1]}"
+    tab = go_to(panel, "PSF")
+    tab.choosers["Image"].choose(second)
+    tab.choosers["Before"].choose(first)
+    assert tab._command() == f"acuity spots {paths[0]} {paths[1]} --threshold 6"
+    tab = go_to(panel, "MTF")
+    tab.target.setCurrentIndex(1)
+    tab.image.choose(first)
+    tab.other.choose(second)
+    assert tab._command() == f"acuity mtf {paths[0]} --edge --compare {paths[1]}"
+    viewer.add_image(np.zeros((9, 9)), name="unsaved")
+    tab.other.choose(viewer.layers["unsaved"])
+    assert tab._command() == ""
+
+
 # The report
 
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from ._jobs import one_step
 from ._layers import LayerChooser, add_result, is_plane, made_by, result_layer, shape_of, snapshot
 from ._panel import add_row, form
-from ._quality_tab import TabFrame
+from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,7 @@ class ErrorTab(QWidget):
             steps=self._steps,
             show=self._show,
             python=self._python,
+            command=self._command,
         )
         QVBoxLayout(self).addWidget(self.frame)
         self.image.changed.connect(self.low.choose_anew)
@@ -96,6 +97,11 @@ class ErrorTab(QWidget):
         layer.colorbar.visible = True
         add_result(self._viewer, layer)
         return part
+
+    def _command(self) -> str:
+        return (
+            "" if self._problem() else command_on("error-map", (self.low.layer, self.image.layer))
+        )
 
     def _python(self) -> str:
         if self._problem():

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QPushButton, QSpinBox, QVBoxLayout, Q
 from ._layers import LayerChooser, grid_of, is_image, keep_selection, made_by, pixel_size_of
 from ._panel import add_option, add_row, drop_down, form, options, side_by_side
 from ._planes import box_of, index_shown, is_shapes, plane_shown
-from ._quality_tab import TabFrame
+from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +106,7 @@ class MtfTab(QWidget):
             steps=self._steps,
             show=self._show,
             python=self._python,
+            command=self._command,
             fold=fold,
         )
         QVBoxLayout(self).addWidget(self.frame)
@@ -232,6 +233,27 @@ class MtfTab(QWidget):
         camera, extent = self._viewer.scene.camera, float(np.ptp(world, axis=0).max())
         camera.center = tuple(world.mean(axis=0))
         camera.zoom = max(camera.zoom, _LEAST_SEEN_PX / extent)
+
+    def _command(self) -> str:
+        edge = self.target.currentData() == "edge"
+        if self._problem() or (edge and self.region.layer is not None):
+            return ""
+        first, *others = self._images()
+        options: list[object] = ["--edge"] if edge else []
+        for other in others:
+            if not other.source.path:
+                return ""
+            options += ["--compare", other.source.path]
+        if self._at and not edge:
+            options += ["--at", *self._at, self.group.value(), self.element.value()]
+        if self.na.value() and not edge:
+            options += [
+                "--na",
+                f"{self.na.value():g}",
+                "--wavelength",
+                self.wavelength.value() / 1000,
+            ]
+        return command_on("mtf", [first], *options)
 
     def _python(self) -> str:
         if self._problem():

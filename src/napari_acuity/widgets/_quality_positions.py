@@ -57,6 +57,7 @@ class PositionsTab(QWidget):
             steps=self._steps,
             show=lambda part: part,
             python=self._python,
+            command=lambda: "",
         )
         QVBoxLayout(self).addWidget(self.frame)
         self.points.changed.connect(self.reference.choose_anew)

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QVBoxLayout, QWidget
 from ._layers import LayerChooser, grid_of, is_image, keep_selection, made_by, pixel_size_of
 from ._panel import add_option, add_row, form, options
 from ._planes import box_of, index_shown, is_shapes, plane_shown
-from ._quality_tab import TabFrame
+from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +88,7 @@ class PsfTab(QWidget):
             steps=self._steps,
             show=self._show,
             python=self._python,
+            command=self._command,
             fold=fold,
         )
         layout = QVBoxLayout(self)
@@ -157,6 +158,11 @@ class PsfTab(QWidget):
             metadata={"acuity": made_by("measure", self._python(), image=layer.name)},
             **grid_of(layer),
         )
+
+    def _command(self) -> str:
+        if self._problem() or self.region.layer is not None:
+            return ""
+        return command_on("spots", self._images(), "--threshold", f"{self.threshold.value():g}")
 
     def _python(self) -> str:
         if self._problem():

@@ -11,7 +11,7 @@ from ._jobs import one_step
 from ._layers import LayerChooser, is_image, pixel_size_of, shape_of
 from ._panel import add_row, drop_down, form
 from ._planes import plane_shown
-from ._quality_tab import TabFrame
+from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,7 @@ class ResolutionTab(QWidget):
             steps=self._steps,
             show=lambda part: part,
             python=self._python,
+            command=self._command,
         )
         QVBoxLayout(self).addWidget(self.frame)
         self.method.currentIndexChanged.connect(self._on_method)
@@ -91,6 +92,13 @@ class ResolutionTab(QWidget):
     def _layers(self) -> list[Any]:
         second = [self.second.layer] if self.method.currentData() == "frc" else []
         return [self.image.layer, *second]
+
+    def _command(self) -> str:
+        if self._problem():
+            return ""
+        method = self.method.currentData()
+        chosen = [] if method == "frc" else ["--method", method.removesuffix("_single")]
+        return command_on("resolution", self._layers(), *chosen)
 
     def _python(self) -> str:
         if self._problem():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
@@ -23,13 +24,13 @@ from ._panel import more_button, side_by_side
 from ._plots import CurvePlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..core.jobs import Steps
     from ..core.quality.reports.page import Table
     from ..core.quality.reports.parts import Part
 
-__all__ = ["PartTable", "TabFrame"]
+__all__ = ["PartTable", "TabFrame", "command_on"]
 
 T = TypeVar("T")
 
@@ -51,8 +52,8 @@ class TabFrame(QWidget, Generic[T]):
         Called at a click: reads the widgets and the layers, and returns what makes the core's steps.
     show : callable
         Called in the GUI thread with the result: adds layers, and returns the part to show.
-    python : callable
-        Returns the same work as Python, "" where there is none yet.
+    python, command : callable
+        Return the same work as Python and as a command, "" where there is none.
     fold : QWidget, optional
         Folded options.
     """
@@ -72,13 +73,14 @@ class TabFrame(QWidget, Generic[T]):
         steps: Callable[[], Callable[[], Steps[T]]],
         show: Callable[[T], Part],
         python: Callable[[], str],
+        command: Callable[[], str],
         fold: QWidget | None = None,
     ) -> None:
         super().__init__()
         self.part: Part | None = None
         self._problem, self._steps, self._show = problem, steps, show
         self.job = JobBox(verb, self._start)
-        self.job.row.addWidget(more_button(python=python, command=lambda: ""))
+        self.job.row.addWidget(more_button(python=python, command=command))
         self.reason = QLabel()
         self.reason.setWordWrap(True)
         self.plot = CurvePlot(Chart("", ""))
@@ -126,6 +128,14 @@ class TabFrame(QWidget, Generic[T]):
 
     def _done(self, result: T) -> None:
         self.show_part(self._show(result))
+
+
+def command_on(verb: str, layers: Sequence[Any], *options: object) -> str:
+    """Return a command on the files of some layers, "" where one has none or is a stack."""
+    paths = [getattr(layer.source, "path", None) for layer in layers]
+    if not all(paths) or any(layer.ndim > 2 for layer in layers):
+        return ""
+    return shlex.join(["acuity", verb, *map(str, paths), *map(str, options)])
 
 
 class PartTable(QTableWidget):
