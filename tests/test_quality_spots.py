@@ -7,6 +7,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from scipy.optimize import curve_fit
 from scipy.spatial import cKDTree
 from scipy.special import erf
@@ -366,3 +367,10 @@ def test_a_spot_of_a_pixels_width_is_measured_as_its_pixels_show_it():
     profile = np.diff(erf(edges)) / 2
     found = fwhm_spots(100 * np.outer(profile, profile))
     assert found["fwhm_major"][0] == pytest.approx(np.sqrt(4 + 0.462), rel=5e-3)
+
+
+def test_an_image_that_is_all_spots_is_refused_before_it_fills_the_memory() -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).random((700, 700)), 1.0)
+
+    with pytest.raises(ImageError, match=r"places that could be spots\. Choose an image of single"):
+        fwhm_spots(noise, fwhm_px=2.5, threshold=1)

@@ -26,6 +26,8 @@ SpotTable: TypeAlias = "dict[str, NDArray[Any]]"
 """Columns by name, all of one length."""
 
 _LEAST_SIDE_PX = 8
+# Tissue and noise have as many maxima as room, and no spots.
+_MOST_SPOTS = 10_000
 _LEAST_FWHM_PX = 1.2
 _MOST_MISFIT = 0.15
 _RIVAL = 0.1
@@ -114,13 +116,18 @@ def fwhm_spots(
     Raises
     ------
     ImageError
-        When an option is not positive, or the image is smaller than 8 x 8 px, a stack, constant or
-        holds NaN.
+        When an option is not positive, the image is smaller than 8 x 8 px, a stack, constant or holds
+        NaN, or more than 10,000 places could be spots.
     """
     shown, values = grey_plane(image)
     size = square_pixel_size(shown, pixel_size)
     _check(values, fwhm_px=fwhm_px, threshold=threshold, min_distance=min_distance)
     points, width = find_spots(values, fwhm_px, threshold, min_distance)
+    if len(points) > _MOST_SPOTS:
+        raise ImageError(
+            f"'{shown.name or 'The image'}' has {len(points)} bright places that could be spots.",
+            "Choose an image of single spots, crop it, or raise the threshold.",
+        )
     half = max(3, int(np.ceil(1.5 * width)))
     windows, weights = _windows(values, points.astype(np.int64), half)
     fits = fit_gaussians(windows, weights, width / FWHM_PER_SIGMA)
