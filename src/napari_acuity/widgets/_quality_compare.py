@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,6 @@ from ._layers import (
     add_result,
     is_result,
     made_by,
-    pixel_size_of,
     result_layer,
     shape_of,
     snapshot,
@@ -38,49 +36,33 @@ from ._layers import (
 from ._panel import add_option, add_row, drop_down, form, more_button, options, side_by_side
 from ._planes import box_of, index_shown, is_shapes, plane_shown, world_map
 from ._profile import ProfileBox
+from ._quality_compare_job import (
+    Task,
+    command,
+    laying,
+    measuring,
+    outcome,
+    problem,
+    python,
+    warnings_of,
+)
 from ._score_table import ScoreTable
 from ._value_range import ValueRange
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer
-    from numpy.typing import NDArray
 
-    from ..core.jobs import Steps
     from ..core.micrograph import Micrograph
     from ..core.quality.many import SetReport
-    from ..core.quality.reports.page import Box, Table
+    from ..core.quality.reports.page import Table
 
-    _Found = tuple[Report | SetReport, list[str], Table]
+    Found = tuple[Report | SetReport, list[str], Table]
 
 __all__ = ["CompareTab"]
 
 _MAP_NAMES = {"ssim": "SSIM map", "cie94": "CIE-94 map", "difference": "difference map"}
-# Beyond an image its border is repeated, which is nothing to measure.
-_LEAST_SHARED = 0.9
-_CHOOSE = "Open a reference and an image of the same field."
 _FITS = {"None": "none", "Brightness: gain and offset": "intensity", "Colour: affine map": "colour"}
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What is to be measured; the layers may be snapshots of the planes on show."""
-
-    reference: Any
-    image: Any
-    low: Any
-    fit: str
-    border_px: int
-    region: Box | None
-    data_range: tuple[float, float] | None
-    world: NDArray[np.float64] | None
-    all_planes: bool
-
-    @property
-    def how(self) -> dict[str, Any]:
-        """The options of `measure`."""
-        names = ("fit", "border_px", "region", "data_range")
-        return {name: getattr(self, name) for name in names}
 
 
 class CompareTab(QWidget):
@@ -213,12 +195,12 @@ class CompareTab(QWidget):
     def _layers(self) -> tuple[Any, Any, Any]:
         return self.reference.layer, self.image.layer, self.low.layer
 
-    def _task(self) -> _Task | None:
+    def _task(self) -> Task | None:
         reference, image, low = self._layers()
         if self._problem():
             return None
         same = shape_of(reference) == shape_of(image)
-        return _Task(
+        return Task(
             reference,
             image,
             low,
@@ -230,14 +212,14 @@ class CompareTab(QWidget):
             self.planes.isChecked() and reference.ndim > 2,
         )
 
-    def _held(self, task: _Task) -> _Task:
+    def _held(self, task: Task) -> Task:
         """Return the task with layers that another thread may read."""
         hold = snapshot if task.all_planes else partial(plane_shown, self._viewer)
         layers = [layer and hold(layer) for layer in (task.reference, task.image, task.low)]
         return replace(task, reference=layers[0], image=layers[1], low=layers[2])
 
     def _problem(self) -> str | None:
-        return _problem(*self._layers(), self.region.layer)
+        return problem(*self._layers(), self.region.layer)
 
     def _check(self) -> None:
         """Say in words why there is nothing to measure yet."""
@@ -251,16 +233,16 @@ class CompareTab(QWidget):
         task = self._task()
         if task is None:
             return
-        held, python = self._held(task), _python(task)
+        held, code = self._held(task), python(task)
         plane = () if task.all_planes else index_shown(self._viewer, task.image)
 
-        def done(found: _Found) -> None:
+        def done(found: Found) -> None:
             self._show(*found, resampled=task.world is not None)
             report = found[0]
             if self.maps.isChecked() and isinstance(report, Report):
-                _add_maps(self._viewer, task, report, python, plane)
+                _add_maps(self._viewer, task, report, code, plane)
 
-        self.job.run(partial(_measuring, held), done=done)
+        self.job.run(partial(measuring, held), done=done)
 
     def _show(
         self, report: Report | SetReport, scores: list[str], table: Table, *, resampled: bool
@@ -268,12 +250,12 @@ class CompareTab(QWidget):
         self.report = report
         self.table.show()
         self.table.show_scores(scores, table)
-        warnings = _warnings(report, resampled=resampled)
+        warnings = warnings_of(report, resampled=resampled)
         self.warning.setText("\n".join(warnings))
         self.warning.setVisible(bool(warnings))
         for button in (self.add, self.copy_button):
             button.setEnabled(True)
-        self.job.say(_outcome(report))
+        self.job.say(outcome(report))
 
     def _lay_beside(self) -> None:
         """Show input, image and reference in one view."""
@@ -282,9 +264,9 @@ class CompareTab(QWidget):
             return
         layers = [layer for layer in (task.low, task.image, task.reference) if layer is not None]
         held = [plane_shown(self._viewer, layer) for layer in layers]
-        self.job.run(partial(_laying, held), done=partial(self._show_beside, task, layers))
+        self.job.run(partial(laying, held), done=partial(self._show_beside, task, layers))
 
-    def _show_beside(self, task: _Task, layers: list[Image], picture: Micrograph) -> None:
+    def _show_beside(self, task: Task, layers: list[Image], picture: Micrograph) -> None:
         rows, _ = shape_of(task.reference)
         plane = index_shown(self._viewer, task.reference)
         layer = result_layer(
@@ -303,11 +285,11 @@ class CompareTab(QWidget):
 
     def _python(self) -> str:
         task = self._task()
-        return _python(task) if task else ""
+        return python(task) if task else ""
 
     def _command(self) -> str:
         task = self._task()
-        return _command(task) if task else ""
+        return command(task) if task else ""
 
 
 def _is_outcome(layer: Layer) -> bool:
@@ -315,125 +297,9 @@ def _is_outcome(layer: Layer) -> bool:
     return layer.metadata.get("acuity", {}).get("verb") in ("enhance", "register")
 
 
-def _problem(
-    reference: Image | None, image: Image | None, low: Image | None, region: Layer | None
-) -> str | None:
-    """Return why these layers cannot be measured, with the cure, or None."""
-    if reference is None or image is None:
-        return _CHOOSE
-    if reference == image:
-        return f"Reference and image are the same layer. {_CHOOSE}"
-    if low == image:
-        return "The input is the image itself: choose what it was made of, or none."
-    for layer in (image, low):
-        if layer is not None and layer.rgb != reference.rgb:
-            kinds = ["RGB" if each.rgb else "grey" for each in (reference, layer)]
-            return (
-                f"'{reference.name}' is {kinds[0]} and '{layer.name}' is {kinds[1]}: "
-                "compare like with like."
-            )
-    if shape_of(reference) != shape_of(image) and not _may_resample(reference, image):
-        return (
-            f"'{reference.name}' has {_size(reference)} px and '{image.name}' {_size(image)} px. "
-            "Bring both onto one grid: register them, or enhance the smaller one; or give both layers "
-            "their pixel size in µm, and they are resampled."
-        )
-    if low and not enlargement(shape_of(low), shape_of(reference)):
-        return (
-            f"'{low.name}' has {_size(low)} px, which no plain enlargement brings to "
-            f"{_size(reference)} px: choose the input that belongs to this reference."
-        )
-    box = box_of(region, reference)
-    if region is not None and box is None:
-        return f"'{region.name}' holds no shapes: draw the region, or choose the whole image."
-    if box is not None and (box[0] >= box[2] or box[1] >= box[3]):
-        return f"The shapes of '{region.name}' lie outside '{reference.name}'." if region else None
-    return None
-
-
-def _may_resample(reference: Image, image: Image) -> bool:
-    """Whether both tell their pixel size, so that what lies where is known; stacks are left alone."""
-    planes = reference.ndim == image.ndim == 2
-    return planes and None not in (pixel_size_of(reference), pixel_size_of(image))
-
-
-def _size(layer: Image) -> str:
-    return "{} x {}".format(*shape_of(layer))
-
-
-def _measuring(task: _Task) -> Steps[_Found]:
-    """Measure, and lay out the table; what takes time to import is imported here, in the thread."""
-    from ..core.micrograph import as_micrograph
-    from ..core.quality.many import measure_planes_steps
-    from ..core.quality.measure import measure_steps
-    from ..core.quality.reports.saving import scores_table
-
-    truth, image = as_micrograph(task.reference), as_micrograph(task.image)
-    if task.all_planes:
-        planes = yield from measure_planes_steps(truth, image, low=task.low, **task.how)
-        return planes, planes.scores.measured, planes.means_table()
-    if task.world is not None:
-        image = _resampled(image, task.world, truth)
-    report = yield from measure_steps(truth, image, low=task.low, **task.how)
-    return report, report.measured, scores_table(report)
-
-
-def _laying(held: list[Any]) -> Steps[Micrograph]:
-    from ..core.jobs import Event
-    from ..core.quality import side_by_side
-
-    yield Event("laying the images side by side", 0.0)
-    return side_by_side(held)
-
-
-def _resampled(image: Micrograph, world: NDArray[np.float64], like: Micrograph) -> Micrograph:
-    """Bring an image onto another's grid, by where both lie in the world."""
-    import torch
-
-    from ..core.errors import ImageError
-    from ..core.geometry import dense_map, resample
-
-    mapping = dense_map(world, torch.zeros((2, *like.shape)))
-    pixels, inside = resample(image.pixels, mapping)
-    if inside.mean() < _LEAST_SHARED:
-        raise ImageError(
-            f"'{image.name}' covers {inside.mean():.0%} of '{like.name}'.",
-            "Lay both over each other, or measure a region that both cover.",
-        )
-    return image.with_pixels(pixels, pixel_size=like.pixel_size)
-
-
-def _warnings(report: Report | SetReport, *, resampled: bool) -> list[str]:
-    if isinstance(report.warnings, dict):
-        found = [f"Plane {name}: {text}" for name, all_ in report.warnings.items() for text in all_]
-    else:
-        found = list(report.warnings)
-    if resampled:
-        found.insert(0, "The image was resampled onto the grid of the reference.")
-    return found
-
-
-def _outcome(report: Report | SetReport) -> str:
-    """Say what was measured, and what was gained over the baseline."""
-    if not isinstance(report, Report):
-        return report.scores.words
-    rows, columns = report.reference.shape
-    text = f"Measured {rows} x {columns} px against '{report.reference.name}'."
-    if len(report.scores) == 1:
-        return f"{text} Without a baseline the scores do not tell what was gained."
-    here = report.scores[report.name]
-    best = max(
-        (s for name, s in report.scores.items() if name != report.name), key=lambda s: s.ssim
-    )
-    return (
-        f"{text} Over the better baseline: SSIM {here.ssim - best.ssim:+.3f}, "
-        f"PSNR {here.psnr - best.psnr:+.2f} dB."
-    )
-
-
 def _add_maps(
     viewer: napari.viewer.Viewer,
-    task: _Task,
+    task: Task,
     report: Report,
     python: str,
     plane: tuple[int, ...],
@@ -473,35 +339,3 @@ def _map_look(score: str, values: np.ndarray) -> dict[str, Any]:
         return {"colormap": reverse, "contrast_limits": (0.0, 1.0)}
     limit = float(np.percentile(values, 99.5)) or 1.0
     return {"colormap": magma, "contrast_limits": (0.0, limit)}
-
-
-def _python(task: _Task) -> str:
-    arguments = [f"viewer.layers[{layer.name!r}]" for layer in (task.reference, task.image)]
-    if task.low is not None:
-        arguments.append(f"low=viewer.layers[{task.low.name!r}]")
-    for name, value in task.how.items():
-        if value not in ("none", 0, None):
-            arguments.append(f"{name}={value!r}")
-    lines = "".join(f"    {argument},\n" for argument in arguments)
-    return (
-        f"import napari_acuity as acuity\n\nreport = acuity.measure(\n{lines})\n"
-        "print(report.table())\n"
-    )
-
-
-def _command(task: _Task) -> str:
-    """Return the command, which takes whole files of one grid."""
-    layers = [task.reference, task.image, *([task.low] if task.low is not None else [])]
-    paths = [layer.source.path for layer in layers]
-    if None in paths or task.region or task.world is not None or task.reference.ndim > 2:
-        return ""
-    words = ["acuity", "measure", *map(str, paths[:2])]
-    if task.low is not None:
-        words += ["--low", str(paths[2])]
-    if task.fit != "none":
-        words += ["--fit", task.fit]
-    if task.border_px:
-        words += ["--border", str(task.border_px)]
-    if task.data_range:
-        words += ["--range", *(f"{value:g}" for value in task.data_range)]
-    return shlex.join(words)
