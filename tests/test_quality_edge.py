@@ -187,3 +187,11 @@ def test_real_noise_and_eight_bits_do_little_to_a_good_edge():
     image = np.random.default_rng(0).poisson(edge(4.0, 1.5, (150, 150)) * 150 + 20)
     found = slanted_edge(image.clip(0, 255).astype(np.uint8))
     assert found.mtf50 == pytest.approx(crossing(0.5, 1.5, 4.0), rel=0.05)
+
+
+def test_slopes_that_only_rounding_leaves_are_none():
+    image = edge(2.0, 1.0, (80, 90))
+
+    found = slanted_edge(image + 7.496690749896372e-307)
+
+    assert found.mtf50 == pytest.approx(slanted_edge(image).mtf50, rel=1e-9)

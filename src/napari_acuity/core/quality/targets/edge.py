@@ -243,7 +243,9 @@ def _edge_spread(rows: Array, slope: float, offset: float) -> tuple[Array, Array
         )
     half = int(_BINS * min(reach, max(_LEAST_REACH_PX, _REACH_IN_WIDTHS * width)))
     position = np.arange(-half, half + 1) / _BINS
-    return position, PchipInterpolator(distance, values)(position)
+    # Slopes that are 0 but for rounding overflow when they are inverted; what comes of it is 0 again.
+    with np.errstate(over="ignore"):
+        return position, PchipInterpolator(distance, values)(position)
 
 
 def _transfer(spread: Array) -> tuple[Array, Array]:
