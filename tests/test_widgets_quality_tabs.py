@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog
 from scipy.ndimage import gaussian_filter
+from skimage.measure import block_reduce
 
 import napari_acuity as acuity
 from gui import click, names, opened
@@ -99,6 +100,31 @@ def test_a_target_is_found_and_two_images_are_compared(
 
     measure(qtbot, panel)
     assert names(viewer).count("output | elements") == 1
+
+
+def test_a_row_shows_its_own_element_also_where_the_other_image_shows_more(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot
+) -> None:
+    """Coarse pixels end the target earlier: rows of the other image alone outline nothing."""
+    fine = target(1.0)
+    fine = fine[: fine.shape[0] // 6 * 6, : fine.shape[1] // 6 * 6]
+    low = block_reduce(fine, (6, 6), np.mean).astype(np.uint8)
+    viewer.add_image(low, name="coarse", scale=(6 * PIXEL_UM,) * 2, **UM)
+    viewer.add_image(fine, name="fine", scale=(PIXEL_UM,) * 2, **UM)
+    tab = go_to(panel, "MTF")
+    tab.image.choose(viewer.layers["coarse"])
+    tab.other.choose(viewer.layers["fine"])
+    measure(qtbot, panel)
+    rows = cells(tab)[1:]
+    outlines = viewer.layers["coarse | elements"]
+    seen = set(zip(outlines.features["group"], outlines.features["element"], strict=True))
+    for number, row in enumerate(rows):
+        tab.frame.table.setCurrentCell(number, 0)
+        yellow = np.abs(outlines.edge_color[:, :3] - (1.0, 0.84, 0.04)).max(axis=1) < 0.02
+        if (int(row[0]), int(row[1])) in seen:
+            picked = outlines.features[yellow]
+            assert set(picked["group"]) == {int(row[0])} and set(picked["element"]) == {int(row[1])}
+    assert len(seen) < len(rows)
 
 
 def test_without_a_pixel_size_an_element_is_picked(

@@ -265,16 +265,10 @@ def _measure_large(
             f"{image} is measured part by part, without baselines, borders and reports.",
             "Leave these options out, or crop both images.",
         )
+    from napari_acuity.core.quality.columns import aligned
     from napari_acuity.core.quality.definitions import DEFINITIONS
-    from napari_acuity.core.quality.reports.parts import aligned
 
     scores = acuity.quality.measure_large(reference, image, data_range=value_range)
     names = [name for name in DEFINITIONS if getattr(scores, name) is not None]
-    print(
-        aligned(
-            [
-                ["Image", *(DEFINITIONS[name].label for name in names)],
-                [str(image), *map(scores.text, names)],
-            ]
-        )
-    )
+    head = ["Image", *(DEFINITIONS[name].label for name in names)]
+    print(*aligned([head, [str(image), *map(scores.text, names)]]), sep="\n")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LayerChooser",
     "add_result",
+    "chosen",
     "follow",
     "grid_of",
     "is_image",
@@ -155,6 +156,12 @@ class LayerChooser(QComboBox):
     def _on_index(self, _index: int = 0) -> None:
         self.setPlaceholderText("" if self.count() else "no image open")
         self.changed.emit()
+
+
+def chosen(*choosers: LayerChooser) -> list[Any]:
+    """Return the layers that are chosen, each once."""
+    layers = (chooser.layer for chooser in choosers)
+    return list(dict.fromkeys(layer for layer in layers if layer is not None))
 
 
 def follow(

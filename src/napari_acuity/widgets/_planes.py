@@ -10,12 +10,24 @@ from napari.layers import Shapes
 from ._layers import finest, shape_of, snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import napari.viewer
     from napari.layers import Image, Layer
 
+    from ..core.micrograph import Micrograph
     from ..core.quality.reports.page import Box
 
-__all__ = ["box_of", "index_shown", "is_shapes", "plane_shown", "to_other", "world_map"]
+__all__ = [
+    "box_of",
+    "cropped",
+    "index_shown",
+    "is_shapes",
+    "plane_shown",
+    "region_problem",
+    "to_other",
+    "world_map",
+]
 
 
 def is_shapes(layer: Layer) -> bool:
@@ -58,6 +70,27 @@ def box_of(shapes: Layer | None, layer: Image) -> Box | None:
     top, left = np.clip(np.floor(low + 0.5).astype(int), 0, (rows, columns))
     bottom, right = np.clip(np.ceil(high + 0.5).astype(int), 0, (rows, columns))
     return int(top), int(left), int(bottom), int(right)
+
+
+def region_problem(shapes: Layer | None, layers: Iterable[Image]) -> str | None:
+    """Return why the shapes outline no part of one of these images, with the cure, or None."""
+    if shapes is None:
+        return None
+    if not len(shapes.data):
+        return f"'{shapes.name}' holds no shapes: draw the region, or choose the whole image."
+    for layer in layers:
+        top, left, bottom, right = box_of(shapes, layer) or (0, 0, 0, 0)
+        if top >= bottom or left >= right:
+            return f"The shapes of '{shapes.name}' lie outside '{layer.name}'."
+    return None
+
+
+def cropped(image: Micrograph, box: Box | None) -> Micrograph:
+    """Return the part of a single plane that a box holds; all of it without one."""
+    if box is None:
+        return image
+    top, left, bottom, right = box
+    return image.with_pixels(image.pixels[top:bottom, left:right])
 
 
 def to_other(source: Layer, target: Layer, points: Any) -> np.ndarray:

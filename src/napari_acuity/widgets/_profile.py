@@ -10,7 +10,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from ..core.quality.reports.charts import Chart, Curve
-from ._layers import follow, grid_of
+from ._layers import follow, grid_of, shape_of
 from ._planes import plane_shown, to_other
 from ._plots import CurvePlot
 
@@ -66,9 +66,7 @@ class ProfileBox(QWidget):
         if reference is None:
             return
         if self.line is None:
-            rows, columns = (
-                reference.data.shape[-3:-1] if reference.rgb else reference.data.shape[-2:]
-            )
+            rows, columns = shape_of(reference)
             ends = np.array([[rows / 2, columns / 4], [rows / 2, 3 * columns / 4]])
             ends = np.hstack([np.zeros((2, reference.ndim - 2)), ends])
             self.line = Shapes(
@@ -108,9 +106,8 @@ class ProfileBox(QWidget):
             start, stop = to_other(self.line, layer, self.line.data[-1])[[0, -1]]
             try:
                 found = line_profile(plane_shown(self._viewer, layer), tuple(start), tuple(stop))
-            except (
-                AcuityError
-            ):  # the line lies beside this image, or has no length while it is drawn
+            except AcuityError:
+                # The line lies beside this image, or has no length while it is drawn.
                 continue
             unit = unit if curves else found.unit
             values = found.values if found.values.ndim == 1 else found.values.mean(axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from ..core.quality.baselines import enlargement
 from ..core.quality.definitions import DEFINITIONS
-from ..core.quality.measure import Report
+from ..core.quality.reports.charts import upper_limit
 from ._jobs import JobBox
 from ._layers import (
     LayerChooser,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from ..core.micrograph import Micrograph
     from ..core.quality.many import SetReport
+    from ..core.quality.measure import Report
     from ..core.quality.reports.page import Table
 
     Found = tuple[Report | SetReport, list[str], Table]
@@ -238,9 +239,8 @@ class CompareTab(QWidget):
 
         def done(found: Found) -> None:
             self._show(*found, resampled=task.world is not None)
-            report = found[0]
-            if self.maps.isChecked() and isinstance(report, Report):
-                _add_maps(self._viewer, task, report, code, plane)
+            if self.maps.isChecked() and not task.all_planes:
+                _add_maps(self._viewer, task, cast("Report", found[0]), code, plane)
 
         self.job.run(partial(measuring, held), done=done)
 
@@ -337,5 +337,4 @@ def _map_look(score: str, values: np.ndarray) -> dict[str, Any]:
     if DEFINITIONS[score].better == "higher":
         reverse = Colormap(magma.colors[::-1], name="magma reversed")
         return {"colormap": reverse, "contrast_limits": (0.0, 1.0)}
-    limit = float(np.percentile(values, 99.5)) or 1.0
-    return {"colormap": magma, "contrast_limits": (0.0, limit)}
+    return {"colormap": magma, "contrast_limits": (0.0, upper_limit(values))}

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.quality.baselines import enlargement
-from ..core.quality.measure import Report
 from ._layers import pixel_size_of, shape_of
-from ._planes import box_of
+from ._planes import region_problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ..core.jobs import Steps
     from ..core.micrograph import Micrograph
     from ..core.quality.many import SetReport
+    from ..core.quality.measure import Report
     from ..core.quality.reports.page import Box, Table
 
     Found = tuple[Report | SetReport, list[str], Table]
@@ -79,12 +79,7 @@ def problem(
             f"'{low.name}' has {_size(low)} px, which no plain enlargement brings to "
             f"{_size(reference)} px: choose the input that belongs to this reference."
         )
-    box = box_of(region, reference)
-    if region is not None and box is None:
-        return f"'{region.name}' holds no shapes: draw the region, or choose the whole image."
-    if box is not None and (box[0] >= box[2] or box[1] >= box[3]):
-        return f"The shapes of '{region.name}' lie outside '{reference.name}'." if region else None
-    return None
+    return region_problem(region, [reference])
 
 
 def _may_resample(reference: Image, image: Image) -> bool:
@@ -151,7 +146,9 @@ def warnings_of(report: Report | SetReport, *, resampled: bool) -> list[str]:
 
 def outcome(report: Report | SetReport) -> str:
     """Say what was measured, and what was gained over the baseline."""
-    if not isinstance(report, Report):
+    from ..core.quality.many import SetReport
+
+    if isinstance(report, SetReport):
         return report.scores.words
     rows, columns = report.reference.shape
     text = f"Measured {rows} x {columns} px against '{report.reference.name}'."

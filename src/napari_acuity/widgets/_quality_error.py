@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from ..core.quality.reports.charts import upper_limit
 from ._jobs import one_step
 from ._layers import LayerChooser, add_result, is_plane, made_by, result_layer, shape_of, snapshot
 from ._panel import add_row, form
@@ -83,7 +84,6 @@ class ErrorTab(QWidget):
         if self._held is None:
             return part
         low, image, python = self._held
-        limit = float(np.percentile(found.map, 99.5)) or 1.0
         layer = result_layer(
             image,
             found.map.astype(np.float32),
@@ -91,7 +91,7 @@ class ErrorTab(QWidget):
             recipe=made_by("measure", python, low=low.name, image=image.name),
             grid=low,
             colormap="magma",
-            contrast_limits=(0.0, limit),
+            contrast_limits=(0.0, upper_limit(found.map)),
             blending="translucent",
         )
         layer.colorbar.visible = True
@@ -119,9 +119,10 @@ def _is_enhanced(layer: Layer) -> bool:
 
 
 def _measure(low: Any, image: Any) -> tuple[ErrorMap, Part]:
+    from ..core.micrograph import as_micrograph
     from ..core.quality import error_map
     from ..core.quality.reports.parts import error_part
 
-    found = error_map(low, image)
-    part = error_part(found, str(low.name), str(image.name))
-    return found, part.of_images({str(low.name): low, str(image.name): image})
+    images = {str(layer.name): as_micrograph(layer) for layer in (low, image)}
+    found = error_map(*images.values())
+    return found, error_part(found, *images).of_images(images)

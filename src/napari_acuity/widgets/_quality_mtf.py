@@ -9,20 +9,22 @@ import numpy as np
 from napari.layers import Shapes
 from qtpy.QtWidgets import QDoubleSpinBox, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
-from ._layers import LayerChooser, grid_of, is_image, keep_selection, made_by, pixel_size_of
+from ._copy_table import text_of
+from ._layers import LayerChooser, chosen, grid_of, is_image, keep_selection, made_by, pixel_size_of
 from ._panel import add_option, add_row, drop_down, form, options, side_by_side
-from ._planes import box_of, index_shown, is_shapes, plane_shown
+from ._planes import box_of, cropped, index_shown, is_shapes, plane_shown, region_problem
 from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import napari.viewer
     from napari.layers import Image
 
     from ..core.jobs import Steps
     from ..core.quality.reports.parts import Part
-    from ..core.quality.targets.usaf_result import UsafContrast, UsafResult
+    from ..core.quality.targets.edge import EdgeMtf
+    from ..core.quality.targets.usaf_result import UsafResult
 
     At = tuple[float, float, int, int]
 
@@ -52,7 +54,6 @@ class MtfTab(QWidget):
         self._viewer = viewer
         self._at: tuple[float, float] | None = None
         self._chosen: tuple[Image, tuple[int, ...]] | None = None
-        self._elements: list[UsafContrast] = []
         self._outlines: Shapes | None = None
         self._make()
         self._lay_out()
@@ -60,7 +61,7 @@ class MtfTab(QWidget):
             chooser.changed.connect(self.frame.check)
         self.image.changed.connect(self._forget_place)
         self.target.currentIndexChanged.connect(self._on_target)
-        self.frame.picked.connect(self._on_row)
+        self.frame.table.picked.connect(self._on_row)
         self._on_target()
 
     def _make(self) -> None:
@@ -118,8 +119,7 @@ class MtfTab(QWidget):
         self.frame.check()
 
     def _images(self) -> list[Image]:
-        layers = (self.image.layer, self.other.layer)
-        return list(dict.fromkeys(layer for layer in layers if layer is not None))
+        return chosen(self.image, self.other)
 
     def _problem(self) -> str | None:
         image = self.image.layer
@@ -132,14 +132,7 @@ class MtfTab(QWidget):
                     f"of one pattern, click {_PICK} and then the pattern in the viewer."
                 )
             return None
-        region = self.region.layer
-        for layer in self._images():
-            box = box_of(region, layer)
-            if region is not None and (box is None or box[0] >= box[2] or box[1] >= box[3]):
-                return (
-                    f"'{region.name}' outlines nothing of '{layer.name}': draw the region over it."
-                )
-        return None
+        return region_problem(self.region.layer, self._images())
 
     # The known element
 
@@ -180,7 +173,6 @@ class MtfTab(QWidget):
 
     def _show(self, result: tuple[UsafResult | None, Part]) -> Part:
         found, part = result
-        self._elements = list(found.elements) if found else []
         if found and self._chosen:
             layer, plane = self._chosen
             if self._outlines in self._viewer.layers:
@@ -210,7 +202,7 @@ class MtfTab(QWidget):
             shape_type="polygon",
             name=f"{layer.name} | elements",
             features={"group": group, "element": element, "contrast": contrasts},
-            edge_color=[_RESOLVED if value > 0 else _LOST for value in contrasts],
+            edge_color=_colours(contrasts),
             face_color="transparent",
             edge_width=widths,
             metadata={"acuity": made_by("measure", self._python(), image=layer.name)},
@@ -220,14 +212,15 @@ class MtfTab(QWidget):
     def _on_row(self, row: int) -> None:
         """Show the element of a row of the table in the viewer."""
         outlines = self._outlines
-        if outlines is None or outlines not in self._viewer.layers or row >= len(self._elements):
+        if outlines is None or outlines not in self._viewer.layers:
             return
-        item, features = self._elements[row], outlines.features
-        here = (features["group"] == item.group) & (features["element"] == item.element)
-        kept = [_RESOLVED if value > 0 else _LOST for value in features["contrast"]]
-        outlines.edge_color = [
-            _PICKED if it else colour for it, colour in zip(here, kept, strict=True)
-        ]
+        table, features = self.frame.table, outlines.features
+        group, element = (int(text_of(table.item(row, column))) for column in (0, 1))
+        here = (features["group"] == group) & (features["element"] == element)
+        if not here.any():  # seen in the other image only
+            return
+        colours = zip(here, _colours(features["contrast"]), strict=True)
+        outlines.edge_color = [_PICKED if picked else colour for picked, colour in colours]
         corners = np.vstack([outlines.data[number] for number in np.flatnonzero(here)])
         world = np.array([outlines.data_to_world(corner) for corner in corners])[:, -2:]
         camera, extent = self._viewer.scene.camera, float(np.ptp(world, axis=0).max())
@@ -272,21 +265,27 @@ class MtfTab(QWidget):
         )
 
 
+def _colours(contrasts: Iterable[float]) -> list[str]:
+    """Return green where bars are resolved, red where they are not."""
+    return [_RESOLVED if contrast > 0 else _LOST for contrast in contrasts]
+
+
 def _bars(
     held: list[Any], at: At | None, lens: tuple[float | None, float]
 ) -> Steps[tuple[UsafResult, Part]]:
     from ..core.jobs import Event
+    from ..core.micrograph import as_micrograph
     from ..core.quality import mtf_usaf
     from ..core.quality.reports.target_parts import usaf_part
 
+    images = {str(layer.name): as_micrograph(layer) for layer in held}
     found: dict[str, UsafResult] = {}
-    for number, layer in enumerate(held):
-        yield Event(f"finding the target in {layer.name}", number / len(held))
+    for name, image in images.items():
+        yield Event(f"finding the target in {name}", len(found) / len(images))
         first = next(iter(found.values()), None)
-        found[str(layer.name)] = mtf_usaf(layer, at=None if first else at, like=first)
-    first = next(iter(found.values()))
+        found[name] = mtf_usaf(image, at=None if first else at, like=first)
     part = usaf_part(found, na=lens[0], wavelength_um=lens[1])
-    return first, part.of_images({str(layer.name): layer for layer in held})
+    return next(iter(found.values())), part.of_images(images)
 
 
 def _edges(held: list[Any], boxes: list[Any], unit: str) -> Steps[tuple[None, Part]]:
@@ -295,13 +294,12 @@ def _edges(held: list[Any], boxes: list[Any], unit: str) -> Steps[tuple[None, Pa
     from ..core.quality import slanted_edge
     from ..core.quality.reports.target_parts import edge_part
 
-    found = {}
-    for number, (layer, box) in enumerate(zip(held, boxes, strict=True)):
-        yield Event(f"measuring the edge in {layer.name}", number / len(held))
-        image = as_micrograph(layer)
-        if box is not None:
-            top, left, bottom, right = box
-            image = image.with_pixels(image.pixels[top:bottom, left:right])
-        found[str(layer.name)] = slanted_edge(image, None if unit == "um" else 1.0)
-    part = edge_part(found, unit=unit)
-    return None, part.of_images({str(layer.name): layer for layer in held})
+    images = {
+        str(layer.name): cropped(as_micrograph(layer), box)
+        for layer, box in zip(held, boxes, strict=True)
+    }
+    found: dict[str, EdgeMtf] = {}
+    for name, image in images.items():
+        yield Event(f"measuring the edge in {name}", len(found) / len(images))
+        found[name] = slanted_edge(image, None if unit == "um" else 1.0)
+    return None, edge_part(found, unit=unit).of_images(images)

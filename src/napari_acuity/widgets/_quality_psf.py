@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,9 @@ import numpy as np
 from napari.layers import Points
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QVBoxLayout, QWidget
 
-from ._layers import LayerChooser, grid_of, is_image, keep_selection, made_by, pixel_size_of
+from ._layers import LayerChooser, chosen, grid_of, is_image, keep_selection, made_by, pixel_size_of
 from ._panel import add_option, add_row, form, options
-from ._planes import box_of, index_shown, is_shapes, plane_shown
+from ._planes import box_of, cropped, index_shown, is_shapes, plane_shown, region_problem
 from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..core.jobs import Steps
+    from ..core.quality.reports.page import Box
     from ..core.quality.reports.parts import Part
 
     Table = dict[str, NDArray[Any]]
@@ -35,13 +37,23 @@ _ROLES = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """What was measured of a layer: a plane, from a corner on, in lengths of which a pixel is so many."""
+
+    layer: Image
+    plane: tuple[int, ...]
+    corner: tuple[int, int]
+    unit_px: float
+
+
 class PsfTab(QWidget):
     """Choose up to three images, find the spots, look at them and at their histogram."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._chosen: list[tuple[Image, tuple[int, ...], tuple[int, int]]] = []
+        self._chosen: list[_Chosen] = []
         self.choosers = {
             role: LayerChooser(
                 viewer, fits=is_image, rank=0 if role == "Image" else -1,
@@ -100,31 +112,29 @@ class PsfTab(QWidget):
 
     def _images(self) -> list[Image]:
         """Return the chosen layers in the order before, image, truth, each once."""
-        order = ("Before", "Image", "Truth")
-        layers = (self.choosers[role].layer for role in order)
-        return list(dict.fromkeys(layer for layer in layers if layer is not None))
+        return chosen(*(self.choosers[role] for role in ("Before", "Image", "Truth")))
 
     def _problem(self) -> str | None:
         if self.choosers["Image"].layer is None:
             return "Open an image of spots, bright on dark."
-        region = self.region.layer
-        for layer in self._images():
-            box = box_of(region, layer)
-            if region is not None and (box is None or box[0] >= box[2] or box[1] >= box[3]):
-                return (
-                    f"'{region.name}' outlines nothing of '{layer.name}': draw the region over it."
-                )
-        return None
+        return region_problem(self.region.layer, self._images())
 
     def _steps(self) -> Callable[[], Steps[tuple[list[Table], Part]]]:
-        region, images, held = self.region.layer, self._images(), list[Any]()
-        self._chosen = []
-        for layer in images:
-            box = box_of(region, layer) or (0, 0, 10**9, 10**9)
-            held.append((plane_shown(self._viewer, layer), box))
-            self._chosen.append((layer, index_shown(self._viewer, layer), box[:2]))
-        known = all(pixel_size_of(layer) is not None for layer in images)
-        unit = "um" if known else "px"
+        images = self._images()
+        boxes = [box_of(self.region.layer, layer) for layer in images]
+        sizes = [pixel_size_of(layer) for layer in images]
+        # Widths are compared: where one image has no pixel size, all are in px.
+        unit = "px" if None in sizes else "um"
+        self._chosen = [
+            _Chosen(
+                layer,
+                index_shown(self._viewer, layer),
+                box[:2] if box else (0, 0),
+                size[0] if size and unit == "um" else 1.0,
+            )
+            for layer, box, size in zip(images, boxes, sizes, strict=True)
+        ]
+        held = [(plane_shown(self._viewer, x), box) for x, box in zip(images, boxes, strict=True)]
         return partial(_measuring, held, self.threshold.value(), unit, self.pairs.isChecked())
 
     def _show(self, result: tuple[list[Table], Part]) -> Part:
@@ -133,17 +143,16 @@ class PsfTab(QWidget):
             with keep_selection(self._viewer):
                 found = list(zip(self._chosen, tables, strict=True))
                 # The image's own last: Positions compares the newest with the one before, the truth's.
-                found.sort(key=lambda one: one[0][0] is self.choosers["Image"].layer)
-                for (layer, plane, corner), table in found:
-                    self._viewer.add_layer(self._spots(layer, plane, corner, table))
+                found.sort(key=lambda one: one[0].layer is self.choosers["Image"].layer)
+                for measured, table in found:
+                    self._viewer.add_layer(self._spots(measured, table))
         return part
 
-    def _spots(
-        self, layer: Image, plane: tuple[int, ...], corner: tuple[int, int], table: Table
-    ) -> Points:
-        centres = np.stack([table["y"], table["x"]], axis=1) + corner
-        places = np.hstack([np.tile(plane, (len(centres), 1)).reshape(len(centres), -1), centres])
-        width_px = table["fwhm_major"][table["ok"]] / (pixel_size_of(layer) or (1.0,))[0]
+    def _spots(self, measured: _Chosen, table: Table) -> Points:
+        layer, count = measured.layer, len(table["y"])
+        centres = np.stack([table["y"], table["x"]], axis=1) + measured.corner
+        places = np.hstack([np.tile(measured.plane, (count, 1)).reshape(count, -1), centres])
+        width_px = table["fwhm_major"][table["ok"]] / measured.unit_px
         return Points(
             places,
             ndim=layer.ndim,
@@ -180,22 +189,21 @@ class PsfTab(QWidget):
 
 
 def _measuring(
-    held: list[tuple[Any, tuple[int, int, int, int]]], threshold: float, unit: str, with_pairs: bool
+    held: list[tuple[Any, Box | None]], threshold: float, unit: str, with_pairs: bool
 ) -> Steps[tuple[list[Table], Part]]:
     from ..core.jobs import Event
     from ..core.micrograph import as_micrograph
     from ..core.quality import close_pairs, fwhm_spots
     from ..core.quality.reports.target_parts import spots_part
 
-    tables, pairs = dict[str, Any](), dict[str, Any]()
-    for number, (layer, (top, left, bottom, right)) in enumerate(held):
-        yield Event(f"finding spots in {layer.name}", number / len(held))
-        image = as_micrograph(layer)
-        part = image.with_pixels(image.pixels[top:bottom, left:right])
-        # Widths are compared: where one image has no pixel size, all are in px.
-        size = None if unit == "um" else 1.0
-        spots = tables[str(layer.name)] = fwhm_spots(part, size, threshold=threshold)
+    images = {str(layer.name): cropped(as_micrograph(layer), box) for layer, box in held}
+    size = None if unit == "um" else 1.0
+    tables: dict[str, Table] = {}
+    pairs: dict[str, Table] = {}
+    for name, image in images.items():
+        yield Event(f"finding spots in {name}", len(tables) / len(images))
+        tables[name] = fwhm_spots(image, size, threshold=threshold)
         if with_pairs:
-            pairs[str(layer.name)] = close_pairs(part, size, spots=spots)
-    told = spots_part(tables, pairs=pairs if with_pairs else None, unit=unit)
-    return list(tables.values()), told.of_images({str(layer.name): layer for layer, _ in held})
+            pairs[name] = close_pairs(image, size, spots=tables[name])
+    part = spots_part(tables, pairs=pairs if with_pairs else None, unit=unit)
+    return list(tables.values()), part.of_images(images)

@@ -114,9 +114,9 @@ class ResolutionTab(QWidget):
 
 def _measure(method: str, images: list[Any], unit: str) -> Part:
     from ..core import quality
+    from ..core.micrograph import as_micrograph
     from ..core.quality.reports.parts import resolution_part
 
-    found: Resolution = getattr(quality, method)(*images)
-    name = " and ".join(dict.fromkeys(str(image.name) for image in images))
-    part = resolution_part({name: found}, unit=unit)
-    return part.of_images({str(image.name): image for image in images})
+    shown = {str(image.name): as_micrograph(image) for image in images}
+    found: Resolution = getattr(quality, method)(*shown.values())
+    return resolution_part({" and ".join(shown): found}, unit=unit).of_images(shown)

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..core.quality.reports.charts import Chart
+from ._copy_table import CopyTable, text_of
 from ._jobs import JobBox
 from ._panel import more_button, side_by_side
 from ._plots import CurvePlot
@@ -61,9 +62,6 @@ class TabFrame(QWidget, Generic[T]):
     added = Signal(object)
     """A `Part` to add to the report."""
 
-    picked = Signal(int)
-    """The row of the table that was clicked."""
-
     def __init__(
         self,
         verb: str,
@@ -86,7 +84,6 @@ class TabFrame(QWidget, Generic[T]):
         self.plot = CurvePlot(Chart("", ""))
         self.plot.hide()
         self.table = PartTable()
-        self.table.picked.connect(self.picked)
         self.add = QPushButton("Add to report")
         self.add.setToolTip("Keep this measurement for the report, which Report... writes")
         self.add.clicked.connect(lambda _checked=False: self.added.emit(self.part))
@@ -138,18 +135,16 @@ def command_on(verb: str, layers: Sequence[Any], *options: object) -> str:
     return shlex.join(["acuity", verb, *map(str, paths), *map(str, options)])
 
 
-class PartTable(QTableWidget):
+class PartTable(CopyTable):
     """A table of text whose rows can be picked."""
 
     picked = Signal(int)
 
     def __init__(self) -> None:
         super().__init__(0, 0)
-        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
         self.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
         self.setAccessibleName("Measurements")
-        self.setWordWrap(False)
         self.verticalHeader().hide()
         self.hide()
         self.currentCellChanged.connect(self._on_cell)
@@ -175,9 +170,9 @@ class PartTable(QTableWidget):
     def text(self) -> str:
         """Return the whole table, its cells parted by tabs."""
         columns = range(self.columnCount())
-        rows = [[_text(self.horizontalHeaderItem(column)) for column in columns]]
+        rows = [[text_of(self.horizontalHeaderItem(column)) for column in columns]]
         for row in range(self.rowCount()):
-            rows.append([_text(self.item(row, column)) for column in columns])
+            rows.append([text_of(self.item(row, column)) for column in columns])
         return "\n".join("\t".join(row) for row in rows)
 
     def _on_cell(self, row: int, *_others: int) -> None:
@@ -198,10 +193,6 @@ def _cell(text: str, *, right: bool) -> QTableWidgetItem:
     item.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
     item.setToolTip(text)
     return item
-
-
-def _text(item: Any) -> str:
-    return item.text() if item is not None else ""
 
 
 def _copy(text: str) -> None:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResults", "table_of"]
 
-_DIGITS = {"psnr": 2, "ssim": 3, "cie94": 2}
 _NAMES = {"bicubic, colour fitted": "bicubic, colour-fitted", "output": "this model"}
 _FILTERS = "ONNX (*.onnx);;bioimage.io package (*.zip)"
 _TIPS = {
@@ -195,8 +194,9 @@ def table_of(scores: dict[str, Any]) -> tuple[list[str], Table]:
 def _cell(name: str, mean: float | None, sd: float | None) -> str:
     if mean is None:
         return "identical"
-    spread = "" if sd is None else f" ± {sd:.{_DIGITS[name]}f}"
-    return f"{mean:.{_DIGITS[name]}f}{spread}"
+    digits = DEFINITIONS[name].digits
+    spread = "" if sd is None else f" ± {sd:.{digits}f}"
+    return f"{mean:.{digits}f}{spread}"
 
 
 def _outcome(job: Callable[[Path], Any], path: Path) -> tuple[Any, Exception | None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QKeyEvent, QKeySequence
-from qtpy.QtWidgets import QApplication, QHeaderView, QSizePolicy, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QHeaderView, QSizePolicy, QTableWidgetItem
 
 from ..core.quality.definitions import DEFINITIONS
+from ._copy_table import CopyTable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,15 +27,13 @@ QHeaderView::section, QTableCornerButton::section {
 """
 
 
-class ScoreTable(QTableWidget):
+class ScoreTable(CopyTable):
     """Shows the scores of a report, the best of each row in bold; what is selected can be copied."""
 
     def __init__(self) -> None:
         super().__init__(len(DEFINITIONS), 1)
-        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setWordWrap(False)
         self.setStyleSheet(_FLAT)
         self.setAccessibleName("Scores")
         header = self.horizontalHeader()
@@ -75,21 +73,11 @@ class ScoreTable(QTableWidget):
     def text(self) -> str:
         """Return the whole table, its cells parted by tabs, for a spreadsheet."""
         columns = range(self.columnCount())
-        rows = [["", *(_text(self.horizontalHeaderItem(column)) for column in columns)]]
+        rows = [["", *(text_of(self.horizontalHeaderItem(column)) for column in columns)]]
         for row in range(self.rowCount()):
-            cells = (_text(self.item(row, column)) for column in columns)
-            rows.append([_text(self.verticalHeaderItem(row)).replace("\n", " "), *cells])
+            cells = (text_of(self.item(row, column)) for column in columns)
+            rows.append([text_of(self.verticalHeaderItem(row)).replace("\n", " "), *cells])
         return "\n".join("\t".join(row) for row in rows)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Copy the selected cells at Ctrl+C."""
-        if not event.matches(QKeySequence.StandardKey.Copy):
-            super().keyPressEvent(event)
-            return
-        rows: dict[int, list[str]] = {}
-        for row, column in sorted((i.row(), i.column()) for i in self.selectedIndexes()):
-            rows.setdefault(row, []).append(_text(self.item(row, column)))
-        QApplication.clipboard().setText("\n".join("\t".join(cells) for cells in rows.values()))
 
     def changeEvent(self, event: QEvent) -> None:
         """Stay as high as the rows, whatever the size of the font."""
@@ -122,10 +110,6 @@ def _cell(text: str, best: bool, tip: str) -> QTableWidgetItem:
     item.setFont(font)
     item.setToolTip(tip)
     return item
-
-
-def _text(item: QTableWidgetItem | None) -> str:
-    return item.text() if item is not None else ""
 
 
 def _definition(score: str) -> str:

@@ -14,6 +14,7 @@ from ..jobs import Event, Steps, altered, run, within
 from ..micrograph import (
     ImageLike,
     Micrograph,
+    as_lazy_micrograph,
     as_micrograph,
     check_content,
     from_unit,
@@ -232,8 +233,7 @@ def _is_dask(image: ImageLike) -> bool:
 def _lazily(image: ImageLike, model: Model | str | os.PathLike[str], **options: Any) -> Micrograph:
     from .lazy import enhance_lazy
 
-    if not isinstance(image, Micrograph):
-        image = Micrograph(image, rgb=image.ndim > 2 and image.shape[-1] == 3)
+    image = as_lazy_micrograph(image)
     return enhance_lazy(image, model if isinstance(model, Model) else load(model), **options)
 
 

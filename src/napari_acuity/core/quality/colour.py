@@ -13,7 +13,7 @@ from .similarity import ScoreMap
 from .strips import over_strips
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["cie94", "cie94_of_labs", "ciede2000", "srgb_to_lab"]
+__all__ = ["cie94", "cie94_of_labs", "ciede2000", "colour_differences", "srgb_to_lab"]
 
 # IEC 61966-2-1:1999, with its four decimals. scikit-image's rgb2lab has a matrix and a white point
 # that differ from them in the fourth, which shifts the CIE-94 of saturated colours by up to 0.015.
@@ -61,7 +61,8 @@ def cie94(reference: ImageLike, image: ImageLike, data_range: DataRange = None) 
     .. [2] IEC 61966-2-1:1999, the sRGB colour space.
     .. [3] ISO/CIE 11664-4:2019, the L*a*b* colour space.
     """
-    return _compared(cie94_of_labs, reference, image, data_range)
+    (found,) = _compared((cie94_of_labs,), reference, image, data_range)
+    return found
 
 
 def ciede2000(reference: ImageLike, image: ImageLike, data_range: DataRange = None) -> ScoreMap:
@@ -91,7 +92,16 @@ def ciede2000(reference: ImageLike, image: ImageLike, data_range: DataRange = No
        notes, supplementary test data, and mathematical observations", Color Res. Appl. 30(1), 21-30
        (2005). :doi:`10.1002/col.20070`
     """
-    return _compared(deltaE_ciede2000, reference, image, data_range)
+    (found,) = _compared((deltaE_ciede2000,), reference, image, data_range)
+    return found
+
+
+def colour_differences(
+    reference: ImageLike, image: ImageLike, data_range: DataRange = None
+) -> tuple[ScoreMap, ScoreMap]:
+    """Return `cie94` and `ciede2000` of two images, whose colours are decoded once for both."""
+    first, second = _compared((cie94_of_labs, deltaE_ciede2000), reference, image, data_range)
+    return first, second
 
 
 def cie94_of_labs(reference: Array, lab: Array) -> Array:
@@ -111,11 +121,11 @@ def srgb_to_lab(srgb: Array) -> Array:
 
 
 def _compared(
-    formula: Callable[[Array, Array], Array],
+    formulas: Sequence[Callable[[Array, Array], Array]],
     reference: ImageLike,
     image: ImageLike,
     data_range: DataRange,
-) -> ScoreMap:
+) -> list[ScoreMap]:
     first, second = matched(reference, image, data_range)
     if not first.rgb:
         raise ImageError(
@@ -125,9 +135,11 @@ def _compared(
     decoded = (_decoder(first), _decoder(second))
 
     def strip(a: Array, b: Array) -> Array:
-        return formula(*(_lab(decode(x)) for decode, x in zip(decoded, (a, b), strict=True)))
+        labs = [_lab(decode(x)) for decode, x in zip(decoded, (a, b), strict=True)]
+        return np.stack([formula(*labs) for formula in formulas], axis=1)
 
-    return ScoreMap.of(over_strips(strip, first, second))
+    found = over_strips(strip, first, second)
+    return [ScoreMap.of(np.ascontiguousarray(found[:, n])) for n in range(len(formulas))]
 
 
 def _decoder(image: Micrograph) -> Callable[[Array], Array]:

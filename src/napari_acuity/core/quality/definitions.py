@@ -15,6 +15,8 @@ class Definition(NamedTuple):
     better: str
     meaning: str
     source: str
+    digits: int = 2
+    """After the point, where people read it."""
 
     @property
     def label(self) -> str:
@@ -39,6 +41,7 @@ DEFINITIONS = {
         "sigma 1.5 px, K1 = 0.01, K2 = 0.03, where the whole window lies in the image; RGB: the "
         "mean over the channels; 1 for identical images.",
         "Wang et al., IEEE Trans. Image Process. 13, 600 (2004), doi:10.1109/TIP.2003.819861",
+        digits=3,
     ),
     "ms_ssim": Definition(
         "MS-SSIM",
@@ -48,6 +51,7 @@ DEFINITIONS = {
         "luminance at the coarsest, multiplied with Wang's exponents; images of 176 px or more.",
         "Wang et al., Asilomar Conf. Signals Syst. Comput. 37, 1398 (2003), "
         "doi:10.1109/ACSSC.2003.1292216",
+        digits=3,
     ),
     "nrmse": Definition(
         "NRMSE",
@@ -55,6 +59,7 @@ DEFINITIONS = {
         "lower",
         "Root mean square error over the root mean square of the reference.",
         "Fienup, Appl. Opt. 36, 8352 (1997), doi:10.1364/AO.36.008352",
+        digits=3,
     ),
     "pearson": Definition(
         "Pearson",
@@ -63,6 +68,7 @@ DEFINITIONS = {
         "Correlation of the pixel values, which sees neither an offset nor a gain; RGB: over all "
         "channels together.",
         "Pearson, Proc. R. Soc. Lond. 58, 240 (1895), doi:10.1098/rspl.1895.0041",
+        digits=3,
     ),
     "cie94": Definition(
         "CIE-94",

@@ -12,7 +12,7 @@ import numpy as np
 from .. import jobs
 from ..errors import ImageError
 from ..io.pyramid import opened
-from .colour import cie94, ciede2000
+from .colour import colour_differences
 from .matching import matched, unit
 from .scores import Scores
 from .similarity import SSIM_MARGIN_PX, difference, ssim
@@ -103,8 +103,8 @@ class _Sums:
         reference, image = _own(reference, part), _own(image, part)
         values["difference"] = difference(reference, image).map
         if reference.rgb:
-            values["cie94"] = cie94(reference, image).map
-            values["ciede2000"] = ciede2000(reference, image).map
+            colour, young = colour_differences(reference, image)
+            values["cie94"], values["ciede2000"] = colour.map, young.map
         a, b = unit(reference), unit(image)
         values |= {"a": a, "b": b, "product": a * b, "error": a - b}
         found = {

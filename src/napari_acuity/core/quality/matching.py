@@ -13,7 +13,7 @@ from ..micrograph import ImageLike, Micrograph, as_micrograph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DataRange", "matched", "unit", "unit_of"]
+__all__ = ["DataRange", "as_range", "check_plane", "matched", "unit", "unit_of"]
 
 DataRange: TypeAlias = float | tuple[float, float] | None
 """(black, white) of both images; one number is (0, number), as scikit-image's `data_range`."""
@@ -51,13 +51,30 @@ def matched(
     for each in (reference, image):
         _check_finite(each)
     if data_range is not None:
-        low, high = data_range if isinstance(data_range, tuple | list) else (0.0, data_range)
-        return replace(reference, value_range=(low, high)), replace(image, value_range=(low, high))
+        values = as_range(data_range)
+        return replace(reference, value_range=values), replace(image, value_range=values)
     low, high = reference.range()
     return (
         replace(reference, value_range=(low, high)),
         replace(image, value_range=(low, high) if _shares(image, reference) else image.range()),
     )
+
+
+def as_range(data_range: float | tuple[float, float]) -> tuple[float, float]:
+    """Return black and white: one number stands for (0, number)."""
+    if isinstance(data_range, tuple | list):
+        low, high = data_range
+        return low, high
+    return 0.0, data_range
+
+
+def check_plane(image: Micrograph) -> None:
+    """Raise ImageError for a stack."""
+    if image.pixels.ndim != (3 if image.rgb else 2):
+        raise ImageError(
+            f"'{image.name}' is a stack of shape {image.pixels.shape}.",
+            "Measure one plane at a time: take it out by its index.",
+        )
 
 
 def unit(image: Micrograph) -> NDArray[np.float64]:
@@ -84,11 +101,7 @@ def _shares(image: Micrograph, reference: Micrograph) -> bool:
 
 def _check_same_grid(reference: Micrograph, image: Micrograph) -> None:
     for each in (reference, image):
-        if each.pixels.ndim != (3 if each.rgb else 2):
-            raise ImageError(
-                f"'{each.name}' is a stack of shape {each.pixels.shape}.",
-                "Measure one plane at a time: take it out by its index.",
-            )
+        check_plane(each)
     if reference.shape != image.shape:
         raise ImageError(
             f"The reference is {_said(reference)}, but '{image.name}' is {_said(image)}.",

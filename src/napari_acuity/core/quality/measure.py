@@ -13,8 +13,9 @@ from ..errors import ImageError
 from ..micrograph import ImageLike, Micrograph, as_micrograph, fingerprint
 from .alignment import OFFSET_TO_WARN_PX, offset
 from .baselines import Fit, bicubic, enlargement, fit_colour, fit_intensity
+from .columns import aligned
 from .definitions import DEFINITIONS
-from .matching import DataRange, matched
+from .matching import DataRange, as_range, matched
 from .scores import Scores, score
 from .similarity import psnr
 
@@ -100,6 +101,11 @@ class Report:
         return [name for name in DEFINITIONS if getattr(found, name) is not None]
 
     @property
+    def title(self) -> str:
+        """What heads the report."""
+        return f"{self.name}, measured against {self.reference.name}"
+
+    @property
     def warnings(self) -> list[str]:
         """What makes the scores say less than they seem to, in sentences."""
         return [
@@ -116,13 +122,7 @@ class Report:
 
     def table(self) -> str:
         """Return the table in aligned columns, for a terminal."""
-        rows = self.rows()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = (
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in rows
-        )
-        return "\n".join(lines)
+        return "\n".join(aligned(self.rows()))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report.
@@ -248,9 +248,7 @@ def _enlarged(
         )
     # Its own black and white, unless it is known to be in the reference's units.
     if data_range is not None:
-        low = replace(
-            low, value_range=data_range if isinstance(data_range, tuple) else (0.0, data_range)
-        )
+        low = replace(low, value_range=as_range(data_range))
     large = bicubic(low, float(scale), truth.shape)
     name = low.name if scale == 1 else f"{low.name}, bicubic"
     fitted = fit_colour([(large, truth)]).apply(large)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import ImageError
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey
+from .matching import check_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,11 +27,7 @@ def grey_plane(image: ImageLike) -> tuple[Micrograph, NDArray[np.float64]]:
         For what is no image, a stack, NaN or infinite pixels, or a constant image.
     """
     shown = as_micrograph(image, name="image")
-    if shown.pixels.ndim != (3 if shown.rgb else 2):
-        raise ImageError(
-            f"'{shown.name}' is a stack of shape {shown.pixels.shape}.",
-            "Measure one plane at a time: take it out by its index.",
-        )
+    check_plane(shown)
     check_content(shown)
     values = grey(shown) if shown.rgb else shown.pixels
     return shown, np.asarray(values, dtype=np.float64)

@@ -10,6 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from ..errors import ImageError
 from ..micrograph import ImageLike, Micrograph, as_micrograph
+from .matching import check_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,11 +63,7 @@ def line_profile(
         For a stack, a line of no length, one wholly outside the image, or a width below 1.
     """
     image = as_micrograph(image)
-    if image.pixels.ndim != (3 if image.rgb else 2):
-        raise ImageError(
-            f"'{image.name}' is a stack of shape {image.pixels.shape}.",
-            "Take one plane out of it by its index.",
-        )
+    check_plane(image)
     ends = np.array([start, stop], dtype=np.float64)
     length = float(np.linalg.norm(ends[1] - ends[0]))
     if not np.isfinite(ends).all() or length == 0 or width_px < 1:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .agreement import MS_SSIM_LEAST_PX, ms_ssim, nrmse, pearson
-from .colour import cie94, ciede2000
+from .colour import colour_differences
+from .definitions import DEFINITIONS
 from .similarity import difference, psnr, ssim
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     Maps = dict[str, NDArray[np.float64]]
 
 __all__ = ["Scores", "score"]
-
-_THREE_DIGITS = ("ssim", "ms_ssim", "nrmse", "pearson")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Scores:
         mean, std = getattr(self, score), getattr(self, f"{score}_std", None)
         if mean is None:
             return ""
-        digits = 3 if score in _THREE_DIGITS else 2
+        digits = DEFINITIONS[score].digits
         return f"{mean:.{digits}f}" if std is None else f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
@@ -77,14 +76,12 @@ def score(reference: Micrograph, image: Micrograph) -> tuple[Scores, Maps]:
     maps : dict of str to ndarray
         "ssim", "cie94" (RGB only) and "difference", as their functions return them.
     """
+    colour, young = colour_differences(reference, image) if reference.rgb else (None, None)
     found = {"ssim": ssim(reference, image)}
-    if reference.rgb:
-        found["cie94"] = cie94(reference, image)
+    if colour is not None:
+        found["cie94"] = colour
     found["difference"] = difference(reference, image)
     maps = {name: score.map for name, score in found.items()}
-    if reference.rgb:
-        found["ciede2000"] = ciede2000(reference, image)
-    colour, young = found.get("cie94"), found.get("ciede2000")
     large = min(reference.shape) >= MS_SSIM_LEAST_PX
     scores = Scores(
         psnr=psnr(reference, image),

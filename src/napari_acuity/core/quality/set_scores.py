@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .columns import aligned
 from .definitions import DEFINITIONS
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from .scores import Scores
 
 __all__ = ["SetScores"]
-
-_DIGITS = {"ssim": 3, "ms_ssim": 3, "nrmse": 3, "pearson": 3}
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,7 @@ class SetScores:
 
     def table(self) -> str:
         """Return what was scored, the table in aligned columns, and what failed and why."""
-        rows = self.rows()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if place < 2 else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        return "\n".join([self.words, *lines, *self.failures()])
+        return "\n".join([self.words, *aligned(self.rows(), left=2), *self.failures()])
 
     def failures(self) -> list[str]:
         """Return which fields could not be scored, and why, in sentences."""
@@ -146,14 +136,18 @@ class SetScores:
     def _cells(self, scores: Scores) -> Iterator[str]:
         for name in self.measured:
             value = getattr(scores, name)
-            yield "" if value is None else f"{value:.{_DIGITS.get(name, 2)}f}"
+            yield "" if value is None else f"{value:.{DEFINITIONS[name].digits}f}"
 
     def _means(self, image: str) -> Iterator[str]:
         for name in self.measured:
             if not self._values(image, name):
                 yield ""
                 continue
-            mean, sd, digits = self.mean(image, name), self.sd(image, name), _DIGITS.get(name, 2)
+            mean, sd, digits = (
+                self.mean(image, name),
+                self.sd(image, name),
+                DEFINITIONS[name].digits,
+            )
             yield f"{mean:.{digits}f}" + ("" if sd is None else f" ± {sd:.{digits}f}")
 
 

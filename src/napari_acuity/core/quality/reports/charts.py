@@ -8,6 +8,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ...errors import FileError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     Values = Sequence[float] | NDArray[np.floating]
@@ -32,6 +32,7 @@ __all__ = [
     "figure_of",
     "marked",
     "save_chart",
+    "upper_limit",
 ]
 
 # Okabe and Ito's colours, told apart by colour-blind eyes and by their lightness, for a light and a
@@ -86,6 +87,11 @@ class Chart:
     curves: Sequence[Curve] = ()
     log_x: bool = False
     log_y: bool = False
+
+
+def upper_limit(values: NDArray[np.floating]) -> float:
+    """Return where the colours of a map end: a few strays do not set the scale."""
+    return float(np.percentile(values, 99.5)) or 1.0
 
 
 def figure_of(chart: Chart, *, size_inches: tuple[float, float] = _SIZE_INCHES) -> Figure:

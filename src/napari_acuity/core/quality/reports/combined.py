@@ -9,7 +9,7 @@ from ..many import SetReport
 from ..measure import Report
 from .page import Table
 from .parts import Part, save_tables
-from .saving import fingerprints_section, scores_table, sections_of, title_of, write_report
+from .saving import fingerprints_section, scores_table, sections_of, write_report
 
 if TYPE_CHECKING:
     import os
@@ -48,7 +48,7 @@ def save_measured(measured: Sequence[Measured], path: str | os.PathLike[str]) ->
     if parts:
         hashed = {name: text for part in parts for name, text in part.fingerprints.items()}
         sections.append(fingerprints_section(hashed))
-    title = _title(measured[0]) if len(measured) == 1 else f"{len(measured)} measurements"
+    title = measured[0].title if len(measured) == 1 else f"{len(measured)} measurements"
     write_report(path, title, sections)
 
 
@@ -58,14 +58,10 @@ def _sections(measured: Measured) -> list[Section]:
     return measured.sections() if isinstance(measured, SetReport) else sections_of(measured)
 
 
-def _title(measured: Measured) -> str:
-    return title_of(measured) if isinstance(measured, Report) else measured.title
-
-
 def _as_part(measured: Measured) -> Part:
     if isinstance(measured, Part):
         return measured
     if isinstance(measured, Report):
-        return Part(title_of(measured), "", scores_table(measured))
+        return Part(measured.title, "", scores_table(measured))
     head, *rows = measured.scores.rows() or [["Field"]]
     return Part(measured.title, measured.scores.words, Table(head, rows))

@@ -7,23 +7,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ...io import replacing
 from ...micrograph import ImageLike, as_micrograph, fingerprint
+from ..columns import aligned
 from .charts import Chart, Curve, figure_of
 from .page import Picture, Section, Table, figure_png
+from .pictures import drawn_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from ..resolution.error_map import ErrorMap
     from ..resolution.frc import Resolution
 
-__all__ = ["Part", "aligned", "error_part", "resolution_part", "save_tables", "told"]
+__all__ = ["Part", "error_part", "resolution_part", "save_tables", "told"]
 
 _SIZE_INCHES = (5.2, 3.4)
 INVENTION = (
@@ -82,15 +81,7 @@ class Part:
 
     def text(self) -> str:
         """Return words and table for a terminal."""
-        return f"{self.words}\n{aligned([self.table.header, *self.table.rows])}"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of text in aligned columns, the first flush left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
+        return "\n".join([self.words, *aligned([self.table.header, *self.table.rows])])
 
 
 def save_tables(parts: Sequence[Part], path: Path) -> None:
@@ -151,9 +142,12 @@ def error_part(found: ErrorMap, reference: str, image: str) -> Part:
         "differences: Culley et al., Nat. Methods 15, 263 (2018). What the low-resolution image cannot "
         "resolve, the map cannot judge; both images must be registered."
     )
-    return Part(
-        "Error map", words, Table(("Figure", "Value"), rows), note=note, pictures=[_map(found.map)]
+    picture = drawn_map(
+        found.map,
+        "Absolute difference, grey values",
+        "Error map; the bar stops at the 99.5th percentile",
     )
+    return Part("Error map", words, Table(("Figure", "Value"), rows), note=note, pictures=[picture])
 
 
 def length(value: float, unit: str) -> str:
@@ -166,16 +160,3 @@ def length(value: float, unit: str) -> str:
 def told(unit: str) -> str:
     """Return a unit as people write it."""
     return unit.replace("um", "µm")
-
-
-def _map(values: NDArray[np.float64]) -> Picture:
-    limit = float(np.percentile(values, 99.5)) or 1.0
-    step = -(-max(values.shape) // 900)
-    figure = Figure(
-        figsize=(4.8, 0.3 + 3.6 * values.shape[0] / values.shape[1]), layout="constrained"
-    )
-    axes = figure.add_subplot()
-    shown = axes.imshow(values[::step, ::step], cmap="magma", vmin=0, vmax=limit)
-    axes.set_axis_off()
-    figure.colorbar(shown, label="Absolute difference, grey values", extend="max")
-    return Picture(figure_png(figure), "Error map; the bar stops at the 99.5th percentile")

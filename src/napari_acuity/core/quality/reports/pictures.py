@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 from ...micrograph import grey
 from ..definitions import DEFINITIONS
 from ..similarity import SSIM_MARGIN_PX
+from .charts import upper_limit
 from .page import Picture, Section, figure_png, image_png
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ...micrograph import Micrograph
     from .page import Box
 
-__all__ = ["beside_each_other", "map_picture"]
+__all__ = ["beside_each_other", "drawn_map", "map_picture"]
 
 # Full fields are drawn at most this large, details about this large.
 _FIELD_PX = 900
@@ -63,18 +64,45 @@ def beside_each_other(columns: dict[str, Micrograph]) -> list[Section]:
 def map_picture(score: str, values: NDArray[np.float64]) -> Picture:
     """Draw the map of a score ("ssim", "cie94" or "difference") with its colour bar."""
     colours, high = _LOOKS[score]
-    limit = high or float(np.percentile(values, 99.5)) or 1.0
-    shown = _whole_field(score, values)
+    label = DEFINITIONS[score].label
+    caption = f"{label}: mean {values.mean():.3g}, standard deviation {values.std():.3g}"
+    if score == "ssim":
+        values = np.pad(values, SSIM_MARGIN_PX, constant_values=np.nan)
+    return drawn_map(values, label, caption, colours=colours, high=high)
+
+
+def drawn_map(
+    values: NDArray[np.float64],
+    label: str,
+    caption: str,
+    *,
+    colours: str = "magma",
+    high: float | None = None,
+) -> Picture:
+    """Draw a map, no larger than is seen, with its colour bar.
+
+    Parameters
+    ----------
+    values : (H, W)
+    label : str
+        Of the bar, with its unit.
+    caption : str
+    colours : str
+        A colour map of matplotlib.
+    high : float, optional
+        Where the colours end; by default at the 99.5th percentile, and the bar has a pointed end.
+    """
+    step = -(-max(values.shape) // _FIELD_PX)
+    shown = values[::step, ::step]
     height = 3.6 * shown.shape[0] / shown.shape[1]
     figure = Figure(figsize=(4.8, height + 0.3))
     bottom, part = 0.15 / (height + 0.3), height / (height + 0.3)
     axes = figure.add_axes((0.0, bottom, 0.75, part))
+    limit = high or upper_limit(values)
     picture = axes.imshow(shown, cmap=colours, vmin=0, vmax=limit, aspect="auto")
     axes.set_axis_off()
-    label = DEFINITIONS[score].label
     bar = figure.add_axes((0.78, bottom, 0.035, part))
     figure.colorbar(picture, cax=bar, label=label, extend="neither" if high else "max")
-    caption = f"{label}: mean {values.mean():.3g}, standard deviation {values.std():.3g}"
     return Picture(figure_png(figure), caption)
 
 
@@ -111,14 +139,6 @@ def _most_detail(image: Micrograph) -> Box:
     ]
     row, column = (int(i) for i in np.unravel_index(np.argmax(inside), inside.shape))
     return row, column, row + side, column + side
-
-
-def _whole_field(score: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a map to draw: SSIM's margin filled with NaN, no larger than is seen."""
-    if score == "ssim":
-        values = np.pad(values, SSIM_MARGIN_PX, constant_values=np.nan)
-    step = -(-max(values.shape) // _FIELD_PX)
-    return values[::step, ::step]
 
 
 def _on_display(columns: dict[str, Micrograph]) -> dict[str, Micrograph]:

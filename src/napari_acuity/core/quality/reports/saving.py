@@ -26,7 +26,6 @@ __all__ = [
     "save",
     "scores_table",
     "sections_of",
-    "title_of",
     "write_report",
 ]
 
@@ -43,7 +42,7 @@ def save(report: Report, path: Path) -> None:
     if path.suffix.lower() == ".csv":
         save_csv(report, path)
     else:
-        write_report(path, title_of(report), sections_of(report))
+        write_report(path, report.title, sections_of(report))
 
 
 def write_report(path: Path, title: str, sections: Sequence[Section]) -> None:
@@ -66,11 +65,6 @@ def write_report(path: Path, title: str, sections: Sequence[Section]) -> None:
             f"A report cannot be written as '{path.suffix or path.name}'.",
             "Choose a name that ends in .html, .pdf or .csv.",
         )
-
-
-def title_of(report: Report) -> str:
-    """Return what heads the report."""
-    return f"{report.name}, measured against {report.reference.name}"
 
 
 def sections_of(report: Report) -> list[Section]:

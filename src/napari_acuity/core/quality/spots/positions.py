@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from ...errors import AcuityError
+from ..columns import aligned
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -75,14 +76,8 @@ class PositionErrors:
 
     def table(self) -> str:
         """Return the table in aligned columns and the counts below it, for a terminal."""
-        rows = self.rows()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in rows
-        ]
         counts = f"{len(self.matches)} matched, {self.missed} missed, {self.invented} invented"
-        return "\n".join([*lines, counts])
+        return "\n".join([*aligned(self.rows()), counts])
 
 
 def position_errors(
