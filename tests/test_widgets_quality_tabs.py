@@ -40,9 +40,10 @@ def panel(viewer: Any, qtbot: QtBot) -> Iterator[QualityPanel]:
 
 def go_to(panel: QualityPanel, title: str) -> Any:
     """Open a tab."""
-    titles = [panel.tabs.tabText(index) for index in range(panel.tabs.count())]
-    panel.tabs.setCurrentIndex(titles.index(title))
-    return panel.tabs.currentWidget()
+    bar = panel.tabs.bar
+    titles = [bar.tabText(index) for index in range(bar.count())]
+    bar.setCurrentIndex(titles.index(title))
+    return panel.tabs.page
 
 
 def measure(qtbot: QtBot, panel: QualityPanel) -> None:
@@ -160,6 +161,28 @@ def test_an_edge_in_a_region(viewer: Any, panel: QualityPanel, qtbot: QtBot) -> 
     assert float(cells(tab)[1][1]) == pytest.approx(expected, rel=1e-3)
 
 
+def test_another_target_shows_nothing_of_the_last(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot
+) -> None:
+    viewer.add_image(target(1.0), name="output", scale=(PIXEL_UM,) * 2, **UM)
+    tab = go_to(panel, "MTF")
+    measure(qtbot, panel)
+    assert tab.frame.table.isVisible() and tab.frame.add.isEnabled()
+    tab.target.setCurrentIndex(1)
+    assert not tab.frame.table.isVisible() and not tab.frame.plot.isVisible()
+    assert not tab.frame.add.isEnabled() and not panel.report_button.isEnabled()
+
+
+def test_the_panel_is_no_higher_than_the_tab_on_show(viewer: Any, panel: QualityPanel) -> None:
+    go_to(panel, "Compare")
+    high = panel.tabs.sizeHint().height()
+    go_to(panel, "Positions")
+    assert panel.tabs.sizeHint().height() < high
+    assert not panel.compare.profile.button.isEnabled()
+    viewer.add_image(np.zeros((20, 20)), name="image")
+    assert panel.compare.profile.button.isEnabled()
+
+
 # PSF
 
 
@@ -199,7 +222,7 @@ def test_spots_before_after_and_of_the_truth(
     assert chosen == ("truth | spots", "after | spots")
     measure(qtbot, panel)
     assert "25 features matched, 0 missed, 0 invented" in tab.frame.job.outcome.text()
-    assert cells(tab)[0] == ["", "Mean (px)", "SD (px)", "Mean (um)", "SD (um)"]
+    assert cells(tab)[0] == ["", "Mean (px)", "SD (px)", "Mean (µm)", "SD (µm)"]
     assert float(cells(tab)[1][2]) < 0.2
 
 
@@ -236,11 +259,11 @@ def test_resolution_of_two_acquisitions_and_of_one(
     viewer.add_image(second, name="second", scale=(0.1, 0.1), **UM)
     measure(qtbot, panel)
     expected = acuity.quality.frc(second, first, 0.1).resolution
-    assert cells(tab)[1][2] == f"{expected:.3g} µm"
+    assert cells(tab)[1][1] == f"{expected:.3g} µm"
     assert tab.frame.plot.chart.x_label == "Spatial frequency (cycles/µm)"
     tab.method.setCurrentIndex(2)
     measure(qtbot, panel)
-    assert "decorrelation" in cells(tab)[1][1] and not tab.second.isEnabled()
+    assert "decorrelation" in cells(tab)[1][2] and not tab.second.isEnabled()
     viewer.add_image(first[:100], name="cut")
     tab.method.setCurrentIndex(0)
     assert "100 x 160" in tab.frame.reason.text()

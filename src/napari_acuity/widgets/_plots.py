@@ -120,6 +120,8 @@ class CurvePlot(QWidget):
         self._legend.setLabelTextColor(ink)
         for curve, colour, marker in zip(chart.curves, COLOURS[ground], MARKERS, strict=False):
             item.addItem(_drawn(curve, colour, marker))
+        # Of one curve the axes say all there is.
+        self._legend.setVisible(len(chart.curves) > 1)
         self._place_legend()
 
     def _place_legend(self) -> None:

@@ -42,10 +42,11 @@ class ProfileBox(QWidget):
         super().__init__()
         self._viewer, self._images = viewer, images
         self.line: Shapes | None = None
-        self.button = QPushButton("Line profile")
-        self.button.setToolTip(
+        self.tip = (
             "Adds a line to the viewer; move its ends, and the values of the images along it follow"
         )
+        self.button = QPushButton("Line profile")
+        self.button.setToolTip(self.tip)
         self.button.clicked.connect(lambda _checked=False: self.draw())
         self.plot = CurvePlot(Chart("", ""))
         self.plot.hide()

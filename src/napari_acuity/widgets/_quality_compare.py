@@ -33,7 +33,16 @@ from ._layers import (
     shape_of,
     snapshot,
 )
-from ._panel import add_option, add_row, drop_down, form, more_button, options, side_by_side
+from ._panel import (
+    add_option,
+    add_row,
+    drop_down,
+    enable,
+    form,
+    more_button,
+    options,
+    side_by_side,
+)
 from ._planes import box_of, index_shown, is_shapes, plane_shown, world_map
 from ._profile import ProfileBox
 from ._quality_compare_job import (
@@ -229,6 +238,10 @@ class CompareTab(QWidget):
         self.problem.setVisible(bool(reason))
         self.job.disable(reason)
         self.beside.setEnabled(reason is None)
+        none = (
+            None if any(layer is not None for layer in self._layers()) else "Open an image first."
+        )
+        enable(self.profile.button, self.profile.tip, none)
 
     def _measure(self) -> None:
         task = self._task()

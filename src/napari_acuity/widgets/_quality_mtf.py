@@ -96,7 +96,7 @@ class MtfTab(QWidget):
         self.known.setLayout(side_by_side(self.group, self.element, self.pick))
         add_row(rows, "Known element", self.known, _TIPS["pick"])
         add_row(rows, "Region", self.region, _TIPS["region"])
-        fold, more = options()
+        self._fold, more = options()
         add_option(more, "NA", self.na, _TIPS["na"])
         add_option(more, "Wavelength", self.wavelength, _TIPS["wavelength"])
         self._rows = rows
@@ -108,7 +108,7 @@ class MtfTab(QWidget):
             show=self._show,
             python=self._python,
             command=self._command,
-            fold=fold,
+            fold=self._fold,
         )
         QVBoxLayout(self).addWidget(self.frame)
 
@@ -116,6 +116,8 @@ class MtfTab(QWidget):
         bars = self.target.currentData() == "usaf"
         self._rows.setRowVisible(self.known, bars)
         self._rows.setRowVisible(self.region, not bars)
+        self._fold.setVisible(bars)
+        self.frame.clear()
         self.frame.check()
 
     def _images(self) -> list[Image]:

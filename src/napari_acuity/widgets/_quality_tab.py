@@ -62,6 +62,9 @@ class TabFrame(QWidget, Generic[T]):
     added = Signal(object)
     """A `Part` to add to the report."""
 
+    shown = Signal()
+    """Emitted when another measurement is shown, or none."""
+
     def __init__(
         self,
         verb: str,
@@ -108,6 +111,16 @@ class TabFrame(QWidget, Generic[T]):
         self.reason.setVisible(bool(reason))
         self.job.disable(reason)
 
+    def clear(self) -> None:
+        """Show no measurement: what was shown belongs to another choice."""
+        self.part = None
+        self.plot.hide()
+        self.table.hide()
+        for button in (self.add, self.copy):
+            button.setEnabled(False)
+        self.job.say("")
+        self.shown.emit()
+
     def show_part(self, part: Part) -> None:
         """Show a measurement."""
         self.part = part
@@ -118,6 +131,7 @@ class TabFrame(QWidget, Generic[T]):
         for button in (self.add, self.copy):
             button.setEnabled(True)
         self.job.say(part.words)
+        self.shown.emit()
 
     def _start(self) -> None:
         if self._problem() is None:

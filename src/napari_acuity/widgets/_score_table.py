@@ -70,6 +70,11 @@ class ScoreTable(CopyTable):
                     item.setFont(font)
                 self.setItem(row, column, item)
 
+        # No cell is cut: the panel grows to what the table needs.
+        count = self.columnCount()  # all of one width
+        needed = count * max((self.sizeHintForColumn(column) for column in range(count)), default=0)
+        self.setMinimumWidth(self.verticalHeader().sizeHint().width() + needed + 4)
+
     def text(self) -> str:
         """Return the whole table, its cells parted by tabs, for a spreadsheet."""
         columns = range(self.columnCount())

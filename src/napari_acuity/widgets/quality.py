@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QPushButton, QScrollArea, QTabWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton, QScrollArea
 
 from ._jobs import JobBox, one_step
 from ._panel import panel_layout, side_by_side
@@ -15,6 +15,7 @@ from ._quality_mtf import MtfTab
 from ._quality_positions import PositionsTab
 from ._quality_psf import PsfTab
 from ._quality_resolution import ResolutionTab
+from ._tabs import Tabs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,9 +44,7 @@ class QualityPanel(QScrollArea):
         self.mtf, self.psf = MtfTab(viewer), PsfTab(viewer)
         self.resolution, self.error_map = ResolutionTab(viewer), ErrorTab(viewer)
         self.positions = PositionsTab(viewer)
-        self.tabs = QTabWidget()
-        self.tabs.setUsesScrollButtons(True)
-        self.tabs.setDocumentMode(False)
+        self.tabs = Tabs()
         others: tuple[Any, ...] = (
             self.mtf,
             self.psf,
@@ -55,11 +54,11 @@ class QualityPanel(QScrollArea):
         )
         pages: tuple[Any, ...] = (self.compare, *others)
         for page, (title, tip) in zip(pages, _TIPS.items(), strict=True):
-            index = self.tabs.addTab(page, title)
-            self.tabs.setTabToolTip(index, tip)
+            self.tabs.add(page, title, tip)
         self.compare.added.connect(self.keep)
         for page in others:
             page.frame.added.connect(self.keep)
+            page.frame.shown.connect(self._update)
         self.report_button = QPushButton()
         self.report_button.clicked.connect(self._ask_and_save)
         self.clear_button = QPushButton("Clear")
@@ -73,7 +72,8 @@ class QualityPanel(QScrollArea):
             side_by_side(self.report_button, self.clear_button, stretch=self.report_button)
         )
         layout.addWidget(self.writing)
-        self.tabs.currentChanged.connect(self._update)
+        self.tabs.changed.connect(lambda: self.verticalScrollBar().setValue(0))
+        self.tabs.changed.connect(self._update)
         for page in pages:
             job = page.job if page is self.compare else page.frame.job
             job.busy.connect(self._update)
@@ -82,7 +82,7 @@ class QualityPanel(QScrollArea):
     @property
     def job(self) -> JobBox:
         """The job of the tab on show."""
-        page: Any = self.tabs.currentWidget()
+        page: Any = self.tabs.page
         return page.job if page is self.compare else page.frame.job
 
     def keep(self, measured: Any) -> None:
@@ -108,7 +108,7 @@ class QualityPanel(QScrollArea):
         )
 
     def _measured(self) -> list[Any]:
-        page: Any = self.tabs.currentWidget()
+        page: Any = self.tabs.page
         last = page.report if page is self.compare else page.frame.part
         return list(self.kept) or [each for each in (last,) if each is not None]
 

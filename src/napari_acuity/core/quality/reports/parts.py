@@ -106,7 +106,7 @@ def resolution_part(found: Mapping[str, Resolution], *, unit: str = "um") -> Par
     unit : "um" or "px"
         Of the resolutions: px where the pixel size was unknown and taken as 1.
     """
-    rows = [(name, one.method, length(one.resolution, unit)) for name, one in found.items()]
+    rows = [(name, length(one.resolution, unit), one.method) for name, one in found.items()]
     curves = [Curve(name, one.frequency, one.curve) for name, one in found.items()]
     first = next(iter(found.values()))
     if first.threshold is not None:
@@ -114,7 +114,7 @@ def resolution_part(found: Mapping[str, Resolution], *, unit: str = "um") -> Par
     label = "Correlation" if first.threshold is not None else "Decorrelation d(r)"
     chart = Chart(f"Spatial frequency (cycles/{told(unit)})", label, curves)
     words = "; ".join(f"{name}: {length(one.resolution, unit)}" for name, one in found.items())
-    table = Table(("Image", "Method", "Resolution"), rows, numeric=False)
+    table = Table(("Image", "Resolution", "Method"), rows, numeric=False)
     note = (
         "Fourier ring correlation: van Heel and Schatz, J. Struct. Biol. 151, 250 (2005); Nieuwenhuizen "
         "et al., Nat. Methods 10, 557 (2013); of one image split in a checkerboard: Koho et al., Nat. "
@@ -129,8 +129,8 @@ def error_part(found: ErrorMap, reference: str, image: str) -> Part:
     rows = [
         ("RSP, Pearson after blur and scale", f"{found.rsp:.4f}"),
         ("RSE, reference's grey values", f"{found.rse:.4g}"),
-        ("RSE, share of the reference's range", f"{found.rse_normalised:.2%}"),
-        ("Blur that fits best, sigma (px of the image)", f"{found.sigma_px:.3g}"),
+        ("RSE, share of its range", f"{found.rse_normalised:.2%}"),
+        ("Best blur, sigma (px of the image)", f"{found.sigma_px:.3g}"),
         ("Gain and offset", f"{found.alpha:.4g}, {found.beta:.4g}"),
     ]
     words = (

@@ -189,6 +189,7 @@ def save_spots(found: Mapping[str, dict[str, NDArray[Any]]], path: Path) -> None
 def positions_part(found: PositionErrors) -> Part:
     """Lay out the position errors of features."""
     header, *rows = found.rows()
+    header = [told(title) for title in header]
     words = (
         f"{len(found.matches)} features matched, {found.missed} missed, {found.invented} invented."
     )
