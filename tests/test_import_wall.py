@@ -23,8 +23,17 @@ HEAVY = {"torch", "numpy", "scipy", "skimage", "cv2", "matplotlib"}
 # Top to bottom; a room is a module or subpackage of napari_acuity or napari_acuity.core.
 FLOORS = (
     {"widgets", "cli", "cli_options", "cli_quality", "__main__", "samples", "demo", "demo_report"},
-    {"training", "inference", "registration", "quality", "simulate", "exporting", "fusion"},
-    {"pairs", "model", "recipe"},
+    {
+        "training",
+        "inference",
+        "registration",
+        "quality",
+        "scoring",
+        "simulate",
+        "exporting",
+        "fusion",
+    },
+    {"lens", "pairs", "model", "recipe"},
     {"geometry", "networks", "io", "wavelets"},
     {"micrograph", "device", "jobs", "errors", "versions"},
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..core.jobs import Steps
     from ..core.micrograph import Micrograph
     from ..core.quality.many import SetReport
-    from ..core.quality.measure import Report
+    from ..core.quality.measure import Report, Scorer
     from ..core.quality.reports.page import Box, Table
 
     Found = tuple[Report | SetReport, list[str], Table]
@@ -28,6 +28,8 @@ __all__ = ["Task", "command", "laying", "measuring", "outcome", "problem", "pyth
 _CHOOSE = "Open a reference and an image of the same field."
 # Beyond an image its border is repeated, which is nothing to measure.
 _LEAST_SHARED = 0.9
+# To load torch and wake a GPU takes two or three seconds; so many pixels take the processor as long.
+_GPU_LEAST_PX = 2**21
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,21 @@ def measuring(task: Task) -> Steps[Found]:
         return planes, planes.scores.measured, planes.means_table()
     if task.world is not None:
         image = _resampled(image, task.world, truth)
-    report = yield from measure_steps(truth, image, low=task.low, **task.how)
+    report = yield from measure_steps(
+        truth, image, low=task.low, scorer=_scorer(truth.shape), **task.how
+    )
     return report, report.measured, scores_table(report)
+
+
+def _scorer(shape: tuple[int, int]) -> Scorer:
+    """Return what scores images of a shape: small ones are done before a GPU would begin."""
+    from ..core.quality.scores import score
+
+    if shape[0] * shape[1] < _GPU_LEAST_PX:
+        return score
+    from ..core.scoring import scorer_for
+
+    return scorer_for()
 
 
 def laying(held: list[Any]) -> Steps[Micrograph]:

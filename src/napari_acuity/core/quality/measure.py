@@ -21,10 +21,14 @@ from .similarity import psnr
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from .reports.page import Box
+    from .scores import Maps
+
+    Scorer = Callable[[Micrograph, Micrograph], tuple[Scores, Maps]]
 
 __all__ = ["Report", "measure", "measure_steps"]
 
@@ -46,7 +50,7 @@ class Report:
         In the order of `images`.
     maps : dict of str to ndarray
         "ssim", "cie94" (RGB only) and "difference" of the image itself, (H, W); that of SSIM begins
-        5 px further inside.
+        5 px further inside. float32 where a GPU made them.
     fingerprints : dict of str to str
         The first 16 hex digits of a SHA-256 of each image as it was given.
     border_px : int
@@ -153,6 +157,7 @@ def measure(
     border_px: int = 0,
     region: Box | None = None,
     data_range: DataRange = None,
+    scorer: Scorer = score,
 ) -> Report:
     """Measure an image against a reference: similarity, error and colour, and their maps.
 
@@ -178,6 +183,9 @@ def measure(
     data_range : (float, float) or float, optional
         Black and white of all images; one number stands for (0, number). The default is the range
         the reference states or its dtype says; images of unlike dtype are each scaled by their own.
+    scorer : callable, optional
+        What scores each image, as `core.quality.scores.score` does; `core.scoring.scorer_for` returns
+        one that works on a GPU.
 
     Returns
     -------
@@ -197,6 +205,7 @@ def measure(
         border_px=border_px,
         region=region,
         data_range=data_range,
+        scorer=scorer,
     )
     return jobs.run(steps)
 
@@ -211,6 +220,7 @@ def measure_steps(
     border_px: int = 0,
     region: Box | None = None,
     data_range: DataRange = None,
+    scorer: Scorer = score,
 ) -> jobs.Steps[Report]:
     """Measure step by step: yields an Event for each image and returns the Report, as `measure`."""
     truth = as_micrograph(reference, name="reference")
@@ -224,7 +234,7 @@ def measure_steps(
         yield jobs.Event(f"measuring {name}", done / len(given))
         shown, column = (_crop(m, border_px, region) for m in matched(truth, each, data_range))
         column = _fitted(column, shown, fit)
-        scores[name], maps = score(shown, column)
+        scores[name], maps = scorer(shown, column)
         offsets[name], cropped[name] = offset(shown, column), column
     yield jobs.Event("measured", 1.0)
     hashed = {f"{truth.name} (reference)": truth, **given}

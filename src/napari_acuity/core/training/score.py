@@ -15,6 +15,7 @@ from ..pairs.pair_set import PairSet
 from ..quality import bicubic, fit_colour
 from ..quality.measure import measure_steps
 from ..quality.set_scores import SetScores
+from ..scoring import scorer_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -130,10 +131,10 @@ def _field(
         lambda event: replace(event, stage=f"enhancing {name}, {event.stage}", new=None),
     )
     columns = dict(zip(IMAGES, (enlarged, fit.apply(enlarged)), strict=False))
+    shown = replace(output, name=IMAGES[-1])
+    steps = measure_steps(pair.high, shown, baselines=columns, scorer=scorer_for(device))
     report = yield from altered(
-        within(
-            measure_steps(pair.high, replace(output, name=IMAGES[-1]), baselines=columns), 0.7, 1.0
-        ),
+        within(steps, 0.7, 1.0),
         lambda event: replace(event, stage=f"scoring {name}, {event.stage}"),
     )
     return report.scores
