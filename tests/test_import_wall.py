@@ -32,9 +32,10 @@ FLOORS = (
         "simulate",
         "exporting",
         "fusion",
+        "frames",
     },
     {"lens", "pairs", "model", "recipe"},
-    {"geometry", "networks", "io", "wavelets"},
+    {"geometry", "networks", "io", "wavelets", "colours"},
     {"micrograph", "device", "jobs", "errors", "versions"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -29,8 +29,9 @@ from .core.io import write as write
 from .core.jobs import Event as Event
 from .core.jobs import run as run
 from .core.micrograph import Micrograph as Micrograph
+from .core.lens import Lens as Lens
+from .core.lens import load as load
 from .core.model import Model as Model
-from .core.model import load as load
 from .core.pairs.pair import Pair as Pair
 from .core.pairs.pair_set import PairSet as PairSet
 from .core.quality.measure import Report as Report

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import re
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
 import typer
@@ -35,6 +36,7 @@ app = typer.Typer(
 
 # What is not read in parts.
 _READ_WHOLE = (".png", ".jpg", ".jpeg", ".dng")
+_NOT_IN_NAMES = r'[\\/:*?"<>|\x00-\x1f]'
 _SCORES = {"psnr": "PSNR", "ssim": "SSIM", "cie94": "CIE-94"}
 
 Scale: TypeAlias = Annotated[
@@ -224,9 +226,12 @@ def resume(
 @app.command()
 def enhance(
     image: Image,
-    out: Annotated[Path, typer.Option(help="The .tif, .png, .jpg or .zarr to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="The .tif, .png, .jpg or .zarr to write; of a lens OUT-NAME.tif each."),
+    ],
     model: Annotated[
-        str, typer.Option(help="A .safetensors file; default is the model that ships.")
+        str, typer.Option(help="A .safetensors or .lens file; default is the model that ships.")
     ] = "default",
     iterations: Annotated[int, typer.Option(help="How often the model is applied.")] = 1,
     grid: Annotated[
@@ -251,7 +256,21 @@ def enhance(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Apply a model to IMAGE."""
+    """Apply a model, or a lens, to IMAGE."""
+    if model.lower().endswith(".lens"):
+        if iterations != 1 or guard or workers or scheduler or out.suffix.lower() == ".zarr":
+            raise FileError(
+                "A lens is applied once, without maps, and writes TIFF files.",
+                "Leave out --iterations, --guard, --workers and --scheduler, and end --out in .tif.",
+            )
+        options: dict[str, Any] = {
+            "tile": tile or "auto",
+            "device": device,
+            "exact": exact,
+            "dtype": dtype,
+        }
+        _enhance_by_lens(read(image, value_range), model, out, force, options)
+        return
     fresh(out, force)
     if out.suffix.lower() == ".zarr":
         if iterations != 1 or dtype or guard:
@@ -374,6 +393,21 @@ def main() -> None:
     except AcuityError as error:
         print(f"acuity: {error.cause}\n{error.cure}", file=sys.stderr)
         sys.exit(1)
+
+
+def _enhance_by_lens(
+    image: acuity.Micrograph, path: str, out: Path, force: bool, options: dict[str, Any]
+) -> None:
+    lens = acuity.Lens.load(path)
+    targets = {
+        output.name: out.with_name(f"{out.stem}-{re.sub(_NOT_IN_NAMES, '-', output.name)}.tif")
+        for output in lens.outputs
+    }
+    for target in targets.values():
+        check_folder(fresh(target, force))
+    found: Any = acuity.enhance(image, lens, **options)
+    for name, made in found.items():
+        print(acuity.write(made, targets[name]))
 
 
 def _tell_run(folder: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import as_file, files
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,6 @@ from .networks import NETWORKS
 from .recipe import recipe_by_name
 
 if TYPE_CHECKING:
-    import os
-
     from torch import nn
 
 __all__ = ["SHIPPED", "Header", "Model", "load"]
@@ -133,14 +133,16 @@ class Model:
         Parameters
         ----------
         recipe : str
-            "brightfield" or "brightfield-2017".
+            A name in `RECIPES`.
         seed : int
             Of the random weights.
         **changes
-            Other values for the network's arguments: `scale`, `channels`, `width`, `growth`, `blocks`.
+            Other values for the network's arguments: `scale`, `channels`, `width` and what else it has.
         """
         chosen = recipe_by_name(recipe)
-        arguments = {**chosen.network_arguments, "scale": 2.5, "channels": 3, **changes}
+        usual = signature(NETWORKS[chosen.network]).parameters
+        sizes = {name: usual[name].default for name in ("scale", "channels")}
+        arguments = {**sizes, **chosen.network_arguments, **changes}
         header = Header(
             chosen.network, arguments, scale=arguments["scale"], channels=arguments["channels"]
         )
@@ -170,6 +172,28 @@ class Model:
         weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
         header = json.dumps({"format": _FORMAT, **asdict(self.header)})
         return save(weights, metadata={_KEY: header})
+
+    @classmethod
+    def from_content(cls, content: bytes, name: str) -> Model:
+        """Return the model that `content` was taken of; nothing in it is executed.
+
+        Raises
+        ------
+        ModelError
+            When it is damaged, no model of ours, or of a newer version.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load as load_weights
+
+        file = f"{name}.safetensors"
+        try:
+            weights = load_weights(content)
+        except SafetensorError as error:
+            raise _damaged(file, error) from error
+        # Eight bytes that tell how long the header is, then the header as JSON: checked just now.
+        end = 8 + int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8:end]).get("__metadata__") or {}
+        return _built(metadata, weights, file)
 
     def digest(self) -> str:
         """Return what identifies the function it computes: SHA-256 of its network and its weights."""
@@ -204,7 +228,17 @@ def load(path: str | os.PathLike[str]) -> Model:
     if path == SHIPPED:
         with as_file(files("napari_acuity") / "data" / "brightfield.safetensors") as shipped:
             return replace(load(shipped), name="Bright-field (shipped)")
+    if not isinstance(path, str | os.PathLike):
+        raise ModelError(
+            f"A {type(path).__name__} is no model.",
+            "Give a Model, or the path of a .safetensors file.",
+        )
     path = Path(path)
+    if path.suffix.lower() == ".lens":
+        raise ModelError(
+            f"{path.name} is a lens, and here a single model is needed.",
+            "Choose a .safetensors file; Enhance applies lenses.",
+        )
     try:
         if not path.is_file():
             raise ModelError(
@@ -213,11 +247,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
-                raise ModelError(
-                    f"{path.name} holds weights, but not of a napari-acuity model.",
-                    "Choose a file that Train model or Model.save wrote.",
-                )
-            header = _header(metadata[_KEY], path)
+                raise _unknown(path.name)
             weights = {key: file.get_tensor(key) for key in file.keys()}
     except OSError as error:
         raise ModelError(
@@ -225,27 +255,43 @@ def load(path: str | os.PathLike[str]) -> Model:
             "Ask for the permission, or copy it again from its source.",
         ) from error
     except SafetensorError as error:
-        raise ModelError(
-            f"{path.name} is damaged or no model: {error}.", "Copy it again from its source."
-        ) from error
-    model = Model.build(header, name=path.stem)
+        raise _damaged(path.name, error) from error
+    return _built(metadata, weights, path.name)
+
+
+def _built(metadata: dict[str, str], weights: dict[str, torch.Tensor], file: str) -> Model:
+    """Build the model that a file tells of."""
+    if _KEY not in metadata:
+        raise _unknown(file)
+    model = Model.build(_header(metadata[_KEY], file), name=Path(file).stem)
     try:
         model.network.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(
-            f"The weights in {path.name} do not fit its network '{header.network}'.",
+            f"The weights in {file} do not fit its network '{model.header.network}'.",
             "Copy the file again from its source.",
         ) from error
     return model
 
 
-def _header(text: str, path: Path) -> Header:
+def _unknown(file: str) -> ModelError:
+    return ModelError(
+        f"{file} holds weights, but not of a napari-acuity model.",
+        "Choose a file that Train model or Model.save wrote.",
+    )
+
+
+def _damaged(file: str, error: Exception) -> ModelError:
+    return ModelError(f"{file} is damaged or no model: {error}.", "Copy it again from its source.")
+
+
+def _header(text: str, file: str) -> Header:
     try:
         facts = json.loads(text)
         version = facts.pop("format")
         if version > _FORMAT:
             raise ModelError(
-                f"{path.name} was written by a newer version (format {version}, here {_FORMAT}).",
+                f"{file} was written by a newer version (format {version}, here {_FORMAT}).",
                 "Update napari-acuity.",
             )
         size = facts.get("pixel_size")
@@ -257,5 +303,5 @@ def _header(text: str, path: Path) -> Header:
         return header
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"The header of {path.name} cannot be read: {error}.", "Copy it again from its source."
+            f"The header of {file} cannot be read: {error}.", "Copy it again from its source."
         ) from error

@@ -20,8 +20,11 @@ _WORDS = {
     "crops": ("random", "grid"),
     "schedule": ("constant", "cosine"),
     "precision": ("auto", "float32"),
+    "levels": ("range", "percentiles"),
+    "weighing": ("weights", "shares"),
 }
-_LOSSES = ("mse", "mae", "gradient")
+_LOSSES = ("mse", "mae", "ssim", "gradient", "adversarial")
+_ADVERSARIAL = ("width", "blocks", "learning_rate")
 _FILTERS = ("least_similarity", "least_contrast")
 
 
@@ -36,7 +39,8 @@ class Recipe:
     network : str
         A name in `NETWORKS`.
     network_arguments : dict
-        Its arguments, but for scale and channels, which the pairs decide.
+        Its arguments, but for the scale, which the pairs decide, as they do the channels where none are
+        told.
     patch : int
         Side of the square training patches, in px of the low-resolution image.
     crops : {"random", "grid"}
@@ -52,8 +56,17 @@ class Recipe:
         Of Adam, at the start.
     schedule : {"constant", "cosine"}
         "cosine": rises over the first 2 % of the run, then falls to a hundredth along a cosine.
+    levels : {"range", "percentiles"}
+        What the network sees as black and white: those of the images' range, or the 0.1 and 99.9
+        percentiles of all training images of each instrument, which the model keeps.
     losses : dict
-        Weight of each term that is minimised, see `losses.TERMS`: "mse", "mae", "gradient".
+        Weight of each term that is minimised: those of `losses.TERMS`, "mse", "mae", "ssim", "gradient",
+        and "adversarial", which the discriminator decides.
+    weighing : {"weights", "shares"}
+        "shares": `losses` tells the share that each term takes of their sum at the start, where the
+        weights are measured; the first one named has weight 1.
+    adversarial : dict
+        The discriminator: "width", "blocks" and "learning_rate", see `Critic`.
     averaging : float
         Decay of the running mean of the weights that is validated and kept; 0 keeps the weights as is.
     precision : {"auto", "float32"}
@@ -76,7 +89,10 @@ class Recipe:
     batch: int = 8
     learning_rate: float = 1e-3
     schedule: str = "cosine"
+    levels: str = "range"
     losses: dict[str, float] = field(default_factory=lambda: {"mse": 1.0})
+    weighing: str = "weights"
+    adversarial: dict[str, float] = field(default_factory=dict)
     averaging: float = 0.998
     precision: str = "auto"
     epochs: int = 200
@@ -112,6 +128,7 @@ class Recipe:
         wrong += ["losses"] * (
             not _are_weights(self.losses, _LOSSES) or not any(self.losses.values())
         )
+        wrong += ["adversarial"] * (not _are_weights(self.adversarial, _ADVERSARIAL))
         wrong += ["patch_filter"] * (not _are_weights(self.patch_filter, _FILTERS, least=-1.0))
         return wrong
 
@@ -172,11 +189,39 @@ _2017 = Recipe(
     precision="float32",
 )
 
+# As published: Wang et al. 2019, Nat. Methods 16:103, Methods; the shares are the middle of its 1 to 10 %.
+_2019 = Recipe(
+    name="crossmodality-2019",
+    network="unet",
+    network_arguments={"channels": 1},
+    patch=256,
+    batch=8,
+    learning_rate=1e-4,
+    schedule="constant",
+    levels="percentiles",
+    losses={"adversarial": 0.9, "mse": 0.05, "ssim": 0.05},
+    weighing="shares",
+    adversarial={"width": 64, "blocks": 5, "learning_rate": 1e-5},
+    averaging=0.0,
+    precision="float32",
+)
+
 RECIPES = {
     "brightfield": Recipe(),
     "brightfield-2017": _2017,
     # The same network and loss: Rivenson et al. 2018, ACS Photonics 5:2354.
     "mobile-2018": replace(_2017, name="mobile-2018", batch=32, learning_rate=2e-4),
+    "crossmodality": Recipe(
+        name="crossmodality",
+        network="compact_unet",
+        network_arguments={"channels": 1},
+        patch=96,
+        batch=4,
+        learning_rate=2e-3,
+        levels="percentiles",
+        losses={"mse": 1.0, "ssim": 0.1},
+    ),
+    "crossmodality-2019": _2019,
 }
 
 

@@ -10,6 +10,7 @@ from ._layers import finest
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from ..core.lens import Input
     from ..core.model import Model
     from ._enhance_script import Settings
     from ._session import KnownModel
@@ -19,8 +20,8 @@ __all__ = ["file_of", "no_guard", "not_to_zarr", "wrong_kind"]
 _READ_IN_PARTS = (".tif", ".tiff", ".svs", ".ndpi", ".zarr")
 
 
-def wrong_kind(layer: Image, model: Model) -> str | None:
-    """Say why a model does not take a layer."""
+def wrong_kind(layer: Image, model: Model | Input) -> str | None:
+    """Say why a model, or an input of a lens, does not take a layer."""
     if layer.rgb or model.channels == 3:
         wanted, given = ("RGB" if rgb else "grey" for rgb in (model.channels == 3, layer.rgb))
         if wanted != given:

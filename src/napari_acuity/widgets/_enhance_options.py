@@ -60,6 +60,7 @@ class EnhanceOptions(QObject):
 
     def __init__(self) -> None:
         super().__init__()
+        self._why_not: str | None = None
         self.iterations = QSpinBox()
         self.iterations.setRange(1, 8)
         self.iterations.setToolTip(_TIPS["iterations"])
@@ -104,6 +105,13 @@ class EnhanceOptions(QObject):
             guard=self.guard.isEnabled() and self.guard.isChecked(),
         )
 
+    def allow_for_lens(self, why_not: str | None) -> None:
+        """Say why what a lens cannot be asked for cannot be used, or None."""
+        self._why_not = why_not
+        for name in ("iterations", "dtype", "keep_part", "zarr"):
+            enable(getattr(self, name), _TIPS["part" if name == "keep_part" else name], why_not)
+        self._enable()
+
     def allow_guard(self, why_not: str | None) -> None:
         """Say why the guard cannot be used, or None."""
         enable(self.guard, _TIPS["guard"], why_not)
@@ -139,9 +147,12 @@ class EnhanceOptions(QObject):
         return section
 
     def _update(self, _value: object = None) -> None:
-        why_not = None if self.iterations.value() > 1 else _ONE_ITERATION
+        self._enable()
+        self.changed.emit()
+
+    def _enable(self) -> None:
+        why_not = self._why_not or (None if self.iterations.value() > 1 else _ONE_ITERATION)
         enable(self.finer, _TIPS["finer"], why_not)
         enable(self.same, _TIPS["same"], why_not)
         enable(self.generations, _TIPS["generations"], why_not)
         enable(self.stop, _TIPS["stop"], why_not)
-        self.changed.emit()

@@ -1,4 +1,4 @@
-"""The choice of a model: those of this session, those used before, and the shipped one."""
+"""The choice of a model or a lens: those of this session, those used before, and the shipped one."""
 
 from __future__ import annotations
 
@@ -11,34 +11,38 @@ from qtpy.QtWidgets import QComboBox
 from superqt.utils import create_worker
 
 from ..core.errors import AcuityError
-from . import _session
+from . import _lenses, _session
 from ._layers import follow
+from ._lenses import KnownLens, is_lens_file, lens_title
 from ._panel import let_shrink
 from ._recent_models import recent_models
 from ._session import SHIPPED, KnownModel, title_of
 
 if TYPE_CHECKING:
-    from ..core.model import Model
+    from typing import TypeAlias
+
+    Known: TypeAlias = KnownModel | KnownLens
 
 __all__ = ["ModelChooser", "load_known"]
 
 _SHIPPED_TITLE = "Bright-field (shipped)"
+_loaded: dict[str, KnownLens] = {}  # lenses that were read to be looked at
 
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
     title: str
     load_as: str
-    known: KnownModel | None = None
+    known: Known | None = None
 
     @property
-    def now(self) -> KnownModel | None:
-        """The model, once it is loaded."""
-        return self.known or _session.loaded.get(self.load_as)
+    def now(self) -> Known | None:
+        """The model or lens, once it is loaded."""
+        return self.known or _session.loaded.get(self.load_as) or _loaded.get(self.load_as)
 
 
 class ModelChooser(QComboBox):
-    """Lists models; one that is not in memory is read in a thread when it is chosen.
+    """Lists models and lenses; one that is not in memory is read in a thread when it is chosen.
 
     Attributes
     ----------
@@ -58,17 +62,24 @@ class ModelChooser(QComboBox):
         self.reading = False
         self._entries: list[_Entry] = []
         self.currentIndexChanged.connect(self._on_index)
-        follow(self, _session.models.events, ("inserted", "removed"), self._list)
+        for listed in (_session.models, _lenses.lenses):
+            follow(self, listed.events, ("inserted", "removed"), self._list)
         self._list()
 
     @property
     def known(self) -> KnownModel | None:
-        """The chosen model; None while it is being read."""
-        entry = self._entry
-        return None if entry is None else entry.now
+        """The chosen model; None while it is being read, and where a lens is chosen."""
+        now = None if self._entry is None else self._entry.now
+        return now if isinstance(now, KnownModel) else None
 
-    def choose(self, known: KnownModel) -> None:
-        """Choose a listed model."""
+    @property
+    def lens(self) -> KnownLens | None:
+        """The chosen lens; None while it is being read, and where a model is chosen."""
+        now = None if self._entry is None else self._entry.now
+        return now if isinstance(now, KnownLens) else None
+
+    def choose(self, known: Known) -> None:
+        """Choose a listed model or lens."""
         for index, entry in enumerate(self._entries):
             if _same(entry, known):
                 self.setCurrentIndex(index)
@@ -81,9 +92,10 @@ class ModelChooser(QComboBox):
 
     def _list(self, _event: object = None) -> None:
         before, last = self._entry, recent_models()
-        entries = [_Entry(known.title, known.load_as, known) for known in _session.models]
+        here = [*_session.models, *_lenses.lenses]
+        entries = [_Entry(known.title, known.load_as, known) for known in here]
         files = {entry.load_as for entry in entries} | {SHIPPED}
-        entries += [_Entry(title_of(Path(text)), text) for text in last if text not in files]
+        entries += [_Entry(_title_of(text), text) for text in last if text not in files]
         entries.append(_Entry(_SHIPPED_TITLE, SHIPPED))
         self.blockSignals(True)
         self.clear()
@@ -106,9 +118,11 @@ class ModelChooser(QComboBox):
             worker.start()
         self.changed.emit()
 
-    def _keep(self, read: tuple[str, KnownModel | None, str]) -> None:
+    def _keep(self, read: tuple[str, Known | None, str]) -> None:
         load_as, known, problem = read
-        if known is not None:
+        if isinstance(known, KnownLens):
+            _loaded[load_as] = known
+        elif known is not None:
             _session.loaded[load_as] = known
         entry = self._entry
         if entry is not None and entry.load_as == load_as:
@@ -116,12 +130,15 @@ class ModelChooser(QComboBox):
             self.changed.emit()
 
 
-def load_known(load_as: str) -> tuple[str, KnownModel | None, str]:
-    """Read a model; return what was asked for, the model, and what is wrong, if anything is."""
+def load_known(load_as: str) -> tuple[str, Known | None, str]:
+    """Read a model or lens; return what was asked for, what it is, and what is wrong, if anything is."""
+    from ..core.lens import Lens
     from ..core.model import load
 
     try:
-        model: Model = load(load_as)
+        if is_lens_file(load_as):
+            return load_as, KnownLens(Lens.load(load_as), Path(load_as)), ""
+        model = load(load_as)
     except AcuityError as error:
         return load_as, None, str(error)
     if load_as == SHIPPED:
@@ -129,7 +146,12 @@ def load_known(load_as: str) -> tuple[str, KnownModel | None, str]:
     return load_as, KnownModel(model, Path(load_as)), ""
 
 
-def _same(entry: _Entry, known: KnownModel) -> bool:
+def _title_of(load_as: str) -> str:
+    path = Path(load_as)
+    return lens_title(path) if is_lens_file(load_as) else title_of(path)
+
+
+def _same(entry: _Entry, known: Known) -> bool:
     return entry.known is known or bool(known.load_as and entry.load_as == known.load_as)
 
 

@@ -1,4 +1,4 @@
-"""The panel Enhance: one layer and one model in, the finer image out."""
+"""The panel Enhance: one layer and one model in, the finer image out; or layers and a lens."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ from ._layers import (
     result_layer,
     snapshot,
 )
+from ._lens_box import LensBox
+from ._lenses import KnownLens, lenses, remember_lens
 from ._model_chooser import ModelChooser
 from ._panel import DeviceChip, add_row, enable, form, more_button, panel_layout, side_by_side
 from ._pixel_size import describe, fits, ratio_of
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from ..core.jobs import Event
+    from ..core.lens import Lens
     from ..core.model import Model
     from ._enhance_job import Maps
     from ._enhance_script import Settings
@@ -58,13 +61,15 @@ __all__ = ["EnhancePanel", "describe", "super_resolve", "use_model"]
 # The name that napari's menus give the dock, so that they find it again.
 _DOCK = "Enhance (Acuity)"
 _KEY = "Control-Shift-E"
+_NOT_WITH_A_LENS = "A lens is applied once, to layers, and its layers stay in the viewer."
 _TIPS = {
     "image": "The image to make finer: grey or RGB, 2-D or a stack (done plane by plane, the one shown "
     "first).",
     "model": "The model that came with the plugin, and those trained, opened or used before; ... opens a "
-    "file.",
+    "file. A lens joins several models.",
     "job": "Apply the model; the result is a new layer that lies over the image and fills in tile by "
     "tile (Ctrl+Shift+E)",
+    "lens": "Apply the lens; each of its outputs is a new layer that lies over the image (Ctrl+Shift+E)",
     "resample": "The model knows structures at the pixel size it was trained on. Bicubic resampling "
     "brings the image to that size before the model sees it; the result still lies over the image.",
     "save": "Write the newest result as TIFF, PNG or JPEG, with its pixel size",
@@ -83,6 +88,7 @@ class EnhancePanel(QScrollArea):
         self.folder_dialog: FolderDialog | None = None
         self.image = LayerChooser(viewer)
         self.model = ModelChooser()
+        self.channels = LensBox(viewer, self.image, self._settings_of)
         self.options = EnhanceOptions()
         self.options.setParent(self)
         self.job = JobBox("Super-resolve", self._enhance)
@@ -92,6 +98,7 @@ class EnhancePanel(QScrollArea):
         for changed in (
             self.image.changed,
             self.model.changed,
+            self.channels.changed,
             self.options.changed,
             self.resample.toggled,
             self.job.busy,
@@ -103,7 +110,7 @@ class EnhancePanel(QScrollArea):
     def _make_parts(self) -> None:
         self.browse, self.folder = QToolButton(), QPushButton("Folder...")
         self.browse.setText("...")
-        self.browse.setToolTip("Open a model file (.safetensors)")
+        self.browse.setToolTip("Open a model (.safetensors) or a lens (.lens)")
         self.browse.setAccessibleName("Open a model file")
         self.browse.clicked.connect(self._browse)
         self.folder.setToolTip(_TIPS["folder"])
@@ -118,9 +125,11 @@ class EnhancePanel(QScrollArea):
         self.generations = GenerationTable()
 
     def _lay_out(self) -> None:
-        layout, rows = panel_layout(self), form()
+        layout = panel_layout(self)
+        rows = self._rows = form()
         add_row(rows, "Image", self.image, _TIPS["image"])
         add_row(rows, "Model", self.model, _TIPS["model"], beside=self.browse)
+        rows.addRow(self.channels)
         rows.addRow("Iterations", self.options.iterations_row)
         layout.addLayout(rows)
         layout.addWidget(self.options.above)
@@ -150,12 +159,19 @@ class EnhancePanel(QScrollArea):
         load = partial(_load, Path(path))
         self.job.run(partial(one_step, "loading the model", load), done=self._keep_model)
 
-    def _keep_model(self, loaded: tuple[Model, Path]) -> None:
-        self.choose_model(_session.remember_model(*loaded))
-        remember_used(str(loaded[1]))
+    def _keep_model(self, loaded: tuple[Model | Lens, Path]) -> None:
+        from ..core.model import Model
+
+        found, path = loaded
+        if isinstance(found, Model):
+            self.choose_model(_session.remember_model(found, path))
+        else:
+            self.model.choose(remember_lens(found, path))
+        remember_used(str(path))
 
     def _browse(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open model", "", "Model (*.safetensors)")
+        kinds = "Model or lens (*.safetensors *.lens)"
+        path, _ = QFileDialog.getOpenFileName(self, "Open model", "", kinds)
         if path:
             self.open_model(path)
 
@@ -164,6 +180,10 @@ class EnhancePanel(QScrollArea):
     def _settings(self) -> Settings:
         layer = self.image.layer
         return self.options.settings(layer, self.device.device, self._resample_by())
+
+    def _settings_of(self, layer: Image) -> Settings:
+        """Return the settings for a layer of a lens."""
+        return self.options.settings(layer, self.device.device, 1.0)
 
     def _resample_by(self) -> float:
         ratio = self._ratio()
@@ -180,29 +200,47 @@ class EnhancePanel(QScrollArea):
     def _update(self, _event: object = None) -> None:
         self.browse.setEnabled(not self.job.running)
         enable(self.save, _TIPS["save"], self._nothing_to_save())
-        known, layer = self.known, self.image.layer
+        known, lens, layer = self.known, self.model.lens, self.image.layer
+        self._show_lens(lens)
         self.resample.setVisible(not fits(self._ratio()))
-        self.options.allow_guard(no_guard(known))
         self.job.disable(self._problem())
-        if known is None:
+        if lens is not None:
+            self.facts.setText(self.channels.facts())
+        elif known is None:
             self.facts.setText(self.model.problem or "Choose a model.")
             if self._waiting and not self.model.reading:
                 self._waiting = False
                 self.job.say(self.facts.text())
             return
+        else:
+            self.facts.setText(self._words(known, layer))
+        if self._waiting:
+            self._waiting = False
+            self._start()
+
+    def _words(self, known: KnownModel, layer: Image | None) -> str:
         size = None if layer is None else pixel_size_of(layer)
         words = describe(known.model.header, size, resampled=self.resample.isChecked())
         if layer is not None:
             shape = output_shape(layer, known.model.scale, self._settings())
             rows, cols = shape[-3:-1] if layer.rgb else shape[-2:]
             words += f"\nThe result will have {rows} x {cols} pixels."
-        self.facts.setText(words)
-        if self._waiting:
-            self._waiting = False
-            self._start()
+        return words
+
+    def _show_lens(self, lens: KnownLens | None) -> None:
+        """Show what a lens, or a model, is told."""
+        why_not = None if lens is None else _NOT_WITH_A_LENS
+        self.channels.show_lens(lens)
+        self._rows.setRowVisible(self.image, lens is None or not lens.several)
+        self.options.allow_for_lens(why_not)
+        self.options.allow_guard(why_not or no_guard(self.known))
+        enable(self.folder, _TIPS["folder"], why_not)
+        self.job.set_tip(_TIPS["job" if lens is None else "lens"])
 
     def _problem(self) -> str | None:
         known, layer = self.known, self.image.layer
+        if self.model.lens is not None:
+            return self.channels.problem()
         if layer is None:
             return "Open an image first."
         if known is None:
@@ -239,6 +277,9 @@ class EnhancePanel(QScrollArea):
             self.job.say(problem)
 
     def _enhance(self) -> None:
+        if self.model.lens is not None:
+            self._enhance_by(self.model.lens)
+            return
         layer, known = self.image.layer, self.known
         if layer is None or known is None:
             return
@@ -268,6 +309,14 @@ class EnhancePanel(QScrollArea):
             steps,
             done=partial(self._open_levels, layer, known, recipe, out),
         )
+
+    def _enhance_by(self, known: KnownLens) -> None:
+        run = self.channels.begin()
+        if run is not None:
+            self.image.pin()
+            self._remember(known)
+            self.generations.begin()
+            self.job.run(run.steps(), done=lambda made: self.job.say(run.show(made)))
 
     def _fill(
         self,
@@ -322,8 +371,11 @@ class EnhancePanel(QScrollArea):
             failed = "" if self.job.error is None else f"{self.job.error} "
             self.job.say(f"{failed}{words}" if failed else f"Cancelled. {words}")
 
-    def _remember(self, known: KnownModel) -> None:
-        if known.path is not None and known not in _session.models:
+    def _remember(self, known: KnownModel | KnownLens) -> None:
+        if isinstance(known, KnownLens):
+            if known not in lenses:
+                lenses.insert(0, known)
+        elif known.path is not None and known not in _session.models:
             _session.models.insert(0, known)
         if known.load_as:
             remember_used(known.load_as)
@@ -356,6 +408,8 @@ class EnhancePanel(QScrollArea):
 
     def _nothing_to_save(self) -> str | None:
         made = self._filling
+        if self.model.lens is not None:
+            return "Save the layers of a lens with File > Save Selected Layers."
         if self.job.running or made is None or made.removed or not made.finished:
             return "There is no result yet."
         return None
@@ -389,6 +443,8 @@ class EnhancePanel(QScrollArea):
     # The same in words
 
     def _python(self, out: str = "") -> str:
+        if (run := self.channels.run()) is not None:
+            return run.python()
         layer, known = self.image.layer, self.known
         if layer is None or known is None or not known.load_as:
             return ""
@@ -398,6 +454,8 @@ class EnhancePanel(QScrollArea):
 
     def _command(self) -> str:
         layer, known = self.image.layer, self.known
+        if (run := self.channels.run()) is not None:
+            return run.command()
         if layer is None or known is None or not (known.load_as and layer.source.path):
             return ""
         settings = self._settings()
@@ -458,7 +516,7 @@ def _write(held: Any, path: Path) -> Path:
     return write(as_micrograph(held), path)
 
 
-def _load(path: Path) -> tuple[Model, Path]:
-    from ..core.model import load
+def _load(path: Path) -> tuple[Model | Lens, Path]:
+    from ..core.lens import load
 
     return load(path), path

@@ -11,6 +11,7 @@ import numpy as np
 from ..device import Device, choose_device, free_memory
 from ..errors import ImageError
 from ..jobs import Event, Steps, altered, run, within
+from ..lens import Lens, load
 from ..micrograph import (
     ImageLike,
     Micrograph,
@@ -20,7 +21,7 @@ from ..micrograph import (
     from_unit,
     to_unit,
 )
-from ..model import Model, load
+from ..model import Model
 from ..quality import bicubic
 from .deploy import Engine, engine_for
 from .halving import pieces_done
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Generation", "OnGrid", "TileDone", "enhance", "enhance_steps", "generations"]
+__all__ = [
+    "Generation",
+    "OnGrid",
+    "TileDone",
+    "converted",
+    "enhance",
+    "enhance_steps",
+    "generations",
+    "of_type",
+]
 
 OnGrid = Literal["finer", "same"]
 
@@ -77,7 +87,7 @@ class Generation:
 
 def enhance(
     image: ImageLike,
-    model: Model | str | os.PathLike[str],
+    model: Model | Lens | str | os.PathLike[str],
     *,
     iterations: int = 1,
     grid: OnGrid = "finer",
@@ -86,17 +96,19 @@ def enhance(
     device: str = "auto",
     exact: bool = False,
     dtype: str | None = None,
-) -> Micrograph:
-    """Apply a model to an image.
+) -> Micrograph | Any:
+    """Apply a model, or a lens, to an image.
 
     Parameters
     ----------
     image : Micrograph, array or napari Image layer
         (..., Y, X), (..., Y, X, 3) for an RGB model, or (..., C, Y, X) for a model of C channels;
         leading axes are done plane by plane. A Dask array, alone or as the pixels of a Micrograph, is
-        enhanced lazily: tile by tile, when and where the result is computed.
-    model : Model or path
-        Or "default", the model that ships with the package.
+        enhanced lazily: tile by tile, when and where the result is computed. For a lens of several
+        channels also a dict of images by channel, or a list of them in its order; a lens takes no Dask
+        array lazily.
+    model : Model, Lens or path
+        Or "default", the model that ships with the package. A lens is applied once.
     iterations : int
         How often to apply it, from the second time on to its own output (self-feeding, Rivenson et al.
         2017, doi:10.1364/OPTICA.4.001437).
@@ -121,16 +133,18 @@ def enhance(
     Returns
     -------
     Micrograph
-        ceil(scale * n) pixels a side, its pixel size divided by the scale.
+        ceil(scale * n) pixels a side, its pixel size divided by the scale. Of a lens, a dict of Micrograph:
+        its outputs by name, also where there is only one.
 
     Raises
     ------
     ModelError
-        When the model's channels do not fit the image.
+        When the model's channels do not fit the image, or one that a lens needs is missing.
     ImageError
         When the image is empty, constant, NaN, or its range is unknown.
     """
-    if _is_dask(image):
+    model = _loaded(model)
+    if _is_dask(image) and isinstance(model, Model):
         if (iterations, dtype) != (1, None):
             raise ImageError(
                 "A Dask array is enhanced once, in the type it has.",
@@ -153,7 +167,7 @@ def enhance(
 
 def enhance_steps(
     image: ImageLike,
-    model: Model | str | os.PathLike[str],
+    model: Model | Lens | str | os.PathLike[str],
     *,
     iterations: int = 1,
     grid: OnGrid = "finer",
@@ -163,7 +177,7 @@ def enhance_steps(
     exact: bool = False,
     dtype: str | None = None,
     look_at: tuple[int, float, float] = (0, 0.0, 0.0),
-) -> Steps[Micrograph]:
+) -> Steps[Micrograph | Any]:
     """Do what `enhance` does, yielding events.
 
     Parameters
@@ -177,20 +191,27 @@ def enhance_steps(
     ------
     Event
         `new` is a `TileDone` after every tile of the last iteration, and a `Generation` after every
-        iteration where there are several.
+        iteration where there are several. Of a lens it is None.
     """
-    model = model if isinstance(model, Model) else load(model)
+    model = _loaded(model)
+    _check_options(iterations, grid, stop_below, tile)
+    if isinstance(model, Lens):
+        from .lens_apply import lens_steps
+
+        if iterations != 1:
+            raise ImageError("A lens is applied once.", "Leave the iterations at 1.")
+        how = {"tile": tile, "device": device, "exact": exact}
+        return (yield from lens_steps(image, model, dtype=dtype, **how))
     given, where = check_content(as_micrograph(image, name="image")), choose_device(device)
     given = given.with_pixels(given.pixels, value_range=given.range())
     layout = Layout.fitting(given, model)
-    _check_options(iterations, grid, stop_below, tile)
     # A graph or a conversion must not cost more than it saves.
     work = given.pixels.size * iterations
     engine = engine_for(model, where, exact=exact or given.pixels.dtype != np.uint8, work=work)
     current, result = given, given
     for number in range(1, iterations + 1):
         last = number == iterations
-        like = _of_type(given, dtype if last else "float32")
+        like = of_type(given, dtype if last else "float32")
         cells, side = Grid.of(current.shape, model), _side(tile, current.shape, model, where)
         part = _apply(current, like, engine, layout, cells, side, look_at)
         words = "" if iterations == 1 else f"iteration {number} of {iterations}, "
@@ -199,7 +220,7 @@ def enhance_steps(
         if iterations == 1:
             break
         change = _change(current, result, model.scale)
-        shown = result if last else _converted(result, _of_type(given, dtype))
+        shown = result if last else converted(result, of_type(given, dtype))
         done = Generation(number, shown, change)
         yield Event(f"{words}changed {change:.2%} of the range", number / iterations, done)
         if last or change < stop_below:
@@ -225,16 +246,19 @@ def generations(
     return kept
 
 
+def _loaded(model: Model | Lens | str | os.PathLike[str]) -> Model | Lens:
+    return model if isinstance(model, Model | Lens) else load(model)
+
+
 def _is_dask(image: ImageLike) -> bool:
     pixels = image.pixels if isinstance(image, Micrograph) else image
     return type(pixels).__module__.partition(".")[0] == "dask"
 
 
-def _lazily(image: ImageLike, model: Model | str | os.PathLike[str], **options: Any) -> Micrograph:
+def _lazily(image: ImageLike, model: Model, **options: Any) -> Micrograph:
     from .lazy import enhance_lazy
 
-    image = as_lazy_micrograph(image)
-    return enhance_lazy(image, model if isinstance(model, Model) else load(model), **options)
+    return enhance_lazy(as_lazy_micrograph(image), model, **options)
 
 
 # One iteration
@@ -303,7 +327,7 @@ def _check_options(
         raise ImageError(f"A tile of {tile} pixels cannot be cut.", "Use at least 1, or 'auto'.")
 
 
-def _of_type(image: Micrograph, dtype: str | None) -> Micrograph:
+def of_type(image: Micrograph, dtype: str | None) -> Micrograph:
     """Return a small image of the dtype and range that an output shall have."""
     shape = (1, 1, 3) if image.rgb else (1, 1)
     if dtype is None:
@@ -317,7 +341,8 @@ def _of_type(image: Micrograph, dtype: str | None) -> Micrograph:
     return image.with_pixels(np.zeros(shape, full), value_range=(0.0, white))
 
 
-def _converted(image: Micrograph, like: Micrograph) -> Micrograph:
+def converted(image: Micrograph, like: Micrograph) -> Micrograph:
+    """Bring an image to the dtype and range of another."""
     return like.with_pixels(from_unit(to_unit(image), like), pixel_size=image.pixel_size)
 
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..device import Device, half_precision, place
+from ..networks.compact_unet import CompactUNet
+from ..networks.levels import NO_LEVELS
 from ..networks.pyramid_resnet import PyramidResNet, padded, trim
+from ..networks.unet import UNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +72,11 @@ def training_form(
         usual = _MULTIPLE_ON_GPU if device.name.startswith("cuda") else _MULTIPLE
         multiple = multiple or usual
         return FastNetwork(place(padded(network, multiple), device), multiple)
-    return FastNetwork(place(copy.deepcopy(network), device), 1)
+    plain = copy.deepcopy(network)
+    # The pairs come with the levels as black and white.
+    if isinstance(plain, UNet | CompactUNet):
+        plain.levels = NO_LEVELS
+    return FastNetwork(place(plain, device), 1)
 
 
 def can_compile(device: Device) -> bool:

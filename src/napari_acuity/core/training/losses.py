@@ -8,25 +8,34 @@ import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["TERMS", "gradient_energy", "loss_terms"]
+__all__ = ["TERMS", "gradient_energy", "loss_terms", "structure_loss"]
+
+# As in quality.ssim: Wang 2004.
+_WINDOW_PX, _SIGMA_PX = 11, 1.5
+_C1, _C2 = 0.01**2, 0.03**2
 
 
 def loss_terms(
     output: torch.Tensor, truth: torch.Tensor, weights: Mapping[str, float]
 ) -> dict[str, torch.Tensor]:
-    """Return each term of a loss, weighted; their sum is what is minimised.
+    """Return each term of a loss that the truth decides, weighted; their sum is what is minimised.
 
     Rivenson et al. 2017 (doi:10.1364/OPTICA.4.001437), supplement: MSE and 0.001 times the gradient.
+    Wang et al. 2019 (doi:10.1038/s41592-018-0239-0): MSE and `structure_loss`, beside an adversarial term.
 
     Parameters
     ----------
     output, truth : (n, C, H, W) tensors
     weights : mapping
-        Name in `TERMS` -> weight.
+        Name in `TERMS` -> weight; others are left to whoever knows them.
     """
-    return {name: weight * TERMS[name](output, truth) for name, weight in weights.items()}
+    return {
+        name: weight * TERMS[name](output, truth)
+        for name, weight in weights.items()
+        if name in TERMS
+    }
 
 
 def gradient_energy(image: torch.Tensor) -> torch.Tensor:
@@ -39,8 +48,36 @@ def gradient_energy(image: torch.Tensor) -> torch.Tensor:
     return functional.conv2d(planes, kernels).square().sum(1).mean()
 
 
-TERMS = {
+def structure_loss(output: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Return -log((1 + SSIM) / 2), SSIM the mean over the valid area of all planes, their range 1.
+
+    Wang et al. 2019 (doi:10.1038/s41592-018-0239-0), the third term of the generator's loss.
+    """
+    # Half precision would lose the variances, which are differences of like numbers.
+    x, y = output.float(), truth.float()
+    mean_x, mean_y, xx, yy, xy = (_smoothed(part) for part in (x, y, x * x, y * y, x * y))
+    products = mean_x * mean_y
+    spread = (xx - mean_x.square()) + (yy - mean_y.square())
+    luminance = (2 * products + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    structure = (2 * (xy - products) + _C2) / (spread + _C2)
+    similarity = (luminance * structure).mean()
+    # Rounding must not take it to -1, whose logarithm is no number.
+    return -torch.log(((1 + similarity) / 2).clamp(min=1e-6))
+
+
+def _smoothed(planes: torch.Tensor) -> torch.Tensor:
+    """Return Gaussian means of (n, C, H, W) over SSIM's window, where it lies inside."""
+    away = torch.arange(_WINDOW_PX, device=planes.device, dtype=planes.dtype) - _WINDOW_PX // 2
+    taps = torch.exp(-0.5 * (away / _SIGMA_PX).square())
+    taps = taps / taps.sum()
+    flat = planes.flatten(0, 1)[:, None]
+    down = functional.conv2d(flat, taps.view(1, 1, -1, 1))
+    return functional.conv2d(down, taps.view(1, 1, 1, -1))
+
+
+TERMS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mse": functional.mse_loss,
     "mae": functional.l1_loss,
+    "ssim": structure_loss,
     "gradient": lambda output, _truth: gradient_energy(output),
 }

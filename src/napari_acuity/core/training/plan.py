@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import TrainingError
 from ..micrograph import fingerprint
 from ..model import Header, Model, load
 from ..pairs.augment import Augmentation
+from ..pairs.cautions import cautions
 from ..pairs.division import Division, divide_pairs
+from ..pairs.levels import levelled, percentile_levels
 from ..pairs.pair_set import PairSet, readable
 from ..pairs.sampling import Patches
 from ..versions import installed
@@ -19,6 +21,7 @@ from ..versions import installed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..networks.levels import Levels
     from ..pairs.pair import Pair
     from ..recipe import Recipe
     from .schedule import Bound
@@ -41,9 +44,13 @@ class Plan:
     division : Division
     patches : Patches
         Of the training pairs, on the device.
+    validation : list of Pair
+        The fields to validate on, black and white as the network sees them.
     augmentation : Augmentation
     model : Model
         Where training begins.
+    before : Model or None
+        The same, where it has been trained before, on other pairs.
     frozen : int
         How many of its first layers stay as they are.
     words : tuple of str
@@ -54,8 +61,10 @@ class Plan:
     bound: Bound
     division: Division
     patches: Patches
+    validation: list[Pair]
     augmentation: Augmentation
     model: Model
+    before: Model | None
     frozen: int
     words: tuple[str, ...]
 
@@ -94,22 +103,29 @@ def make_plan(
     division = divide_pairs(
         found, guard=recipe.patch // 2, seed=recipe.seed, test=test, table=table
     )
+    levels = percentile_levels(division.train) if recipe.levels == "percentiles" else None
     patches = Patches.of(
-        division.train,
+        [levelled(pair, levels) for pair in division.train],
         patch=recipe.patch,
         overlap=_OVERLAP if recipe.crops == "grid" else None,
         device=world.device.name,
         **recipe.patch_filter,
     )
     words = [division.words, patches.words]
+    if not found[0].low.rgb:
+        words += cautions(division.train)
     words += [f"left out {name}: {error}" for name, error in unreadable.items()]
+    model = _model(recipe, division, levels, start)
+    _check_patch(patches.patch, model)
     return Plan(
         recipe,
         bound,
         division,
         patches,
+        [levelled(pair, levels) for pair in division.validation],
         augmentation,
-        _model(recipe, division, start),
+        model,
+        model if start is not None else None,
         frozen,
         tuple(words),
     )
@@ -141,8 +157,21 @@ def _augmentation(recipe: Recipe) -> Augmentation:
         ) from error
 
 
+def _check_patch(patch: int, model: Model) -> None:
+    stride = cast("int", model.network.stride)
+    if patch < stride:
+        raise TrainingError(
+            f"Patches of {patch} x {patch} px are smaller than a cell of the network, {stride} x "
+            f"{stride} px.",
+            f"Use a recipe with patches of {stride} px or more, larger fields, or a network of fewer levels.",
+        )
+
+
 def _model(
-    recipe: Recipe, division: Division, start: Model | str | os.PathLike[str] | None
+    recipe: Recipe,
+    division: Division,
+    levels: Levels | None,
+    start: Model | str | os.PathLike[str] | None,
 ) -> Model:
     """Return the model to begin with: fresh, or with the weights of another one."""
     begin = load(start) if isinstance(start, str | os.PathLike) else start
@@ -157,9 +186,20 @@ def _model(
                 f"the recipe and the pairs ask for {ours[0]}, {ours[1]:g} and {ours[2]}.",
                 "Start from a model of the same kind, or from none.",
             )
+    if arguments.get("channels", first.low.channels) != first.low.channels:
+        kinds = {1: "grey", 3: "RGB"}
+        raise TrainingError(
+            f"The recipe '{recipe.name}' is for {kinds.get(arguments['channels'], 'other')} images, and the "
+            f"pairs are {kinds[first.low.channels]}.",
+            "Train a model a channel, or choose a recipe for bright-field images.",
+        )
+    fitted: dict[str, Any] = {"scale": first.scale, "channels": first.low.channels}
+    # The levels are the instruments', whatever those of the model to start from were.
+    if levels is not None:
+        fitted["levels"] = levels
     header = Header(
         network=recipe.network,
-        arguments={**arguments, "scale": first.scale, "channels": first.low.channels},
+        arguments={**arguments, **fitted},
         scale=first.scale,
         channels=first.low.channels,
         pixel_size=first.low.pixel_size,

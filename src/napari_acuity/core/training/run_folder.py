@@ -147,7 +147,9 @@ class RunFolder:
         if best:
             best.save(self.path / MODEL)
         text = io.StringIO()
-        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        # The discriminator does not take a step in every epoch.
+        names = dict.fromkeys(name for row in rows for name in row)
+        table = csv.DictWriter(text, list(names), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
         self._write(LOG, text.getvalue())

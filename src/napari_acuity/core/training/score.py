@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from ..quality import ColourFit
     from ..quality.scores import Scores as ImageScores
 
-__all__ = ["IMAGES", "score", "score_steps"]
+__all__ = ["BEFORE", "IMAGES", "score", "score_steps"]
 
 IMAGES = ("bicubic", "bicubic, colour fitted", "output")
 """What is compared with the truth; the output is the network's."""
+
+BEFORE = "output before transfer"
+"""What the model made that training started from."""
 
 _NONE = SetScores(kind="held-out field", shown=("psnr", "ssim", "cie94"))
 # The share of the work that the colour fit is shown to be.
@@ -41,6 +44,7 @@ def score(
     pairs: PairSet | Iterable[Pair],
     *,
     colour_from: PairSet | Iterable[Pair],
+    before: Model | None = None,
     device: str = "auto",
 ) -> SetScores:
     """Score a model on held-out fields: PSNR, SSIM and, for RGB, CIE-94, with the spread over fields.
@@ -56,6 +60,8 @@ def score(
         The held-out fields; there may be none.
     colour_from : PairSet or iterable of Pair
         The training fields. The colour map is learnt on them, never on the held-out ones.
+    before : Model, optional
+        Where the training of `model` started from, to tell what transfer to these fields has brought.
     device : str
         "auto" or torch's name of a device.
 
@@ -69,7 +75,7 @@ def score(
     AcuityError
         When the device is not there, or the training fields cannot be read or compared.
     """
-    return run(score_steps(model, pairs, colour_from=colour_from, device=device))
+    return run(score_steps(model, pairs, colour_from=colour_from, before=before, device=device))
 
 
 def score_steps(
@@ -77,6 +83,7 @@ def score_steps(
     pairs: PairSet | Iterable[Pair],
     *,
     colour_from: PairSet | Iterable[Pair],
+    before: Model | None = None,
     device: str = "auto",
 ) -> Steps[SetScores]:
     """Do what `score` does, yielding events.
@@ -92,11 +99,13 @@ def score_steps(
         return _NONE
     yield Event("fitting colours on the training fields", 0.0)
     fit = fit_colour((_enlarged(pair), pair.high) for pair in colour_from)
+    models = {IMAGES[-1]: model} if before is None else {BEFORE: before, IMAGES[-1]: model}
     scores = _NONE
     for number, (name, read) in enumerate(readers.items()):
         first, last = (_FIT + (1 - _FIT) * n / len(readers) for n in (number, number + 1))
         try:
-            found = yield from within(_field(model, read, fit, name, device), first, last)
+            steps = _field(models, read, fit, name, device)
+            found = yield from within(steps, first, last)
             scores = replace(scores, fields={**scores.fields, name: found})
         except AcuityError as error:
             scores = replace(scores, failed={**scores.failed, name: str(error)})
@@ -122,17 +131,19 @@ def _readers(pairs: PairSet | Iterable[Pair]) -> dict[str, Callable[[], Pair]]:
 
 
 def _field(
-    model: Model, read: Callable[[], Pair], fit: ColourFit, name: str, device: str
+    models: dict[str, Model], read: Callable[[], Pair], fit: ColourFit, name: str, device: str
 ) -> Steps[dict[str, ImageScores]]:
     pair = read()
     enlarged = _enlarged(pair)
-    output = yield from altered(
-        within(enhance_steps(pair.low, model, device=device), 0.0, 0.7),
-        lambda event: replace(event, stage=f"enhancing {name}, {event.stage}", new=None),
-    )
     columns = dict(zip(IMAGES, (enlarged, fit.apply(enlarged)), strict=False))
-    shown = replace(output, name=IMAGES[-1])
-    steps = measure_steps(pair.high, shown, baselines=columns, scorer=scorer_for(device))
+    for number, (shown, model) in enumerate(models.items()):
+        first, last = (0.7 * n / len(models) for n in (number, number + 1))
+        columns[shown] = yield from altered(
+            within(enhance_steps(pair.low, model, device=device), first, last),
+            lambda event: replace(event, stage=f"enhancing {name}, {event.stage}", new=None),
+        )
+    output = replace(columns.pop(IMAGES[-1]), name=IMAGES[-1])
+    steps = measure_steps(pair.high, output, baselines=columns, scorer=scorer_for(device))
     report = yield from altered(
         within(steps, 0.7, 1.0),
         lambda event: replace(event, stage=f"scoring {name}, {event.stage}"),

@@ -14,7 +14,7 @@ from .checkpoint import save_state
 from .fast import can_compile
 from .run_folder import CHECKPOINT
 from .schedule import rate_at
-from .steps import Supervised
+from .steps import Trainee
 from .validation import Preview, interpolate, middle, preview, validate
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Epoch:
         Mean of each term of the training loss.
     seconds : float
         Trained so far, pauses left out.
+    critic : dict
+        How the discriminator fares, see `Critic.end_epoch`; empty without one.
     best : Model or None
         The model, where this epoch is the best so far.
     preview : Preview
@@ -64,6 +66,7 @@ class Epoch:
     bicubic_psnr: float
     terms: dict[str, float]
     seconds: float
+    critic: dict[str, float]
     best: Model | None
     preview: Preview
 
@@ -71,7 +74,7 @@ class Epoch:
         """Return the numbers, for a log."""
         names = ("number", "step", "train_loss", "validation_loss", "psnr", "bicubic_psnr")
         row = {name: getattr(self, name) for name in (*names, "seconds")}
-        return row | {f"loss_{name}": value for name, value in self.terms.items()}
+        return row | {f"loss_{name}": value for name, value in self.terms.items()} | self.critic
 
 
 @dataclass
@@ -132,16 +135,16 @@ class Session:
         self.progress, self.ended, self.paused = Progress(), False, False
         # Whether there is nothing (more) to compile.
         self._settled = not can_compile(world.device)
-        self._trainee = Supervised(plan.model, plan.recipe, world, frozen=plan.frozen)
+        self._trainee = Trainee(plan.model, plan.recipe, world, frozen=plan.frozen)
         self._draws = torch.Generator().manual_seed(plan.recipe.seed)
         self._sums: dict[str, torch.Tensor] = {}
-        self._fields = [middle(pair, world.device.name) for pair in plan.division.validation]
+        self._fields = [middle(pair, world.device.name) for pair in plan.validation]
         self.bicubic_psnr = validate(
             lambda low: interpolate(low, plan.patches.scale), self._fields
         )[1]
         if state is not None:
             self._restore(state)
-        self._good = self._state()
+        self._good = self._sound = self._state()
         self._clock = self._saved = self._said = time.monotonic()
 
     # What is done over and over
@@ -170,13 +173,16 @@ class Session:
         mine = draws[self.world.part(plan.recipe.batch)]
         low, high = plan.augmentation.apply(*plan.patches.cut(mine), mine)
         rate = plan.recipe.learning_rate * rate_at(done, plan.recipe.schedule) * at.brake
-        split = self._trainee.parts
+        split, weighed = self._trainee.parts, bool(self._trainee.weights)
         for name, value in self._trainee.step(
             low, high, rate, len(low) / plan.recipe.batch
         ).items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         at.step, at.steps_in_epoch = at.step + 1, at.steps_in_epoch + 1
         self._trainee.follow(min(plan.recipe.averaging, (1 + at.step) / (10 + at.step)))
+        if not weighed:
+            weights = ", ".join(f"{name} {w:.3g}" for name, w in self._trainee.weights.items())
+            self._say("note", words=f"weights of the loss, from the shares asked for: {weights}")
         if self._trainee.parts != split:
             self._say("warning", words=f"out of memory: batches in {self._trainee.parts} parts")
         if self.folder and time.monotonic() - self._said > _SAY_S:
@@ -221,6 +227,33 @@ class Session:
         self._say("warning", words=words)
         return words
 
+    def soothe(self) -> str | None:
+        """See whether the discriminator has won or collapsed; where it has, go back to before that.
+
+        Returns
+        -------
+        str or None
+            What was done, in words.
+        """
+        critic = self._trainee.critic
+        trouble = critic.trouble() if critic is not None else None
+        # All processes of a run do alike; the accuracies are those of all of them.
+        if critic is None or trouble is None:
+            return None
+        at = self.progress
+        epochs, rows, seconds = at.epoch, at.rows, at.seconds
+        rarer, step = critic.rarer, at.step
+        self._restore(self._sound)
+        at = self.progress
+        words = f"{trouble}: back to step {at.step} of {step}"
+        critic.rarer = rarer
+        if critic.be_gentler():
+            words += f", and it learns {critic.rarer} times as rarely as published"
+        # What has been is not undone: its epochs and time count, and its rows stay on the curves.
+        at.epoch, at.rows, at.seconds = epochs, rows, seconds
+        self._say("warning", words=words)
+        return words
+
     def end_epoch(self) -> Epoch:
         """Validate, and keep the model where it is the best so far."""
         at, means = self.progress, self._means()
@@ -243,6 +276,7 @@ class Session:
             self.bicubic_psnr,
             means,
             round(at.seconds, 3),
+            self._trainee.critic.end_epoch() if self._trainee.critic is not None else {},
             self.best if improved else None,
             preview(average, self._fields[0], self.plan.patches.scale),
         )
@@ -257,6 +291,8 @@ class Session:
         if epoch is None and time.monotonic() - self._saved < _CHECKPOINT_S:
             return None
         self._saved, self._good = time.monotonic(), self._state()
+        if epoch is not None and self._trainee.critic is not None and self._trainee.critic.sound:
+            self._sound = self._good
         if self.folder is None:
             return None
         try:
@@ -312,7 +348,7 @@ class Session:
         self._draws.set_state(state["draws"])
         try:
             self._trainee.restore(state["trainee"])
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             raise TrainingError(
                 f"The checkpoint does not fit the recipe's network: {error}.",
                 "Begin another run; with start, from this one's best model.",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import TrainingError
+from .critic import Critic
 from .fast import autocast, optimiser_of, training_form
 from .losses import loss_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
 
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
     from .world import World
 
-__all__ = ["Supervised"]
+__all__ = ["Trainee"]
 
 
-class Supervised:
-    """A network that learns from the truth alone, its running mean, and its optimiser.
+class Trainee:
+    """A network that learns from the truth, and where the recipe says so from a critic, too.
+
+    With it go the running mean of its weights and its optimiser.
 
     Parameters
     ----------
@@ -34,11 +37,21 @@ class Supervised:
     world : World
     frozen : int
         How many of its first layers stay as they are.
+
+    Attributes
+    ----------
+    critic : Critic or None
+    weights : dict
+        What each term of the loss is multiplied with; empty until the first step where shares are asked
+        for.
     """
 
     def __init__(self, model: Model, recipe: Recipe, world: World, *, frozen: int = 0) -> None:
         self._recipe, self._world, self._model, self._frozen = recipe, world, model, frozen
         self.parts = 1
+        adversarial = recipe.losses.get("adversarial", 0) > 0
+        self.critic = Critic(model.channels, recipe, world) if adversarial else None
+        self.weights = dict(recipe.losses) if recipe.weighing == "weights" else {}
         self._build()
 
     def _build(self, multiple: int | None = None) -> None:
@@ -72,6 +85,8 @@ class Supervised:
             group["lr"] = rate
         while True:
             try:
+                if not self.weights:
+                    self.weights = self._weighed(low, high, share)
                 terms = self._gradients(low, high, share)
                 break
             except torch.OutOfMemoryError as error:
@@ -85,6 +100,8 @@ class Supervised:
                     torch.cuda.empty_cache()
         self._world.sum(p.grad for p in self._trained if p.grad is not None)
         self._optimiser.step()
+        if self.critic is not None and self.critic.due():
+            self.critic.learn(self._made(low), high, share, parts=self.parts)
         return terms
 
     def _gradients(
@@ -93,16 +110,44 @@ class Supervised:
         self._optimiser.zero_grad(set_to_none=True)
         total: dict[str, torch.Tensor] = {}
         for part_low, part_high in zip(low.chunk(self.parts), high.chunk(self.parts), strict=True):
-            with autocast(self._world.device, self._recipe.precision):
-                output = self._output(part_low)
-            terms = loss_terms(output.float(), part_high, self._recipe.losses)
+            terms = self._terms(self._output(part_low), part_high, self.weights)
             weight = share * len(part_low) / len(low)
             torch.autograd.backward(weight * torch.stack([*terms.values()]).sum())
             for name, term in terms.items():
                 total[name] = total.get(name, 0) + weight * term.detach()
         return total
 
+    def _terms(
+        self, output: torch.Tensor, high: torch.Tensor, weights: Mapping[str, float]
+    ) -> dict[str, torch.Tensor]:
+        terms = loss_terms(output, high, weights)
+        if self.critic is not None:
+            terms["adversarial"] = weights["adversarial"] * self.critic.term(output)
+        return terms
+
+    @torch.no_grad()
+    def _weighed(self, low: torch.Tensor, high: torch.Tensor, share: float) -> dict[str, float]:
+        """Return the weights with which the terms take the shares that the recipe asks for."""
+        wanted = {name: part for name, part in self._recipe.losses.items() if part > 0}
+        terms = self._terms(self._made(low), high, dict.fromkeys(wanted, 1.0))
+        means = [share * terms[name] for name in wanted]
+        self._world.sum(means)
+        weights = {
+            name: part / max(float(mean), 1e-8)
+            for (name, part), mean in zip(wanted.items(), means, strict=True)
+        }
+        first = next(iter(weights.values()))
+        return {name: weight / first for name, weight in weights.items()}
+
+    @torch.no_grad()
+    def _made(self, low: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self._output(part) for part in low.chunk(self.parts)])
+
     def _output(self, low: torch.Tensor) -> torch.Tensor:
+        with autocast(self._world.device, self._recipe.precision):
+            return self._computed(low).float()
+
+    def _computed(self, low: torch.Tensor) -> torch.Tensor:
         try:
             return self._forward(low)
         except torch.OutOfMemoryError:
@@ -136,6 +181,8 @@ class Supervised:
                 "optimiser": self._optimiser.state_dict(),
                 "parts": self.parts,
                 "multiple": self._fast.multiple,
+                "weights": self.weights,
+                "critic": self.critic.state() if self.critic is not None else None,
             }
         )
 
@@ -146,7 +193,9 @@ class Supervised:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
-        self.parts = state["parts"]
+        self.parts, self.weights = state["parts"], {**state["weights"]}
+        if self.critic is not None:
+            self.critic.restore(state["critic"])
 
 
 def _freeze(network: nn.Module, count: int) -> None:

@@ -192,16 +192,19 @@ def resume_steps(
             opened.enter_context(folder.held())
             folder.ask("go")
         state, best = load_state(folder.path / CHECKPOINT), folder.path / MODEL
+        # Its weights are replaced by the checkpoint's; its network is the one that was trained.
+        begun = facts["start"] is not None and Path(facts["start"]).exists()
         plan = make_plan(
             _opened(pairs),
             recipe,
             Bound(facts["epochs"], facts["minutes"]),
             world,
-            # Its weights are replaced by the checkpoint's; its network is the one that was trained.
-            start=best if best.exists() else facts["start"],
+            start=best if best.exists() and not begun else facts["start"],
             frozen=facts["frozen"],
             table=facts["division"],
         )
+        if not begun:
+            plan = replace(plan, before=None)
         if plan.model.header.data != facts["data"]:
             plan = replace(plan, words=(*plan.words, "some pairs have changed since the run began"))
         session = Session(
@@ -247,7 +250,11 @@ def _trained(session: Session) -> Steps[Model]:
     division = session.plan.division
     scores = yield from within(
         score_steps(
-            best, division.test, colour_from=division.train, device=session.world.device.name
+            best,
+            division.test,
+            colour_from=division.train,
+            before=session.plan.before,
+            device=session.world.device.name,
         ),
         _SCORING,
         1.0,
@@ -276,6 +283,8 @@ def _loop(session: Session) -> Steps[Model]:
             yield Event(session.go_back(), done)
         elif session.epoch_is_over:
             epoch = session.end_epoch()
+            if words := session.soothe():
+                yield Event(words, done)
         problem = session.keep(epoch)
         if epoch is not None:
             words = f"epoch {epoch.number}, {epoch.psnr:.2f} dB"

@@ -50,9 +50,10 @@ def middle(pair: Pair, device: str) -> Field:
 
 @torch.no_grad()
 def validate(network: Network, fields: Sequence[Field]) -> tuple[float, float]:
-    """Return the mean squared error over the fields and its PSNR in dB, outputs clipped to 0..1."""
+    """Return the mean squared error over the fields and its PSNR in dB, both clipped to 0..1."""
     errors = [
-        functional.mse_loss(network(low).float().clamp(0, 1), high).item() for low, high in fields
+        functional.mse_loss(network(low).float().clamp(0, 1), high.clamp(0, 1)).item()
+        for low, high in fields
     ]
     mean = sum(errors) / len(errors)
     return mean, -10 * math.log10(max(mean, 1e-12))

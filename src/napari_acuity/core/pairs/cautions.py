@@ -1,0 +1,68 @@
+"""What a user should know of pairs before a network learns from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..geometry import ratio
+from ..micrograph import grey, to_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..micrograph import Micrograph
+    from .pair import Pair
+
+__all__ = ["cautions"]
+
+# More pixels at the last value than a few hot ones.
+_SATURATED = 1e-3
+_ANTICORRELATED = -0.2
+# Means over so many pixels: neither blur nor a shift by a pixel counts in them.
+_COARSE_PX = 8
+
+
+def cautions(pairs: Sequence[Pair]) -> list[str]:
+    """Return what may spoil training on grey pairs, a sentence each: saturation, opposite intensities."""
+    return [words for pair in pairs for words in _of(pair)]
+
+
+def _of(pair: Pair) -> Iterator[str]:
+    share = _saturated(pair.high)
+    if share > _SATURATED:
+        yield (
+            f"{share:.1%} of the target of '{pair.name}' is saturated: what is brighter there cannot be "
+            "learnt. Take it again with less light or a shorter exposure"
+        )
+    if (likeness := _likeness(pair)) < _ANTICORRELATED:
+        yield (
+            f"the images of '{pair.name}' are opposite, correlated by {likeness:.2f}: one is inverted, or "
+            "they show different fields"
+        )
+
+
+def _saturated(image: Micrograph) -> float:
+    """Return the share of pixels at the top of an image's range."""
+    return float(np.mean(np.asarray(image.pixels) >= image.range()[1]))
+
+
+def _likeness(pair: Pair) -> float:
+    """Return Pearson's correlation of the two images, seen coarsely."""
+    p, q = ratio(pair.scale).as_integer_ratio()
+    low = _coarse(to_unit(pair.low.with_pixels(grey(pair.low))), _COARSE_PX * q)
+    high = _coarse(to_unit(pair.high.with_pixels(grey(pair.high))), _COARSE_PX * p)
+    rows, cols = (min(pair_of) for pair_of in zip(low.shape, high.shape, strict=True))
+    low, high = low[:rows, :cols], high[:rows, :cols]
+    if low.size < 2 or not (np.ptp(low) and np.ptp(high)):
+        return 0.0
+    return float(np.corrcoef(low.ravel(), high.ravel())[0, 1])
+
+
+def _coarse(values: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    rows, cols = (n // side for n in values.shape)
+    blocks = values[: rows * side, : cols * side].reshape(rows, side, cols, side)
+    return np.asarray(blocks.mean((1, 3), dtype=np.float64))
