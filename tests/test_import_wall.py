@@ -22,7 +22,17 @@ HEAVY = {"torch", "numpy", "scipy", "skimage", "cv2", "matplotlib"}
 
 # Top to bottom; a room is a module or subpackage of napari_acuity or napari_acuity.core.
 FLOORS = (
-    {"widgets", "cli", "cli_options", "cli_quality", "__main__", "samples", "demo", "demo_report"},
+    {
+        "widgets",
+        "cli",
+        "cli_options",
+        "cli_quality",
+        "cli_fluorescence",
+        "__main__",
+        "samples",
+        "demo",
+        "demo_report",
+    },
     {
         "training",
         "inference",

@@ -16,8 +16,8 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
+from napari_acuity import cli_fluorescence, cli_quality
 from napari_acuity.cli_options import Device, Force, Image, Range, fresh, read
-from napari_acuity.cli_quality import add_to
 from napari_acuity.core.errors import AcuityError, FileError, PairError
 from napari_acuity.core.io import check_folder, check_target, make_folder
 
@@ -42,7 +42,8 @@ _SCORES = {"psnr": "PSNR", "ssim": "SSIM", "cie94": "CIE-94"}
 Scale: TypeAlias = Annotated[
     float | None, typer.Option(help="Magnification of the pair; by default from the two images.")
 ]
-add_to(app)
+cli_quality.add_to(app)
+cli_fluorescence.add_to(app)
 
 
 @app.command()

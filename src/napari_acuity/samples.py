@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "beads",
+    "confocal_sted",
     "open_beads",
+    "open_confocal_sted",
     "open_phone_pair",
     "open_slide",
     "open_usaf",
@@ -122,6 +124,19 @@ def beads() -> tuple[Micrograph, Micrograph, NDArray[Any]]:
     return replace(widefield, name="beads widefield"), replace(sharp, name="beads sharp"), positions
 
 
+def confocal_sted() -> tuple[Micrograph, Micrograph]:
+    """Return simulated confocal and STED images of beads of 20 nm, 512 x 512 px of 30 nm.
+
+    Single beads are 290 nm and 110 nm wide in them; twelve pairs are 130 nm apart: one spot in the
+    confocal image, two in the other.
+    """
+    from .core.simulate import bead_pair
+
+    field = bead_pair((512, 512), count=60, pair_distances_um=[0.13] * 12)
+    low, high = (replace(each, name=f"beads {each.name}") for each in (field.low, field.high))
+    return low, high
+
+
 def open_slide() -> list[Layer]:
     """Open the H&E slide region."""
     return [_layer(slide(), CMU_1)]
@@ -147,6 +162,11 @@ def open_beads() -> list[Layer]:
     """Open the sharp beads and their widefield image."""
     widefield, sharp, _ = beads()
     return [_layer(sharp, RENDERED), _layer(widefield, RENDERED)]
+
+
+def open_confocal_sted() -> list[Layer]:
+    """Open the STED and the confocal image of beads."""
+    return [_layer(image, RENDERED, colormap="green") for image in reversed(confocal_sted())]
 
 
 def _layer(image: Micrograph, source: str, **display: Any) -> Layer:

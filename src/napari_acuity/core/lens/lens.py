@@ -189,8 +189,11 @@ class Lens:
         if path.suffix != SUFFIX:
             path = path.with_name(f"{path.name}{SUFFIX}")
         contents = {name: model.content() for name, model in self.models.items()}
-        text = to_toml(self.name, self.inputs, self.steps, self.outputs)
-        return write_package(path, text, contents)
+        return write_package(path, self.text(), contents)
+
+    def text(self) -> str:
+        """Return its ``lens.toml``: what it takes, does and gives, readable."""
+        return to_toml(self.name, self.inputs, self.steps, self.outputs)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Lens:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..geometry import ratio
-from ..micrograph import grey, to_unit
+from ..micrograph import to_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,8 +53,8 @@ def _saturated(image: Micrograph) -> float:
 def _likeness(pair: Pair) -> float:
     """Return Pearson's correlation of the two images, seen coarsely."""
     p, q = ratio(pair.scale).as_integer_ratio()
-    low = _coarse(to_unit(pair.low.with_pixels(grey(pair.low))), _COARSE_PX * q)
-    high = _coarse(to_unit(pair.high.with_pixels(grey(pair.high))), _COARSE_PX * p)
+    low = _coarse(to_unit(pair.low), _COARSE_PX * q)
+    high = _coarse(to_unit(pair.high), _COARSE_PX * p)
     rows, cols = (min(pair_of) for pair_of in zip(low.shape, high.shape, strict=True))
     low, high = low[:rows, :cols], high[:rows, :cols]
     if low.size < 2 or not (np.ptp(low) and np.ptp(high)):

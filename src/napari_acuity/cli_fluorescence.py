@@ -1,0 +1,154 @@
+"""The commands of fluorescence: average, merge, modalities; and lens, which joins models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - typer looks the annotations up
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import napari_acuity as acuity
+from napari_acuity.cli_options import Force, Image, Range, fresh, read
+from napari_acuity.core.errors import FileError
+from napari_acuity.core.io import check_folder, check_target
+
+__all__ = ["add_to"]
+
+lens_app = typer.Typer(
+    help="Join models into a lens, or show what is in one.", no_args_is_help=True
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command()(average)
+    app.command()(merge)
+    app.command()(modalities)
+    lens_app.command()(bundle)
+    lens_app.command()(ensemble)
+    lens_app.command()(show)
+    app.add_typer(lens_app, name="lens")
+
+
+def average(
+    frames: Image,
+    out: Annotated[Path, typer.Option(help="The average to write.")],
+    drift: Annotated[bool, typer.Option(help="Take out the drift between frames first.")] = True,
+    lines: Annotated[
+        int, typer.Option(help="FRAMES is one image whose every line was scanned so many times.")
+    ] = 1,
+    value_range: Range = None,
+    force: Force = False,
+) -> None:
+    """Average the FRAMES of one field, their drift taken out, or the scans of every line."""
+    stack = read(frames, value_range)
+    shape = (1, 1, 3) if stack.rgb else (1, 1)
+    check_target(stack.with_pixels(np.zeros(shape, stack.pixels.dtype)), fresh(out, force))
+    if lines > 1:
+        image = acuity.average_lines(stack, lines)
+    else:
+        found = acuity.average(stack, correct_drift=drift)
+        for number, why in found.left_out.items():
+            print(f"frame {number} left out: {why}", file=sys.stderr)
+        image = found.image
+        if drift:
+            farthest = float(np.nanmax(np.linalg.norm(found.shifts, axis=1)))
+            print(f"{len(found.shifts)} frames, up to {farthest:.2f} px from the first")
+    print(acuity.write(image, out))
+
+
+def merge(
+    channels: Annotated[list[Path], typer.Argument(help="Grey images of one shape.")],
+    out: Annotated[Path, typer.Option(help="The RGB image to write.")],
+    colours: Annotated[
+        str, typer.Option(help="A colour or colormap for each channel, with commas between.")
+    ] = "magenta,green,blue,yellow,cyan,red",
+    force: Force = False,
+) -> None:
+    """Merge grey CHANNELS into one coloured picture, each from its 0.1 to its 99.9 percentile."""
+    named = [colour.strip() for colour in colours.split(",")]
+    check_target(np.zeros((1, 1, 3), np.uint8), fresh(out, force))
+    images = [acuity.read(path) for path in channels]
+    merged = acuity.merge(images, named)
+    for path, image, colour in zip(channels, images, named, strict=False):
+        black, white = acuity.display_limits(image)
+        print(f"{path}: {colour}, black at {black:g}, full at {white:g}")
+    print(acuity.write(merged, out))
+
+
+def modalities(
+    truth: Annotated[Path, typer.Argument(help="The image of the better instrument.")],
+    images: Annotated[list[Path], typer.Argument(help="What was made of LOW, on TRUTH's grid.")],
+    low: Annotated[Path, typer.Option(help="The image of the modest instrument.")],
+    na: Annotated[float, typer.Option(help="NA of the modest instrument's objective.")],
+    wavelength: Annotated[float, typer.Option(help="Wavelength of the light it sees, um.")],
+    out: Annotated[Path | None, typer.Option(help="Report: .html, .pdf or .csv.")] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Side of a pixel of TRUTH, um, where no file tells it.")
+    ] = None,
+    region: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option(
+            help="First row and column, last row and column + 1: what was not trained on."
+        ),
+    ] = None,
+    spots: Annotated[bool, typer.Option(help="Measure the widths of spots, such as beads.")] = True,
+    force: Force = False,
+) -> None:
+    """Score IMAGES against TRUTH of another modality, beside bicubic and Richardson-Lucy."""
+    if out:
+        check_folder(fresh(out, force))
+    report = acuity.quality.compare_modalities(
+        acuity.read(truth),
+        {path.name: acuity.read(path) for path in images},
+        low=acuity.read(low),
+        na=na,
+        wavelength_um=wavelength,
+        pixel_size=pixel_size,
+        region=region,
+        spots=spots,
+    )
+    print("\n".join([report.table(), *(f"warning: {text}" for text in report.warnings)]))
+    if out:
+        report.save(out)
+        print(out)
+
+
+def bundle(
+    models: Annotated[list[str], typer.Argument(help="NAME=MODEL, one for each channel.")],
+    out: Annotated[Path, typer.Option(help="The .lens file to write.")],
+    colours: Annotated[
+        str | None, typer.Option(help="A colour for each channel, with commas between.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make a lens of a model for each channel, merged in colour."""
+    named = [entry.partition("=") for entry in models]
+    for entry, (_, sign, _) in zip(models, named, strict=True):
+        if not sign:
+            raise FileError(f"The model '{entry}' has no channel.", "Give it as NAME=MODEL.")
+    chosen: Any = None if colours is None else [each.strip() for each in colours.split(",")]
+    channels = {name: path for name, _, path in named}
+    _save(acuity.Lens.of_channels(channels, colours=chosen, name=out.stem), out, force)
+
+
+def ensemble(
+    models: Annotated[list[Path], typer.Argument(help="Models of the same kind of image.")],
+    out: Annotated[Path, typer.Option(help="The .lens file to write.")],
+    force: Force = False,
+) -> None:
+    """Make a lens that gives the mean of several models, and a map of where they disagree."""
+    _save(acuity.Lens.ensemble(list(models), name=out.stem), out, force)
+
+
+def show(lens: Annotated[Path, typer.Argument(help="A .lens file.")]) -> None:
+    """Print what a lens takes, does and gives."""
+    print(acuity.Lens.load(lens).text(), end="")
+
+
+def _save(lens: acuity.Lens, out: Path, force: bool) -> None:
+    target = out if out.suffix == ".lens" else out.with_name(f"{out.name}.lens")
+    check_folder(fresh(target, force))
+    print(lens.save(target))
