@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,8 @@ def test_engines_are_built_once() -> None:
 
 
 def test_a_network_of_another_kind_is_used_as_it_is() -> None:
-    run, words = deploy._runner(torch.nn.Conv2d(3, 3, 1), CPU, True, True)
+    model: Any = SimpleNamespace(network=torch.nn.Conv2d(3, 3, 1), channels=3)
+    run, words = deploy._runner(model, CPU, True, False)
 
     assert "as trained" in words
     assert run(torch.zeros(1, 3, 4, 4)).shape == (1, 3, 4, 4)
@@ -207,3 +209,20 @@ def test_a_gpu_streams_what_it_gives_one_by_one(tissue: np.ndarray) -> None:
         np.testing.assert_array_equal(
             output.pixels, acuity.enhance(image, model, device="cuda").pixels
         )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("recipe", ["crossmodality", "crossmodality-2019"])
+def test_a_u_net_on_a_gpu_is_right_to_a_grey_level_and_exact_on_request(recipe: str) -> None:
+    header = acuity.Model.new(recipe, width=8).header
+    header.arguments["levels"] = ((0.1, 0.8), (0.05, 0.6))
+    model, gpu = acuity.Model.build(header), choose_device("cuda")
+    image = torch.rand(1, 1, 90, 101, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model.network(image)
+
+    half = engine_for(model, gpu).run(image.to(gpu.name)).cpu()
+    exact = engine_for(model, gpu, exact=True).run(image.to(gpu.name)).cpu()
+
+    assert (half - expected).abs().max() < 1 / 255
+    assert (exact - expected).abs().max() < 1e-5

@@ -14,7 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 import napari_acuity as acuity
+from napari_acuity.core.device import choose_device
 from napari_acuity.core.errors import ModelError
+from napari_acuity.core.inference.deploy import engine_for
+from napari_acuity.core.inference.openvino_engine import has_openvino
 from napari_acuity.core.inference.tiles import Grid
 from napari_acuity.core.networks.compact_unet import CompactUNet
 from napari_acuity.core.networks.discriminator import Discriminator
@@ -219,3 +222,30 @@ def test_enhance_uses_levels_and_tiles_exactly():
     differences = np.abs(whole.pixels.astype(int) - tiled.pixels)
     assert differences.max() <= 1
     assert differences.mean() < 0.01
+
+
+@pytest.mark.skipif(not has_openvino(), reason="needs the extra fast")
+@pytest.mark.parametrize("recipe", ["crossmodality", "crossmodality-2019"])
+def test_openvino_gives_what_the_network_gives_at_any_size(recipe):
+    model = acuity.Model.new(recipe, width=4)
+    run = engine_for(model, choose_device("cpu"), exact=True).run
+    for shape in ((64, 64), (33, 77), (1, 5)):
+        image = torch.rand(1, 1, *shape)
+        with torch.inference_mode():
+            torch.testing.assert_close(run(image), model.network(image), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1, 1.5])
+def test_the_compact_network_is_exported_for_images_of_any_size(tmp_path, scale):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    header = acuity.Model.new("crossmodality", width=4, scale=scale).header
+    header.arguments["levels"] = [[0.1, 0.5], [0.0, 0.3]]
+    model = acuity.Model.build(header)
+
+    session = onnxruntime.InferenceSession(acuity.export(model, tmp_path / "model.onnx"))
+
+    for shape in ((40, 48), (33, 77)):
+        image = torch.rand(1, 1, *shape)
+        (output,) = session.run(None, {"input": image.numpy()})
+        with torch.inference_mode():
+            np.testing.assert_allclose(output, model.network(image).numpy(), atol=1e-5)

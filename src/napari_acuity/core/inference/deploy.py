@@ -7,6 +7,8 @@
 | CUDA GPU | the folded network in half precision, convolutions with bias and ReLU in one kernel |
 | others | the folded network |
 
+U-Nets do not fold: there they are used as they were trained, on CUDA GPUs in half precision.
+
 What a device lacks is done by the plain network. Engines are built once and kept.
 """
 
@@ -94,28 +96,36 @@ def engine_for(
 
 
 def _built(model: Model, device: Device, exact: bool, convert: bool) -> Engine:
-    run, words = _runner(model.network, device, exact, convert)
+    run, words = _runner(model, device, exact, convert)
     return Engine(torch.inference_mode()(run), device.name, words)
 
 
 def _runner(
-    network: nn.Module, device: Device, exact: bool, convert: bool
+    model: Model, device: Device, exact: bool, convert: bool
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
-    if not isinstance(network, PyramidResNet):
-        return _plain(network, device), "the network as trained, float32"
-    if device.name.startswith("cuda"):
-        return _on_gpu(network, device, exact)
+    network = model.network
     half = None if exact else half_precision(device)
     if device.name == "cpu" and convert and has_openvino():
-        return openvino_engine(network, half=half is not None)
+        return openvino_engine(network, model.channels, half=half is not None)
+    if not isinstance(network, PyramidResNet):
+        return _as_trained(network, device, exact)
+    if device.name.startswith("cuda"):
+        return _on_gpu(network, device, exact)
     folded = place(Folded(network), device)
     if half is None:
         return _channels_last(folded), "folded, float32"
     return _in_half(folded, half), f"folded, {str(half).removeprefix('torch.')}"
 
 
-def _plain(network: nn.Module, device: Device) -> Callable[[torch.Tensor], torch.Tensor]:
-    return _channels_last(place(copy.deepcopy(network), device).eval())
+def _as_trained(
+    network: nn.Module, device: Device, exact: bool
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
+    plain = place(copy.deepcopy(network), device).eval()
+    if not device.name.startswith("cuda"):
+        return _channels_last(plain), "the network as trained, float32"
+    if exact:
+        return _exactly(plain), "the network as trained, float32"
+    return _in_half(plain, torch.float16), "the network as trained, float16"
 
 
 def _channels_last(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

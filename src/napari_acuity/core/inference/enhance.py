@@ -46,8 +46,9 @@ __all__ = [
 
 OnGrid = Literal["finer", "same"]
 
-# Bytes of feature maps an input pixel costs at its peak, in units of the network's widest layer (float32).
+# Bytes of feature maps an input pixel costs at its peak, in units of its `widest` layer (float32).
 _COPIES = 6
+_HALOS_A_TILE = 24
 _SMALLEST_TILE, _LARGEST_TILE, _LARGEST_TILE_ON_GPU = 64, 512, 4096
 
 
@@ -353,9 +354,12 @@ def _side(
         return max(shape)
     if tile != "auto":
         return tile
-    widest = max(parameter.shape[0] for parameter in model.network.parameters())
-    pixels = free_memory(where) / 4 / (_COPIES * 4 * widest)
-    largest = _LARGEST_TILE_ON_GPU if where.name.startswith("cuda") else _LARGEST_TILE
+    network: Any = model.network
+    pixels = free_memory(where) / 4 / (_COPIES * 4 * network.widest)
+    # A halo that is wide beside its tile is computed again and again.
+    largest = max(_LARGEST_TILE, _HALOS_A_TILE * network.halo)
+    if where.name.startswith("cuda"):
+        largest = max(largest, _LARGEST_TILE_ON_GPU)
     return int(np.clip(pixels**0.5, _SMALLEST_TILE, largest))
 
 

@@ -30,7 +30,7 @@ def has_openvino() -> bool:
 
 
 def openvino_engine(
-    network: nn.Module, *, half: bool
+    network: nn.Module, channels: int, *, half: bool
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
     """Convert a network, in memory, for images of any size.
 
@@ -38,6 +38,8 @@ def openvino_engine(
     ----------
     network : torch.nn.Module
         float32, on the CPU.
+    channels : int
+        Of its input.
     half : bool
         Compute in bfloat16; only where the processor has it.
 
@@ -48,7 +50,7 @@ def openvino_engine(
     str
         What computes, in words.
     """
-    compiled, version = _threads().submit(_compiled, network, half).result()
+    compiled, version = _threads().submit(_compiled, network, channels, half).result()
     # A request serves one thread at a time, and lends out the memory of its result.
     own = threading.local()
 
@@ -74,9 +76,8 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="acuity-openvino")
 
 
-def _compiled(network: nn.Module, half: bool) -> tuple[Any, str]:
+def _compiled(network: nn.Module, channels: int, half: bool) -> tuple[Any, str]:
     openvino = _openvino()
-    channels = next(network.parameters()).shape[1]
     example = torch.zeros(1, channels, _EXAMPLE_PX, _EXAMPLE_PX)
     with warnings.catch_warnings():
         # It traces with torch.jit, which torch has deprecated.

@@ -1,4 +1,4 @@
-"""Networks by name. A network takes keyword arguments that JSON can hold, and has `stride` and `halo`."""
+"""Networks by name: built from keyword arguments that JSON can hold, with `stride`, `halo` and `widest`."""
 
 from .compact_unet import CompactUNet
 from .pyramid_resnet import PyramidResNet

@@ -46,7 +46,7 @@ class CompactUNet(nn.Module):
 
     Attributes
     ----------
-    stride, halo : int
+    stride, halo, widest : int
         As of `UNet`.
     """
 
@@ -73,6 +73,7 @@ class CompactUNet(nn.Module):
         with torch.no_grad():
             self.last.features.weight.mul_(0.1)
         self.stride = math.lcm(self.fold * 2**depth, ratio(scale).denominator)
+        self.widest = math.ceil(3 * width / self.fold**2)
         # The first convolution stands before those of the finest level.
         down, up = [3, *[2] * (depth - 1)], [2] * depth
         self.halo = halo_of(self.stride, down, up, middle=2, last=self.last.reach, fine=self.fold)

@@ -51,6 +51,8 @@ class PyramidResNet(nn.Module):
         q: tiles must start at multiples of it to see the same output grid.
     halo : int
         How many input px around an output px it depends on, rounded up to a multiple of `stride`.
+    widest : int
+        Channels of its widest layer, in terms of input px.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class PyramidResNet(nn.Module):
         self.up = nn.Conv2d(widths[-1], channels * p * p, 3, padding=1)
         self.down = nn.Conv2d(channels, channels, 3, stride=q, padding=1)
         self.shuffle, self.stride = p, q
+        self.widest = max(width, widths[-1], channels * p * p)
         self.halo = q * math.ceil((2 + 2 * blocks + 1 / p) / q)
         _initialise(self, init)
 

@@ -65,6 +65,8 @@ class UNet(nn.Module):
         with q.
     halo : int
         How many input px around an output px it depends on, rounded up to a multiple of `stride`.
+    widest : int
+        Channels of its widest layer, in terms of input px.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class UNet(nn.Module):
         initialise(self)
         q = ratio(scale).denominator
         self.stride = math.lcm(2**depth, q)
+        self.widest = 3 * width
         self.halo = halo_of(self.stride, [3] * depth, [3] * depth, middle=1, last=self.last.reach)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -139,7 +142,8 @@ class Enlarging(nn.Module):
         image = functional.pixel_shuffle(self.features(features), self.shuffle)
         if self.strided is not None:
             image = self.strided(image)
-        rows, cols = (math.ceil(self.scale * n) for n in shape)
+        p, q = self.scale.as_integer_ratio()
+        rows, cols = ((n * p + q - 1) // q for n in shape)
         return image[..., :rows, :cols]
 
 
@@ -181,10 +185,16 @@ def enlarged(features: torch.Tensor) -> torch.Tensor:
 
 def up_to_multiple(image: torch.Tensor, multiple: int) -> torch.Tensor:
     """Repeat the last row and column until both sides are multiples; nothing where they are."""
-    rows, cols = (-n % multiple for n in image.shape[-2:])
-    if not (rows or cols):
+    # Whole cells times their size: exporters can then prove that both halves of the network fit together.
+    wanted = [(n + multiple - 1) // multiple * multiple for n in image.shape[-2:]]
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    recorded = torch.compiler.is_exporting() or tracing
+    if not recorded and wanted == [*image.shape[-2:]]:
         return image
-    return functional.pad(image, (0, cols, 0, rows), mode="replicate")
+    for axis, size in zip((-2, -1), wanted, strict=True):
+        places = torch.arange(size, device=image.device).clamp(max=image.shape[axis] - 1)
+        image = image.index_select(axis, places)
+    return image
 
 
 def halo_of(
