@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,7 +119,8 @@ class CurvePlot(QWidget):
         counted = all(float(x).is_integer() for curve in chart.curves for x in curve.x)
         item.getAxis("bottom").whole = counted
         self._legend.setLabelTextColor(ink)
-        for curve, colour, marker in zip(chart.curves, COLOURS[ground], MARKERS, strict=False):
+        looks = zip(cycle(COLOURS[ground]), cycle(MARKERS), strict=True)
+        for curve, (colour, marker) in zip(chart.curves, looks, strict=False):
             item.addItem(_drawn(curve, colour, marker))
         # Of one curve the axes say all there is.
         self._legend.setVisible(len(chart.curves) > 1)

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import AcuityError, ModelError
+from ._network_check import check_patch, cost_note, network_of
 from ._pair_source import FolderSource
 from ._run_words import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import nn
 
     from ..core.pairs.pair import Pair
     from ..core.pairs.pair_set import PairSet
@@ -83,13 +86,19 @@ def look(source: Source, intent: Intent, number: int) -> Look:
         device = choose_device(intent.device)
         checks = [str(device)]
         if intent.start is not None:
-            checks.append(_check_start(intent.start, intent.recipe, scale, rgb))
+            checks.append(f"goes on from {intent.start.name}")
+        network = _network(intent, scale, rgb=rgb)
+        sizes, steps = _sizes(source, pairs, parts["train"]), None
+        if sizes:
+            side = min(intent.recipe.patch, *(length for size in sizes for length in size))
+            check_patch(side, intent.recipe, network)
+            patches = _patches(sizes, side, cut=len(set(groups.values())) == 1)
+            steps = max(1, round(max(patches, _LEAST_PATCHES_AN_EPOCH) / intent.recipe.batch))
+            checks.insert(0, f"about {counted(patches, 'patch', 'patches')}")
     except AcuityError as error:
         return Look(number, problem=str(error))
-    patches, steps = _patches(source, pairs, parts["train"], intent.recipe), None
-    if patches is not None:
-        steps = max(1, round(max(patches, _LEAST_PATCHES_AN_EPOCH) / intent.recipe.batch))
-        checks.insert(0, f"about {counted(patches, 'patch', 'patches')}")
+    if cost := cost_note(network, device):
+        notes.append(cost)
     tested = bool(parts["test"])
     return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, rgb)
 
@@ -153,10 +162,14 @@ def _divided(groups: dict[str, str], seed: int) -> tuple[dict[str, list[str]], s
     return parts, words + (f", by group ({count})" if count < len(groups) else "")
 
 
-def _check_start(path: Path, recipe: Recipe, scale: float, rgb: bool) -> str:
+def _network(intent: Intent, scale: float, *, rgb: bool) -> nn.Module:
+    """Return what will be trained: the recipe's network, or that of the model to start from."""
     from ..core.model import load
 
-    model = load(path)
+    recipe = intent.recipe
+    if intent.start is None:
+        return network_of(recipe, scale, rgb=rgb)
+    model = load(intent.start)
     theirs = (model.header.network, model.scale, model.channels)
     ours = (recipe.network, scale, 3 if rgb else 1)
     if theirs != ours:
@@ -165,23 +178,25 @@ def _check_start(path: Path, recipe: Recipe, scale: float, rgb: bool) -> str:
             f"channels; recipe and pairs ask for {ours[0]}, x{ours[1]:g} and {ours[2]}.",
             "Start from a model of the same kind, or from none.",
         )
-    return f"goes on from {path.name}"
+    return model.network
 
 
-def _patches(
-    source: Source, pairs: PairSet | list[Pair], train: list[str], recipe: Recipe
-) -> int | None:
-    """Return about how many patches cover the training fields; None where that takes reading them."""
+def _sizes(
+    source: Source, pairs: PairSet | list[Pair], train: list[str]
+) -> list[tuple[int, int]] | None:
+    """Return rows and columns of the training fields; None where that takes reading them."""
     if isinstance(pairs, list):
-        sizes = [pair.low.shape for pair in pairs]
-    elif isinstance(source, FolderSource):
-        found = [_size(source.folder / "low" / f"{name}.tif") for name in train]
-        sizes = [size for size in found if size is not None]
-        if len(sizes) < len(train):
-            return None
-    groups = _facts(pairs)[0]
-    part = 1 - sum(_SHARES) if len(set(groups.values())) == 1 else 1.0
-    side = min(recipe.patch, *(length for size in sizes for length in size))
+        return [pair.low.shape for pair in pairs]
+    if not isinstance(source, FolderSource):
+        return None
+    found = [_size(source.folder / "low" / f"{name}.tif") for name in train]
+    sizes = [size for size in found if size is not None]
+    return sizes if len(sizes) == len(train) else None
+
+
+def _patches(sizes: list[tuple[int, int]], side: int, *, cut: bool) -> int:
+    """Return about how many patches cover the training fields."""
+    part = 1 - sum(_SHARES) if cut else 1.0
     area = part * sum(rows * cols for rows, cols in sizes)
     return max(1, round(area / (side * (1 - _OVERLAP)) ** 2))
 

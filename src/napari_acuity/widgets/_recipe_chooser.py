@@ -7,37 +7,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
+    QLabel,
     QSpinBox,
 )
 
 from ..core.errors import AcuityError
 from ..core.recipe import RECIPES, Recipe
 from ._panel import add_option, let_shrink
+from ._recipe_words import about
 
 if TYPE_CHECKING:
     import os
+
+    from qtpy.QtGui import QResizeEvent
 
 __all__ = ["RecipeChooser"]
 
 _FROM_FILE = "From a file..."
 _LABELS = {
     "learning_rate": "Learning rate",
+    "critic_rate": "Discriminator's rate",
     "jpeg_from": "JPEG quality from",
     "jpeg_to": "JPEG quality to",
 }
 # Where a recipe compresses nothing: off, and what is offered once it is on.
 _JPEG_OFF = (0, 95)
+# Where a recipe does not tell the discriminator's: that of `Critic`.
+_CRITIC_RATE = 1e-5
 _TIPS = {
     "patch": "Side of the training patches, in pixels of the low image. Larger ones show the network "
     "more context and cost time and memory; in small fields they shrink to the field.",
     "batch": "Patches a step. More are steadier and need more memory.",
     "learning_rate": "Of Adam, at the start. Lower it when the loss jumps or is no longer a number.",
+    "critic_rate": "The discriminator's learning rate. Lower it where the discriminator wins or collapses "
+    "again and again.",
     "jpeg_from": "Compresses the input patches as JPEG while training, so that the model serves compressed "
     "captures too: the worst quality it meets, 1 to 100. Off leaves them as they are.",
     "jpeg_to": "The best quality that the input patches are compressed at",
@@ -54,7 +63,7 @@ class RecipeChooser(QObject):
         super().__init__(parent)
         self.box = let_shrink(QComboBox())
         for name, recipe in RECIPES.items():
-            self.box.addItem(name, (name, recipe))
+            self._add(self.box.count(), name, name, recipe)
         self.box.addItem(_FROM_FILE)
         self.options: dict[str, Any] = {}
         self._defaults: dict[str, Any] = {}
@@ -71,6 +80,8 @@ class RecipeChooser(QObject):
     def recipe(self) -> Recipe:
         """The recipe with what Options change in it."""
         changes = self._changes()
+        if rate := changes.pop("critic_rate", None):
+            changes["adversarial"] = {**self.original.adversarial, "learning_rate": rate}
         worst, best = (changes.pop(name, None) for name in ("jpeg_from", "jpeg_to"))
         if worst is None and best is None:
             return replace(self.original, **changes)
@@ -86,24 +97,32 @@ class RecipeChooser(QObject):
         return "" if self._changes() else str(self.box.currentData()[0])
 
     def add_options(self, rows: QFormLayout) -> None:
-        """Add a row for each value that may be changed; the recipe's own are the defaults."""
-        patch, batch, seed, rate = QSpinBox(), QSpinBox(), QSpinBox(), QDoubleSpinBox()
+        """Add what the recipe is, and a row for each value that may be changed; its own are the defaults."""
+        self._tell(rows)
+        patch, batch, seed, rate = QSpinBox(), QSpinBox(), QSpinBox(), _rate_box(decimals=6)
         patch.setRange(8, 1024)
         patch.setSuffix(" px")
         batch.setRange(1, 4096)
         seed.setRange(0, 2**31 - 1)
-        rate.setDecimals(6)
-        rate.setRange(1e-6, 1)
-        rate.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.options = {"patch": patch, "batch": batch, "learning_rate": rate}
         for name, box in self.options.items():
             box.setValue(getattr(self.original, name))
             add_option(rows, _LABELS.get(name, name.capitalize()), box, _TIPS[name])
+        if self.original.losses.get("adversarial"):
+            self._add_critic(rows)
         self._add_jpeg(rows)
         seed.setValue(self.original.seed)
         add_option(rows, "Seed", seed, _TIPS["seed"])
         self.options["seed"] = seed
         self._defaults = {name: box.value() for name, box in self.options.items()}
+
+    def _tell(self, rows: QFormLayout) -> None:
+        rows.addRow(_Paragraph(about(self.original, str(self.box.currentData()[0]))))
+
+    def _add_critic(self, rows: QFormLayout) -> None:
+        box = self.options["critic_rate"] = _rate_box(decimals=7)
+        box.setValue(self.original.adversarial.get("learning_rate", _CRITIC_RATE))
+        add_option(rows, _LABELS["critic_rate"], box, _TIPS["critic_rate"])
 
     def _add_jpeg(self, rows: QFormLayout) -> None:
         worst, best = self.original.augmentation.get("jpeg") or _JPEG_OFF
@@ -134,8 +153,12 @@ class RecipeChooser(QObject):
             When the file is no recipe.
         """
         recipe = Recipe.load(path)
-        self.box.insertItem(self.box.count() - 1, Path(path).name, (str(path), recipe))
+        self._add(self.box.count() - 1, Path(path).name, str(path), recipe)
         self._choose(self.box.count() - 2)
+
+    def _add(self, index: int, text: str, name: str, recipe: Recipe) -> None:
+        self.box.insertItem(index, text, (name, recipe))
+        self.box.setItemData(index, about(recipe, name), Qt.ItemDataRole.ToolTipRole)
 
     def _changes(self) -> dict[str, Any]:
         now = {name: box.value() for name, box in self.options.items()}
@@ -161,3 +184,24 @@ class RecipeChooser(QObject):
             self.open(path)
         except AcuityError as error:
             show_error(str(error))
+
+
+class _Paragraph(QLabel):
+    """Text that takes the height it needs: a form gives wrapped text too little."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.setMinimumHeight(0)  # the height for a width is never below it
+        self.setMinimumHeight(self.heightForWidth(self.width()))
+
+
+def _rate_box(*, decimals: int) -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setRange(10.0**-decimals, 1)
+    box.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+    return box

@@ -8,7 +8,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from ._panel import drop_down, enable, side_by_side
-from ._plots import CurvePlot
+from ._run_adversary import AccuracyPlot, TermsPlot, accuracy_chart
 from ._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ __all__ = ["RunCurves"]
 _SOON_MS = 100
 _TIPS = {
     "curves": "Loss: on the training patches and, as mean squared error, on the validation fields. "
-    "Loss terms: what the recipe minimises, term by term, weighted. PSNR: on the validation fields.",
+    "Loss terms: what the recipe minimises, term by term, weighted, and its discriminator's own. "
+    "PSNR: on the validation fields.",
     "save_plot": "Save the curves as a picture or as numbers",
     "show": "Bring the live preview into view: input, output and truth of a validation field",
 }
@@ -46,7 +47,8 @@ class RunCurves(QWidget):
         self.curves.setAccessibleName("Curves")
         self.curves.setToolTip(_TIPS["curves"])
         self.curves.currentIndexChanged.connect(self._draw)
-        self.plot = CurvePlot(loss_chart([]))
+        self.plot = TermsPlot(loss_chart([]))
+        self.accuracy = AccuracyPlot()
         self.save_plot = QToolButton()
         self.save_plot.setText("Save plot ▾")
         self.save_plot.setStyleSheet("QToolButton::menu-indicator { image: none; }")
@@ -61,10 +63,12 @@ class RunCurves(QWidget):
             side_by_side(self.curves, self.save_plot, self.show_preview, stretch=self.curves)
         )
         layout.addWidget(self.plot)
+        layout.addWidget(self.accuracy)
         self.clear()
 
     def show_run(self, rows: Sequence[dict[str, float]], news: News) -> None:
         """Show the epochs so far and the newest preview."""
+        self.accuracy.setVisible(news.adversarial)
         if len(rows) != len(self._rows) or (rows and rows[-1] != self._rows[-1]):
             self._rows = [*rows]
             self._draw()
@@ -75,12 +79,14 @@ class RunCurves(QWidget):
         """Show nothing."""
         self._soon.stop()
         self.preview.remove()
+        self.accuracy.hide()
         self._rows = ()
         self._draw()
         self._offer_preview()
 
     def _draw(self, _index: int = 0) -> None:
         self.plot.show_chart(self.curves.currentData()(self._rows))
+        self.accuracy.show_chart(accuracy_chart(self._rows))
 
     def _show_preview(self, preview: Mapping[str, Any] | None = None) -> None:
         if self.preview.show(preview, self._pixel_size):

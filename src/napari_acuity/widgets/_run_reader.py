@@ -111,6 +111,8 @@ class News:
         The end of what the process printed, where it is not alive.
     facts : dict
         What ``run.json`` says; empty until it is there.
+    adversarial : bool
+        Whether a discriminator takes part.
     """
 
     folder: Path
@@ -120,6 +122,7 @@ class News:
     pixel_size: tuple[float, float] | None = None
     last_lines: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    adversarial: bool = False
 
 
 @dataclass
@@ -142,6 +145,7 @@ class RunReader:
     _begun: _Begun = field(default_factory=_Begun)
     _pixel_size: tuple[float, float] | None = None
     _facts: dict[str, Any] = field(default_factory=dict)
+    _adversarial: bool = False
     _looked: bool = False
     _locked: bool = False
 
@@ -161,9 +165,25 @@ class RunReader:
             self._pixel_size = self._pixel_size or _output_pixel_size(self.folder / MODEL)
         last_lines = "" if alive else self._watch.last_lines()
         if events and not self._facts:
-            with suppress(AcuityError):
-                self._facts = RunFolder(self.folder).facts
-        return News(self.folder, events, alive, preview, self._pixel_size, last_lines, self._facts)
+            self._settle()
+        return News(
+            self.folder,
+            events,
+            alive,
+            preview,
+            self._pixel_size,
+            last_lines,
+            self._facts,
+            self._adversarial,
+        )
+
+    def _settle(self) -> None:
+        """Read what does not change while it runs."""
+        run = RunFolder(self.folder)
+        with suppress(AcuityError):
+            self._adversarial = run.recipe.losses.get("adversarial", 0) > 0
+        with suppress(AcuityError):
+            self._facts = run.facts
 
     @property
     def here(self) -> bool:

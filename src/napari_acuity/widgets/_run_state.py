@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._run_words import advice_on
+
 __all__ = ["RunState"]
 
 _ENDS = {"done", "stopped", "failed"}
@@ -29,7 +31,8 @@ class RunState:
     best : int or None
         The epoch of the best model so far.
     notes, warnings : list of str
-        What it said when it began, and since.
+        What it said by the way since it began, and what the user should know; the last warning with what to
+        do about it.
     scores : dict
         On the test fields, as `Scores.as_dict` gives them; empty until it is done.
     words : str
@@ -104,12 +107,21 @@ class RunState:
             self.notes = [part for part in str(event.get("words", "")).split("; ") if part]
         elif kind in ("paused", "going on"):
             self.phase, self._since = ("paused" if kind == "paused" else "running"), None
+        elif kind == "note":
+            self.notes.append(str(event.get("words", "")))
         elif kind == "warning":
-            self.warnings.append(str(event.get("words", "")))
+            self._warn(str(event.get("words", "")))
         elif kind == "step":
             self._advance(event)
         elif kind == "epoch":
             self._add_row(event)
+
+    def _warn(self, words: str) -> None:
+        """Keep a warning; of several, only the last gives the same advice."""
+        advice = f". {advice_on(words)}" if advice_on(words) else ""
+        if advice:
+            self.warnings = [warning.removesuffix(advice) for warning in self.warnings]
+        self.warnings.append(words + advice)
 
     def _advance(self, event: dict[str, Any]) -> None:
         self.step, self.epoch = int(event["step"]), int(event["epoch"])

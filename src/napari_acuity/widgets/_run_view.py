@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ __all__ = ["LivePreview", "loss_chart", "psnr_chart", "terms_chart"]
 _PARTS = ("input", "output", "truth")
 _TERM = "loss_"
 _TERM_LINES: tuple[Line, ...] = ("solid", "dotted", "dashed")
+# Those in the unit of the validation loss.
+_SQUARES = {"loss_mse", "loss_gradient"}
 _REFRESH_S = 0.7
 _GAP = 0.04
 _FILLED = 0.95
@@ -30,7 +33,8 @@ _FILLED = 0.95
 
 def loss_chart(rows: Sequence[dict[str, float]]) -> Chart:
     """Chart the loss over the epochs, and that of bicubic as a level; `rows` as `Epoch.row` gives them."""
-    label = "Loss (range²)"
+    squares = all(_SQUARES.issuperset(_terms(row)) for row in rows)
+    label = "Loss (range²)" if squares else "Loss"
     if not rows:
         return Chart("Epoch", label, log_y=True)
     epochs = [row["number"] for row in rows]
@@ -44,15 +48,25 @@ def loss_chart(rows: Sequence[dict[str, float]]) -> Chart:
 
 
 def terms_chart(rows: Sequence[dict[str, float]]) -> Chart:
-    """Chart each term of the training loss, weighted, over the epochs."""
-    label = "Loss terms"
-    names = [name for name in (rows[-1] if rows else {}) if name.startswith(_TERM)]
-    curves = []
-    for name, line in zip(names, _TERM_LINES, strict=False):
-        known = [row for row in rows if row.get(name, 0) > 0]
-        epochs, values = [row["number"] for row in known], [row[name] for row in known]
-        curves.append(Curve(name.removeprefix(_TERM), epochs, values, line=line))
-    return Chart("Epoch", label, [curve for curve in curves if curve.x], log_y=True)
+    """Chart each term of the training loss, weighted, and a discriminator's own loss, over the epochs."""
+    names = _terms(rows[-1]) if rows else []
+    lines = dict(zip(names, cycle(_TERM_LINES), strict=False))
+    lines["discriminator_loss"] = "points"
+    curves = [_term(rows, name, line) for name, line in lines.items()]
+    return Chart("Epoch", "Loss terms", [curve for curve in curves if curve.x], log_y=True)
+
+
+def _terms(row: Mapping[str, float]) -> list[str]:
+    return [name for name in row if name.startswith(_TERM)]
+
+
+def _term(rows: Sequence[dict[str, float]], column: str, line: Line) -> Curve:
+    """Return a curve of the epochs that know a term, for a logarithmic axis."""
+    known = [row for row in rows if row.get(column, 0) > 0]
+    if len(known) == 1:  # a dashed line has no markers, and one point alone would not be seen
+        line = "points"
+    name = "discriminator" if column == "discriminator_loss" else column.removeprefix(_TERM)
+    return Curve(name, [row["number"] for row in known], [row[column] for row in known], line=line)
 
 
 def psnr_chart(rows: Sequence[dict[str, float]]) -> Chart:
@@ -183,8 +197,9 @@ class LivePreview:
         units, scale, corner = self._place
         height, width = picture.shape[:2]
         layer.data = picture
-        if units is not None:
-            layer.units = units
+        # All at once: napari warns where it draws layers of unlike units, hidden ones too.
+        for ours in self.layers if units is not None else ():
+            ours.units = units
         layer.scale = scale
         layer.translate = corner + np.array([_GAP * height, column * (1 + _GAP) * width]) * scale
         if picture.ndim == 2:

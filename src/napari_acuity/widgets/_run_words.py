@@ -9,13 +9,26 @@ if TYPE_CHECKING:
 
     from ._run_state import RunState
 
-__all__ = ["counted", "outcome_words", "stage_words", "time_words", "why_it_ended"]
+__all__ = ["advice_on", "counted", "outcome_words", "stage_words", "time_words", "why_it_ended"]
 
 _NO_BETTER = "That is no better than plain enlargement: train longer, or on more fields."
+# What is to be done about the discriminator; the run says the rest.
+_ADVICE = {
+    "the discriminator wins": "The run goes on from there. Where it wins again and again, train with a "
+    "lower Discriminator's rate in Options, or with the recipe crossmodality, which has no discriminator",
+    "the discriminator has collapsed": "The run goes on from there. Where it collapses again and again, "
+    "train for longer with a lower Discriminator's rate in Options, or with the recipe crossmodality, which "
+    "has no discriminator",
+}
 _KILLED = (
     "The process ended without a word: it was killed, or the computer ran out of memory or was "
     "switched off."
 )
+
+
+def advice_on(warning: str) -> str:
+    """Say what to do about a warning of a run; nothing where it says so itself."""
+    return next((words for begin, words in _ADVICE.items() if warning.startswith(begin)), "")
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -61,7 +74,10 @@ def outcome_words(state: RunState, folder: Path) -> str:
         f"{how} after {counted(len(state.rows), 'epoch')}; the best is epoch {best['number']:.0f}: "
         f"{psnr:.2f} dB on the validation fields, bicubic {bicubic:.2f} dB."
     )
-    return f"{words}{'' if psnr > bicubic else f' {_NO_BETTER}'}\n{folder}"
+    words += "" if psnr > bicubic else f" {_NO_BETTER}"
+    if times := sum(bool(advice_on(warning)) for warning in state.warnings):
+        words += f" The discriminator won or collapsed {counted(times, 'time')}: see Details."
+    return f"{words}\n{folder}"
 
 
 def why_it_ended(state: RunState, last_lines: str, folder: Path) -> str:

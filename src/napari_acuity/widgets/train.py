@@ -144,6 +144,8 @@ class TrainPanel(QScrollArea):
 
     def _on_recipe(self) -> None:
         rows = self._option_rows
+        # The boxes of values go with the rows, and what follows may ask for the pairs.
+        self.pairs.values = None
         while rows.rowCount():
             rows.removeRow(0)
         self.start.add_options(rows)

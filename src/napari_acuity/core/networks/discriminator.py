@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
-from .unet import SLOPE
+from .unet import SLOPE, initialise
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,7 @@ class Discriminator(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         wide = width * 2**blocks
         self.first, self.second = nn.Linear(wide, wide), nn.Linear(wide, 1)
+        initialise(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map (n, channels, h, w) to (n,) logits: above 0, more likely real than made."""
