@@ -1,5 +1,7 @@
 from .core import quality as quality
 from .core import simulate as simulate
+from .core.colours import display_limits as display_limits
+from .core.colours import merge as merge
 from .core.device import info as info
 from .core.errors import AcuityError as AcuityError
 from .core.errors import FileError as FileError
@@ -9,6 +11,12 @@ from .core.errors import PairError as PairError
 from .core.errors import RegistrationError as RegistrationError
 from .core.errors import TrainingError as TrainingError
 from .core.exporting.export import export as export
+from .core.frames import Averaged as Averaged
+from .core.frames import average as average
+from .core.frames import average_lines as average_lines
+from .core.frames import average_steps as average_steps
+from .core.frames import drift as drift
+from .core.frames import drift_steps as drift_steps
 from .core.fusion import Fused as Fused
 from .core.fusion import fuse as fuse
 from .core.fusion import fuse_steps as fuse_steps
@@ -28,9 +36,9 @@ from .core.io import read as read
 from .core.io import write as write
 from .core.jobs import Event as Event
 from .core.jobs import run as run
-from .core.micrograph import Micrograph as Micrograph
 from .core.lens import Lens as Lens
 from .core.lens import load as load
+from .core.micrograph import Micrograph as Micrograph
 from .core.model import Model as Model
 from .core.pairs.pair import Pair as Pair
 from .core.pairs.pair_set import PairSet as PairSet
