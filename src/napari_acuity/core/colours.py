@@ -134,7 +134,7 @@ def _shades(colour: Colour) -> NDArray[np.float32]:
             'Give a name such as "magenta", a hex code such as "#ff00ff", red, green and blue from 0 to '
             "1, or the name of a matplotlib colormap.",
         ) from error
-    return np.linspace(0, 1, 256)[:, None].astype(np.float32) * np.float32(full)
+    return np.outer(np.linspace(0, 1, 256), full).astype(np.float32)
 
 
 def _channels(given: ImageLike | Sequence[ImageLike]) -> list[Micrograph]:
@@ -180,10 +180,9 @@ def _check_alike(first: Micrograph, other: Micrograph) -> None:
             f"{first.shape[0]} x {first.shape[1]}.",
             "Bring the channels onto one grid first: register them.",
         )
-    sizes = first.pixel_size, other.pixel_size
-    if None not in sizes and not np.allclose(*sizes, rtol=1e-3):
+    ours, theirs = first.pixel_size, other.pixel_size
+    if ours and theirs and not np.allclose(ours, theirs, rtol=1e-3):
         raise ImageError(
-            f"The pixels of '{other.name}' are {other.pixel_size} um, those of '{first.name}' "
-            f"{first.pixel_size} um.",
+            f"The pixels of '{other.name}' are {theirs} um, those of '{first.name}' {ours} um.",
             "Bring the channels onto one grid first, or mend the pixel size that is wrong.",
         )

@@ -33,6 +33,8 @@ __all__ = ["dense_level"]
 
 _PASSES = 3
 _CELL_PX, _MOST_CELLS = 8, 160
+# Light out of focus and what a reconstruction adds pull neighbouring cells alike.
+_ERR_ALIKE_CELLS = 2
 _LOCAL_PX = 16.0
 _RINGS = 64
 _PAD_PX = 8
@@ -65,7 +67,9 @@ def dense_level(views: Views, shift_map: NDArray[np.float32], seen: Seen) -> NDA
         information, pull = _what_cells_say(*matched, seen.valid, cells)
         pull += times(information, cells.mean(torch.from_numpy(shift_map)).double().numpy())
         _hold(views, cells, information, pull)
-        stiffness = stiffness or choose_stiffness(splines, information, pull)
+        stiffness = stiffness or choose_stiffness(
+            splines, information, pull, together=_ERR_ALIKE_CELLS
+        )
         coefficients = fit(splines, information, pull, stiffness, start=coefficients)
         shift_map = splines.at_pixels(coefficients)
     return unfolded(torch.from_numpy(shift_map)).numpy()

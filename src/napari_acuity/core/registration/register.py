@@ -16,6 +16,7 @@ from ..geometry import apply_homography, resize_homography, scale_at_centre
 from ..jobs import Event, Steps, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey
 from .elastic import elastic_levels
+from .hot_pixels import without_hot_pixels
 from .looks import STRUCTURE, TEXTURE, Look, smooth
 from .registration import Registration, nearest_homography, no_points
 from .start import (
@@ -42,6 +43,8 @@ Start = Literal["auto", "features", "structure", "phase", "template", "landmarks
 _LEAST_CORRELATION = 0.15
 # Features after which the images agree so well are right, and no other start is tried.
 _ENOUGH = 0.3
+# What a right fit may lower the correlation by: the elastic part is finer than that can tell.
+_BLUNT = 0.01
 # How much better than by chance images must agree after any other start, on Fisher's scale (arctanh of the
 # correlation): how many times the chance's, and how much more.
 _TIMES_CHANCE, _ABOVE_CHANCE = 2.0, 0.1
@@ -206,7 +209,8 @@ def _images(
     if fixed.pixel_size is not None and moving.pixel_size is not None:
         scale = fixed.pixel_size[0] / moving.pixel_size[0]
     names = moving.name, fixed.name
-    return _Images(grey(fixed), grey(moving), names, trusted, landmarks, scale)
+    pixels = without_hot_pixels(grey(fixed)), without_hot_pixels(grey(moving))
+    return _Images(*pixels, names, trusted, landmarks, scale)
 
 
 def _device(name: str) -> str:
@@ -356,6 +360,8 @@ def _refine(images: _Images, found: _Found, *, elastic: bool) -> Steps[Registrat
         reached = newest.correlation[1]
         # A little correlation is gained by fitting noise, too; the coarser look is then worth more.
         better = reached > before and (share == 0 or reached >= _LEAST_CORRELATION)
+        # Where images agree, half a pixel changes the correlation of soft structures less than noise does.
+        better = better or (before >= _ENOUGH and reached > before - _BLUNT)
         # Landmarks hold, whatever the images say.
         if newest is not kept and (better or images.landmarks is not None):
             kept = newest

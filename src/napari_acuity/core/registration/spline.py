@@ -185,13 +185,22 @@ def fit(
 
 
 def choose_stiffness(
-    splines: Splines, information: Array, pull: Array, *, near: float | None = None
+    splines: Splines,
+    information: Array,
+    pull: Array,
+    *,
+    near: float | None = None,
+    together: int = 1,
 ) -> float:
     """Choose by cross-validation what bending costs; the arguments are those of `fit`.
 
-    With `near`, an earlier choice, the search begins there.
+    With `near`, an earlier choice, the search begins there. Squares of `together` x `together` cells are
+    left out at once: where neighbours err alike, they would vouch for each other.
     """
-    fold = np.random.default_rng(0).integers(0, _FOLDS, information.shape[-2:])
+    ny, nx = information.shape[-2:]
+    squares = [-(-n // together) for n in (ny, nx)]
+    fold = np.random.default_rng(0).integers(0, _FOLDS, squares)
+    fold = fold.repeat(together, 0).repeat(together, 1)[:ny, :nx]
     seen = np.stack([fold != n for n in range(_FOLDS)]).astype(np.float64)[:, None]
     errors: dict[int, float] = {}
     start: Array | None = None
