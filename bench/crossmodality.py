@@ -112,11 +112,19 @@ def real(data: Path, structures: list[str], minutes: float, device: str) -> Iter
         )
         asked = bars["cuda" in str(choose_device(device).name)]
         for shown, scores in report.scores.items():
-            psnr, ssim = scores.psnr, scores.ssim
-            rsp = "" if scores.error is None else f"{scores.error.rsp:.3f}"
-            bar = verdict(psnr >= asked[0] and ssim >= asked[1]) if shown == names[0] else ""
-            bar = bar and f"{asked[0]} / {asked[1]}: {bar}"
-            yield f"| {name} | {shown} | {psnr:.2f} | {ssim:.3f} | {rsp} | {bar} |"
+            bar = verdict(shown == names[0] and scores.psnr >= asked[0] and scores.ssim >= asked[1])
+            bar = f"{asked[0]} / {asked[1]}: {bar}" if shown == names[0] else ""
+            rsp = scores.error.rsp if scores.error else None
+            cells = (
+                written(value, digits)
+                for value, digits in ((scores.psnr, 2), (scores.ssim, 3), (rsp, 3))
+            )
+            yield f"| {name} | {shown} | {' | '.join(cells)} | {bar} |"
+
+
+def written(value: float | None, digits: int) -> str:
+    """Write a figure, if there is one: the truth is not scored against itself."""
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def beads(minutes: float, device: str) -> Iterator[str]:

@@ -25,6 +25,7 @@ COMMANDS = (
     *("register", "stitch", "pairs", "lens-profile", "correct", "train", "resume"),
     *("enhance", "enhance-channels", "measure", "export", "demo", "info"),
     *("mtf", "spots", "resolution", "error-map", "fuse"),
+    *("average", "merge", "modalities", "lens"),
 )
 PROCESS = [sys.executable, "-c", "from napari_acuity.cli import main; main()"]
 

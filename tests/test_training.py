@@ -430,7 +430,7 @@ def test_a_recipe_comes_back_from_toml(tmp_path_factory, recipe):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", "unknown key 'epoch'. Known are: augmentation, averaging"),
+        ("epoch = 3", "unknown key 'epoch'. Known are: adversarial, augmentation"),
         ("epochs = ", "no recipe that can be read"),
         ("epochs = 0", "epochs = 0. Counts must be whole numbers"),
         ("epochs = 2.5", r"epochs = 2\.5"),
