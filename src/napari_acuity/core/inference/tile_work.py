@@ -6,7 +6,6 @@ A process keeps what is dear to make: the opened image, the model made ready, th
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections import deque
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ import numpy as np
 
 from ..device import choose_device
 from ..io.pyramid import Pyramid, opened
-from ..model import load
+from ..model import Model, load
 from .deploy import Engine, engine_for
 from .halving import pieces_done
 from .planes import plane_of
@@ -169,14 +168,9 @@ def do_tile(work: Work, cut: Tile, region: Micrograph | None = None) -> None:
 
 
 def _built(work: Work) -> Engine:
-    with ExitStack() as stack:
-        path = work.model
-        if isinstance(path, bytes):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acuity-")))
-            (folder / "model.safetensors").write_bytes(path)
-            path = str(folder / "model.safetensors")
-        device = choose_device(work.device)
-        return engine_for(load(path), device, exact=work.exact, work=work.size)
+    sent = work.model
+    model = Model.from_content(sent, "model") if isinstance(sent, bytes) else load(sent)
+    return engine_for(model, choose_device(work.device), exact=work.exact, work=work.size)
 
 
 @lru_cache(maxsize=1)

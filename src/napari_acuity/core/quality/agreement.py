@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["MS_SSIM_LEAST_PX", "ms_ssim", "nrmse", "pearson"]
+__all__ = ["MS_SSIM_EXPONENTS", "MS_SSIM_LEAST_PX", "ms_ssim", "nrmse", "pearson"]
 
-_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-MS_SSIM_LEAST_PX = (2 * SSIM_MARGIN_PX + 1) * 2 ** (len(_WEIGHTS) - 1)
+MS_SSIM_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+MS_SSIM_LEAST_PX = (2 * SSIM_MARGIN_PX + 1) * 2 ** (len(MS_SSIM_EXPONENTS) - 1)
 """Shorter images have no room for SSIM's window at the coarsest scale."""
 
 
@@ -63,8 +63,8 @@ def ms_ssim(reference: ImageLike, image: ImageLike, data_range: DataRange = None
         )
     a, b = unit(first), unit(second)
     product: float | Array = 1.0
-    for number, weight in enumerate(_WEIGHTS, start=1):
-        mean = _mean_similarity(a, b, with_luminance=number == len(_WEIGHTS))
+    for number, weight in enumerate(MS_SSIM_EXPONENTS, start=1):
+        mean = _mean_similarity(a, b, with_luminance=number == len(MS_SSIM_EXPONENTS))
         product = product * np.maximum(mean, 0) ** weight
         a, b = _halved(a), _halved(b)
     return float(np.mean(product))

@@ -25,10 +25,10 @@ __all__ = ["cie94", "cie94_of_labs", "ciede2000", "colour_differences", "srgb_to
 
 # IEC 61966-2-1:1999, with its four decimals. scikit-image's rgb2lab has a matrix and a white point
 # that differ from them in the fourth, which shifts the CIE-94 of saturated colours by up to 0.015.
-_XYZ_FROM_LINEAR = np.array(
+XYZ_FROM_LINEAR = np.array(
     [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
 )
-_D65 = np.array([0.3127, 0.3290, 1 - 0.3127 - 0.3290]) / 0.3290
+D65 = np.array([0.3127, 0.3290, 1 - 0.3127 - 0.3290]) / 0.3290
 
 
 def cie94(reference: ImageLike, image: ImageLike, data_range: DataRange = None) -> ScoreMap:
@@ -157,7 +157,7 @@ def _linear(srgb: Array) -> Array:
 
 
 def _lab(linear: Array) -> Array:
-    relative = linear @ (_XYZ_FROM_LINEAR.T / _D65)
+    relative = linear @ (XYZ_FROM_LINEAR.T / D65)
     steep = relative * (841 / 108) + 4 / 29
     x, y, z = np.moveaxis(np.where(relative > (6 / 29) ** 3, np.cbrt(relative), steep), -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

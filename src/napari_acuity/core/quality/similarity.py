@@ -19,14 +19,24 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["SSIM_MARGIN_PX", "ScoreMap", "difference", "local_similarity", "psnr", "ssim"]
+__all__ = [
+    "SSIM_C1",
+    "SSIM_C2",
+    "SSIM_MARGIN_PX",
+    "SSIM_WINDOW",
+    "ScoreMap",
+    "difference",
+    "local_similarity",
+    "psnr",
+    "ssim",
+]
 
 SSIM_MARGIN_PX = 5
 """Half the SSIM window: the map begins this many pixels inside the image."""
 
-_C1, _C2 = 0.01**2, 0.03**2
-_WINDOW = np.exp(-(np.arange(-SSIM_MARGIN_PX, SSIM_MARGIN_PX + 1) ** 2) / (2 * 1.5**2))
-_WINDOW /= _WINDOW.sum()
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+SSIM_WINDOW = np.exp(-(np.arange(-SSIM_MARGIN_PX, SSIM_MARGIN_PX + 1) ** 2) / (2 * 1.5**2))
+SSIM_WINDOW /= SSIM_WINDOW.sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +172,8 @@ def local_similarity(a: Array, b: Array) -> tuple[Array, Array]:
     # The variances enter as a sum only, so four planes are enough.
     mean_a, mean_b, squares, product = (_blurred(plane) for plane in (a, b, a * a + b * b, a * b))
     both, power = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
-    luminance = (2 * both + _C1) / (power + _C1)
-    return luminance, (2 * (product - both) + _C2) / (squares - power + _C2)
+    luminance = (2 * both + SSIM_C1) / (power + SSIM_C1)
+    return luminance, (2 * (product - both) + SSIM_C2) / (squares - power + SSIM_C2)
 
 
 def _ssim_strip(a: Array, b: Array) -> Array:
@@ -181,6 +191,6 @@ def _over_channels(values: Array) -> Array:
 
 
 def _blurred(plane: Array) -> Array:
-    found: Array = cv2.sepFilter2D(plane, cv2.CV_64F, _WINDOW, _WINDOW)  # type: ignore[assignment]
+    found: Array = cv2.sepFilter2D(plane, cv2.CV_64F, SSIM_WINDOW, SSIM_WINDOW)  # type: ignore[assignment]
     inside = slice(SSIM_MARGIN_PX, -SSIM_MARGIN_PX)
     return found[inside, inside]

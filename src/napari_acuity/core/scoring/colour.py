@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..quality.colour import D65, XYZ_FROM_LINEAR
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["cie94", "ciede2000", "lab", "linear"]
-
-# IEC 61966-2-1:1999, with its four decimals, and the white point D65.
-_XYZ_FROM_LINEAR = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
-_D65 = (0.3127 / 0.3290, 1.0, (1 - 0.3127 - 0.3290) / 0.3290)
 
 
 def linear(srgb: Tensor) -> Tensor:
@@ -29,7 +27,7 @@ def lab(light: Tensor) -> Tensor:
     # Without a matrix product, which a GPU may be set to round to TF32.
     x, y, z = (
         _compressed((r * red + g * green + b * blue) / white)
-        for (r, g, b), white in zip(_XYZ_FROM_LINEAR, _D65, strict=True)
+        for (r, g, b), white in zip(XYZ_FROM_LINEAR.tolist(), D65.tolist(), strict=True)
     )
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
 

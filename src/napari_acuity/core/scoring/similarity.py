@@ -5,19 +5,16 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.nn.functional import conv2d
 
-from ..quality.similarity import SSIM_MARGIN_PX
+from ..quality.agreement import MS_SSIM_EXPONENTS
+from ..quality.similarity import SSIM_C1, SSIM_C2, SSIM_WINDOW
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["local_similarity", "ms_ssim"]
-
-_C1, _C2 = 0.01**2, 0.03**2
-_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def local_similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,7 +23,7 @@ def local_similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     a, b : Tensor
-        (C, Y, X) float64 on unit range.
+        (C, Y, X) on unit range; float64 to measure by, float32 to train with.
 
     Returns
     -------
@@ -38,8 +35,8 @@ def local_similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     mean_a, mean_b = _blurred(a, b)
     squares, product = _blurred(a * a + b * b, a * b)
     both, power = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
-    luminance = (2 * both + _C1) / (power + _C1)
-    return luminance, (2 * (product - both) + _C2) / (squares - power + _C2)
+    luminance = (2 * both + SSIM_C1) / (power + SSIM_C1)
+    return luminance, (2 * (product - both) + SSIM_C2) / (squares - power + SSIM_C2)
 
 
 def ms_ssim(a: Tensor, b: Tensor, *, finest: Tensor) -> Tensor:
@@ -58,13 +55,14 @@ def ms_ssim(a: Tensor, b: Tensor, *, finest: Tensor) -> Tensor:
         Of no axes.
     """
     means = [finest.mean((-2, -1))]
-    for _ in _EXPONENTS[1:]:
+    for _ in MS_SSIM_EXPONENTS[1:]:
         a, b = _halved(a), _halved(b)
         luminance, structure = local_similarity(a, b)
         means.append(structure.mean((-2, -1)))
     means[-1] = (luminance * structure).mean((-2, -1))
     weighted = [
-        mean.clamp(min=0) ** exponent for mean, exponent in zip(means, _EXPONENTS, strict=True)
+        mean.clamp(min=0) ** exponent
+        for mean, exponent in zip(means, MS_SSIM_EXPONENTS, strict=True)
     ]
     return torch.stack(weighted).prod(0).mean()
 
@@ -73,7 +71,7 @@ def _blurred(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Return the means of two images, (C, Y, X) each, under SSIM's window, wherever it lies inside."""
     # Two at a time: from two channels on, torch has a kernel of its own for channels that do not mix.
     channels = 2 * len(first)
-    window = _window(first.device).repeat(channels, 1)
+    window = _window(first.device, first.dtype).repeat(channels, 1)
     planes = torch.cat((first, second))[None]
     planes = conv2d(planes, window[:, None, :, None], groups=channels)
     planes = conv2d(planes, window[:, None, None, :], groups=channels)
@@ -82,11 +80,9 @@ def _blurred(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _window(device: torch.device) -> Tensor:
+def _window(device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return SSIM's profile; kept, as to bring anything to a GPU is to wait for it."""
-    from_middle = np.arange(-SSIM_MARGIN_PX, SSIM_MARGIN_PX + 1)
-    profile = np.exp(-(from_middle**2) / (2 * 1.5**2))
-    return torch.tensor(profile / profile.sum(), device=device)
+    return torch.tensor(SSIM_WINDOW, device=device, dtype=dtype)
 
 
 def _halved(planes: Tensor) -> Tensor:

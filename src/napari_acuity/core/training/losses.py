@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from ..scoring.similarity import local_similarity
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["TERMS", "gradient_energy", "loss_terms", "structure_loss"]
-
-# As in quality.ssim: Wang 2004.
-_WINDOW_PX, _SIGMA_PX = 11, 1.5
-_C1, _C2 = 0.01**2, 0.03**2
 
 
 def loss_terms(
@@ -54,25 +52,11 @@ def structure_loss(output: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     Wang et al. 2019 (doi:10.1038/s41592-018-0239-0), the third term of the generator's loss.
     """
     # Half precision would lose the variances, which are differences of like numbers.
-    x, y = output.float(), truth.float()
-    mean_x, mean_y, xx, yy, xy = (_smoothed(part) for part in (x, y, x * x, y * y, x * y))
-    products = mean_x * mean_y
-    spread = (xx - mean_x.square()) + (yy - mean_y.square())
-    luminance = (2 * products + _C1) / (mean_x.square() + mean_y.square() + _C1)
-    structure = (2 * (xy - products) + _C2) / (spread + _C2)
+    planes = (image.float().flatten(0, 1) for image in (output, truth))
+    luminance, structure = local_similarity(*planes)
     similarity = (luminance * structure).mean()
     # Rounding must not take it to -1, whose logarithm is no number.
     return -torch.log(((1 + similarity) / 2).clamp(min=1e-6))
-
-
-def _smoothed(planes: torch.Tensor) -> torch.Tensor:
-    """Return Gaussian means of (n, C, H, W) over SSIM's window, where it lies inside."""
-    away = torch.arange(_WINDOW_PX, device=planes.device, dtype=planes.dtype) - _WINDOW_PX // 2
-    taps = torch.exp(-0.5 * (away / _SIGMA_PX).square())
-    taps = taps / taps.sum()
-    flat = planes.flatten(0, 1)[:, None]
-    down = functional.conv2d(flat, taps.view(1, 1, -1, 1))
-    return functional.conv2d(down, taps.view(1, 1, 1, -1))
 
 
 TERMS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
