@@ -42,6 +42,7 @@ __all__ = [
     "enhance_steps",
     "generations",
     "of_type",
+    "unchecked_steps",
 ]
 
 OnGrid = Literal["finer", "same"]
@@ -201,10 +202,34 @@ def enhance_steps(
 
         if iterations != 1:
             raise ImageError("A lens is applied once.", "Leave the iterations at 1.")
-        how = {"tile": tile, "device": device, "exact": exact}
-        return (yield from lens_steps(image, model, dtype=dtype, **how))
-    given, where = check_content(as_micrograph(image, name="image")), choose_device(device)
-    given = given.with_pixels(given.pixels, value_range=given.range())
+        of_lens = {"tile": tile, "device": device, "exact": exact}
+        return (yield from lens_steps(image, model, dtype=dtype, **of_lens))
+    given = check_content(as_micrograph(image, name="image"))
+    how: dict[str, Any] = {
+        "iterations": iterations,
+        "grid": grid,
+        "stop_below": stop_below,
+        "look_at": look_at,
+    }
+    how |= {"tile": tile, "device": device, "exact": exact, "dtype": dtype}
+    return (yield from unchecked_steps(given, model, **how))
+
+
+def unchecked_steps(
+    image: Micrograph,
+    model: Model,
+    *,
+    iterations: int = 1,
+    grid: OnGrid = "finer",
+    stop_below: float = 0.0,
+    tile: int | Literal["auto"] | None = "auto",
+    device: str = "auto",
+    exact: bool = False,
+    dtype: str | None = None,
+    look_at: tuple[int, float, float] = (0, 0.0, 0.0),
+) -> Steps[Micrograph]:
+    """Do what `enhance_steps` does with a model, to an image that may be blank: one within a lens."""
+    given, where = image.with_pixels(image.pixels, value_range=image.range()), choose_device(device)
     layout = Layout.fitting(given, model)
     # A graph or a conversion must not cost more than it saves.
     work = given.pixels.size * iterations
