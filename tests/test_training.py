@@ -438,7 +438,7 @@ def test_a_recipe_comes_back_from_toml(tmp_path_factory, recipe):
         ("learning_rate = nan", "learning_rate = nan"),
         ("learning_rate = -1e-4", "learning_rate = -0.0001"),
         ("averaging = 1.0", r"averaging = 1\.0"),
-        ('schedule = "linear"', "schedule = 'linear'"),
+        ('schedule = "square"', "schedule = 'square'"),
         ("seed = -1", "seed = -1"),
         ('network_arguments = "wide"', "network_arguments = 'wide'"),
         ("losses = {gradient = inf}", "losses = {'gradient': inf}"),

@@ -155,7 +155,7 @@ def test_the_networks_step_leaves_the_discriminator_and_its_own_step_leaves_the_
     for key, value in critic.network.state_dict().items():
         assert torch.equal(value, before[key])
     own = [parameter.detach().clone() for parameter in learner.network.parameters()]
-    critic.learn(learner.network(low), high, 1.0)
+    critic.learn(learner.network(low), high, low, 1.0)
     assert any(
         not torch.equal(value, before[key]) for key, value in critic.network.state_dict().items()
     )
@@ -167,8 +167,8 @@ def test_a_batch_in_parts_teaches_the_discriminator_what_the_whole_does() -> Non
     whole, parts = (Critic(1, QUICK, WORLD) for _ in range(2))
     made, real = batch()
 
-    whole.learn(made, real, 1.0)
-    parts.learn(made, real, 1.0, parts=4)
+    whole.learn(made, real, made, 1.0)
+    parts.learn(made, real, made, 1.0, parts=4)
 
     for one, other in zip(whole.network.parameters(), parts.network.parameters(), strict=True):
         assert one.grad is not None
@@ -197,13 +197,13 @@ def test_the_discriminator_learns_to_tell_noise_from_black() -> None:
     critic = Critic(1, QUICK, WORLD)
     made, real = torch.zeros(16, 1, 16, 16), batch(16)[1]
     for _ in range(60):
-        critic.learn(made, real, 1.0)
+        critic.learn(made, real, made, 1.0)
     critic.end_epoch()
-    critic.learn(made, real, 1.0)
+    critic.learn(made, real, made, 1.0)
 
     assert critic.end_epoch()["discriminator_accuracy"] == 1
     # -log D(G(x)): what it knows to be made costs more than what it takes for real.
-    assert critic.term(made).item() > critic.term(real).item()
+    assert critic.term(made, made).item() > critic.term(real, made).item()
 
 
 # When it wins or collapses

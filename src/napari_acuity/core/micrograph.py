@@ -49,6 +49,8 @@ class Micrograph:
     value_range : (float, float), optional
         The values that mean black and white. None: what the dtype says (0..255 for 8 bit, 0..65535 for
         16 bit, 0..1 for floats); state it for 12-bit data in 16-bit files and for floats beyond 0..1.
+    notes : tuple of str
+        What whoever uses the pixels should know of how they came about.
     """
 
     pixels: NDArray[Any]
@@ -56,6 +58,7 @@ class Micrograph:
     rgb: bool = False
     name: str = ""
     value_range: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_shape(self)

@@ -40,7 +40,7 @@ def documentation(model: Model) -> str:
         "Input: 8 bit, 0 is black and 255 white; the network sees value / 255. For 16 bit divide by 65535, "
         "for floats in 0..1 by nothing. Scale by the data type or a stated black and white, never by the "
         "content. Output: float32, clipped and scaled back to 0..255. Its pixels cover the same field.",
-        "The outermost pixels depend on what lies outside the image; the halo states how many.",
+        _borders(model.network),
         *_section("Network", network, "The header does not say."),
         *_section("Training", header.recipe, "The header does not name a recipe."),
         *_section("Data", _fields(header.data), "The header names no data."),
@@ -55,6 +55,15 @@ def documentation(model: Model) -> str:
         *_section("Versions", header.versions, "The header names no versions."),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _borders(network: Any) -> str:
+    if size := getattr(network, "size", None):
+        return (
+            f"The network takes statistics over its whole image and was trained at {size} x {size} px. Give "
+            "it that size; tiles of a larger image differ from the whole, so blend them."
+        )
+    return "The outermost pixels depend on what lies outside the image; the halo states how many."
 
 
 def _fields(data: Mapping[str, Any]) -> dict[str, Any]:

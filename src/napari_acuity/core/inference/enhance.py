@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from ..device import Device, choose_device, free_memory
+from ..device import choose_device, free_memory
 from ..errors import ImageError
 from ..jobs import Event, Steps, altered, run, within
 from ..lens import Lens, load
@@ -27,6 +27,7 @@ from .deploy import Engine, engine_for
 from .halving import pieces_done
 from .planes import Layout, new_pixels
 from .tiles import Grid, Tile, output_shape
+from .windows import windowed
 
 if TYPE_CHECKING:
     import os
@@ -122,7 +123,8 @@ def enhance(
         End after an iteration that changes less than this share of the range (root mean square).
     tile : int, "auto" or None
         Side of a tile in input px. "auto" fits the free memory; None takes the whole image at once. The
-        result is the same.
+        result is the same; but for networks that take statistics over their whole image (pix2pix), which
+        see windows of their training size, blended, or with None the whole: the result's notes say so.
     device : str
         "auto" or torch's name of a device.
     exact : bool
@@ -238,8 +240,7 @@ def unchecked_steps(
     for number in range(1, iterations + 1):
         last = number == iterations
         like = of_type(given, dtype if last else "float32")
-        cells, side = Grid.of(current.shape, model), _side(tile, current.shape, model, where)
-        part = _apply(current, like, engine, layout, cells, side, look_at)
+        part = _once(current, like, engine, layout, model, tile, look_at)
         words = "" if iterations == 1 else f"iteration {number} of {iterations}, "
         part = altered(part, partial(_announced, words=words, tiles_wanted=last))
         result = yield from within(part, (number - 1) / iterations, number / iterations)
@@ -288,6 +289,23 @@ def _lazily(image: ImageLike, model: Model, **options: Any) -> Micrograph:
 
 
 # One iteration
+
+
+def _once(
+    image: Micrograph,
+    like: Micrograph,
+    engine: Engine,
+    layout: Layout,
+    model: Model,
+    tile: int | Literal["auto"] | None,
+    look_at: tuple[int, float, float],
+) -> Steps[Micrograph]:
+    """Apply an engine once, in the way that the network allows."""
+    size = getattr(model.network, "size", None)
+    if size is not None:
+        return windowed(image, like, engine, layout, size, whole=tile is None, news=TileDone)
+    side = _side(tile, image.shape, model, engine.device)
+    return _apply(image, like, engine, layout, Grid.of(image.shape, model), side, look_at)
 
 
 def _apply(
@@ -373,17 +391,17 @@ def converted(image: Micrograph, like: Micrograph) -> Micrograph:
 
 
 def _side(
-    tile: int | Literal["auto"] | None, shape: tuple[int, int], model: Model, where: Device
+    tile: int | Literal["auto"] | None, shape: tuple[int, int], model: Model, device: str
 ) -> int:
     if tile is None:
         return max(shape)
     if tile != "auto":
         return tile
     network: Any = model.network
-    pixels = free_memory(where) / 4 / (_COPIES * 4 * network.widest)
+    pixels = free_memory(choose_device(device)) / 4 / (_COPIES * 4 * network.widest)
     # A halo that is wide beside its tile is computed again and again.
     largest = max(_LARGEST_TILE, _HALOS_A_TILE * network.halo)
-    if where.name.startswith("cuda"):
+    if device.startswith("cuda"):
         largest = max(largest, _LARGEST_TILE_ON_GPU)
     return int(np.clip(pixels**0.5, _SMALLEST_TILE, largest))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ModelError
 from ..geometry import ratio
 
 if TYPE_CHECKING:
@@ -71,8 +72,20 @@ class Grid:
 
     @classmethod
     def of(cls, shape: tuple[int, int], model: Model) -> Grid:
-        """Return the grid of an image for a model."""
+        """Return the grid of an image for a model.
+
+        Raises
+        ------
+        ModelError
+            When its network takes statistics over the whole image: no tiles are exact then.
+        """
         network: Any = model.network
+        if hasattr(network, "size"):
+            raise ModelError(
+                f"Model '{model.name}' takes statistics over its whole image, so tiles do not give what the "
+                "whole gives.",
+                "Enhance the image in memory, where windows are blended; or train with the recipe lens.",
+            )
         return cls(shape, model.scale, network.stride, network.halo)
 
     def tiles(self, side: int) -> Iterator[Tile]:

@@ -100,6 +100,8 @@ def write_tiff(image: Micrograph, path: Path) -> None:
         metadata |= {"PhysicalSizeY": y, "PhysicalSizeX": x}
         metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
         resolution = {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
+    if image.notes:
+        metadata["Description"] = "; ".join(image.notes)
     if bits := _significant_bits(image):
         metadata["SignificantBits"] = bits
     tifffile.imwrite(

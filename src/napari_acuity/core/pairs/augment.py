@@ -24,6 +24,9 @@ class Augmentation:
     ----------
     turns : bool
         Whether they are flipped and turned in all eight ways; for `Patches.draw`.
+    translation : int
+        How far a field may be moved about in a patch, px of the low image; for `extended`. Of use where
+        fields are no larger than patches, so that there is one patch of each.
     colour : float
         Each channel of both patches is multiplied by 1 +- up to this, below 1.
     brightness : float
@@ -39,6 +42,7 @@ class Augmentation:
     """
 
     turns: bool = True
+    translation: int = 0
     colour: float = 0.0
     brightness: float = 0.0
     jpeg: tuple[int, int] | None = None
@@ -47,14 +51,15 @@ class Augmentation:
         if isinstance(self.jpeg, list):  # as TOML has it
             object.__setattr__(self, "jpeg", tuple(self.jpeg))
         wrong = ["turns"] * (not isinstance(self.turns, bool))
+        wrong += ["translation"] * (type(self.translation) is not int or self.translation < 0)
         wrong += [name for name in ("colour", "brightness") if not _is_share(getattr(self, name))]
         wrong += ["jpeg"] * (self.jpeg is not None and not _is_range(self.jpeg))
         if wrong:
             values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
             raise TrainingError(
                 f"The augmentation cannot be used: {values}.",
-                "turns must be true or false, colour and brightness at least 0 and below 1, jpeg two "
-                "whole numbers from 1 to 100, the lower quality first.",
+                "turns must be true or false, translation a whole number of pixels, colour and brightness at "
+                "least 0 and below 1, jpeg two whole numbers from 1 to 100, the lower quality first.",
             )
 
     @torch.no_grad()

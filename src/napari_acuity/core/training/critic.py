@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ..device import place
 from ..errors import TrainingError
-from ..networks.discriminator import Discriminator
+from ..networks.discriminator import DISCRIMINATORS
 from .fast import autocast, optimiser_of
 
 if TYPE_CHECKING:
@@ -40,58 +40,73 @@ def generator_steps(discriminator_steps: int) -> int:
 class Critic:
     """A discriminator, its optimiser, and how it fares.
 
-    Wang et al. 2019 (doi:10.1038/s41592-018-0239-0): the network is charged -log D(G(x)), the discriminator
-    learns from -log D(y) - log(1 - D(G(x))); both computed from logits, so that neither overflows.
+    Wang et al. 2019 (doi:10.1038/s41592-018-0239-0) and Isola et al. 2017 (doi:10.1109/CVPR.2017.632): the
+    network is charged -log D(G(x)), the discriminator learns from -log D(y) - log(1 - D(G(x))); both computed
+    from logits, so that neither overflows.
 
     Parameters
     ----------
     channels : int
         Of the images.
     recipe : Recipe
-        Its `adversarial` table: "width" and "blocks" of the discriminator, and its "learning_rate".
+        Its `adversarial` table: what the discriminator judges, "image" or "patches"; its "width" and
+        "blocks"; its "learning_rate"; and "every", how many steps the network takes before each of its own,
+        by default `generator_steps`.
     world : World
     """
 
     def __init__(self, channels: int, recipe: Recipe, world: World) -> None:
         table: dict[str, Any] = dict(recipe.adversarial)
         rate = float(table.pop("learning_rate", 1e-5))
+        self._every = table.pop("every", None)
+        kind = DISCRIMINATORS[table.pop("judges", "image")]
         self._world, self._precision = world, recipe.precision
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(recipe.seed + 1)
-                network = Discriminator(channels=channels, **table)
+                network = kind(channels=channels, **table)
         except TypeError as error:
             raise TrainingError(
                 f"The recipe '{recipe.name}' has an impossible adversarial table: {error}.",
-                "Known are: width, blocks, learning_rate.",
+                "Known are: judges, width, blocks, learning_rate, every.",
             ) from error
         self.network = place(network, world.device).train()
-        self._optimiser = optimiser_of(self.network.parameters(), rate, world.device)
+        self._optimiser = optimiser_of(
+            self.network.parameters(), rate, world.device, beta_1=recipe.beta_1
+        )
         self.steps, self._waited, self.rarer = 0, 0, 1
         self._sums = torch.zeros(3, device=world.device.name)
         self._accuracies: list[float] = []
 
-    def term(self, output: torch.Tensor) -> torch.Tensor:
+    def term(self, output: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
         """Return -log D(G(x)), the mean over a batch."""
         self.network.requires_grad_(False)
-        return functional.softplus(-self._judged(output)).mean()
+        return functional.softplus(-self._judged(output, low)).mean()
 
     def due(self) -> bool:
         """Count a step of the network; return whether the discriminator learns after it."""
         self._waited += 1
-        if self._waited < generator_steps(self.steps) * self.rarer:
+        if self._waited < (self._every or generator_steps(self.steps)) * self.rarer:
             return False
         self._waited = 0
         return True
 
     def learn(
-        self, output: torch.Tensor, truth: torch.Tensor, share: float, *, parts: int = 1
+        self,
+        output: torch.Tensor,
+        truth: torch.Tensor,
+        low: torch.Tensor,
+        share: float,
+        *,
+        parts: int = 1,
     ) -> None:
         """Learn from images made and real, or from this process's share of them.
 
         Parameters
         ----------
         output, truth : (n, C, H, W) tensors
+        low : (n, C, h, w) tensor
+            What the output was made of.
         share : float
             Of the batch that they are.
         parts : int
@@ -99,8 +114,9 @@ class Critic:
         """
         self.network.requires_grad_(True)
         self._optimiser.zero_grad(set_to_none=True)
-        for made, real in zip(output.detach().chunk(parts), truth.chunk(parts), strict=True):
-            self._sums += self._gradients(made, real, share * len(made) / len(output))
+        batches = (output.detach(), truth, low)
+        for made, real, seen in zip(*(batch.chunk(parts) for batch in batches), strict=True):
+            self._sums += self._gradients(made, real, seen, share * len(made) / len(output))
         self._world.sum(p.grad for p in self.network.parameters() if p.grad is not None)
         self._optimiser.step()
         self.steps += 1
@@ -165,15 +181,17 @@ class Critic:
         self._sums = state["sums"].clone().to(self._world.device.name)
         self._accuracies = [*state["accuracies"]]
 
-    def _gradients(self, made: torch.Tensor, real: torch.Tensor, weight: float) -> torch.Tensor:
+    def _gradients(
+        self, made: torch.Tensor, real: torch.Tensor, low: torch.Tensor, weight: float
+    ) -> torch.Tensor:
         """Return the loss, the share told right, and 1, all weighted."""
-        fake, true = self._judged(made), self._judged(real)
+        fake, true = self._judged(made, low), self._judged(real, low)
         loss = functional.softplus(-true).mean() + functional.softplus(fake).mean()
         torch.autograd.backward(weight * loss)
         right = ((true > 0).float().mean() + (fake < 0).float().mean()) / 2
         return weight * torch.stack([loss.detach(), right, torch.ones_like(right)])
 
-    def _judged(self, image: torch.Tensor) -> torch.Tensor:
+    def _judged(self, image: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
         with autocast(self._world.device, self._precision):
-            judged: torch.Tensor = self.network(image)
+            judged: torch.Tensor = self.network(image, low)
         return judged.float()

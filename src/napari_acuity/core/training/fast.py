@@ -100,7 +100,7 @@ def autocast(device: Device, precision: str) -> torch.autocast:
 
 
 def optimiser_of(
-    parameters: Iterable[nn.Parameter], rate: float, device: Device
+    parameters: Iterable[nn.Parameter], rate: float, device: Device, *, beta_1: float = 0.9
 ) -> torch.optim.Optimizer:
     """Return Adam, all weights in one pass where torch has that for the device.
 
@@ -110,6 +110,8 @@ def optimiser_of(
     rate : float
         Learning rate.
     device : Device
+    beta_1 : float
+        Decay of its mean of the gradients.
     """
     fused = device.name.split(":")[0] in ("cpu", "cuda", "xpu")
-    return torch.optim.Adam(parameters, lr=rate, fused=fused)
+    return torch.optim.Adam(parameters, lr=rate, betas=(beta_1, 0.999), fused=fused)

@@ -13,6 +13,7 @@ from ..model import Header, Model, load
 from ..pairs.augment import Augmentation
 from ..pairs.cautions import cautions
 from ..pairs.division import Division, divide_pairs
+from ..pairs.extended import extended
 from ..pairs.levels import levelled, percentile_levels
 from ..pairs.pair_set import PairSet, readable
 from ..pairs.sampling import Patches
@@ -105,7 +106,7 @@ def make_plan(
     )
     levels = percentile_levels(division.train) if recipe.levels == "percentiles" else None
     patches = Patches.of(
-        [levelled(pair, levels) for pair in division.train],
+        [extended(levelled(pair, levels), augmentation.translation) for pair in division.train],
         patch=recipe.patch,
         overlap=_OVERLAP if recipe.crops == "grid" else None,
         device=world.device.name,
@@ -153,7 +154,7 @@ def _augmentation(recipe: Recipe) -> Augmentation:
     except TypeError as error:
         raise TrainingError(
             f"The recipe '{recipe.name}' has an unknown augmentation: {error}.",
-            "Known are: turns, colour, brightness, jpeg.",
+            "Known are: turns, translation, colour, brightness, jpeg.",
         ) from error
 
 
@@ -164,6 +165,12 @@ def _check_patch(patch: int, model: Model) -> None:
             f"Patches of {patch} x {patch} px are smaller than a cell of the network, {stride} x "
             f"{stride} px.",
             f"Use a recipe with patches of {stride} px or more, larger fields, or a network of fewer levels.",
+        )
+    size = getattr(model.network, "size", patch)
+    if patch != size:
+        raise TrainingError(
+            f"The network takes its statistics over {size} x {size} px; patches are of {patch} x {patch}.",
+            f'Use a recipe with patch = {size}, or with "size" = {patch} in network_arguments.',
         )
 
 

@@ -40,4 +40,6 @@ def rate_at(done: float, schedule: str) -> float:
     """Return the learning rate's factor when a fraction of the run is done."""
     if schedule == "constant":
         return 1.0
+    if schedule == "linear":
+        return max(0.0, min(1.0, 2 * (1 - done)))
     return min(done / 0.02, 1.0, 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done))) + 1e-3

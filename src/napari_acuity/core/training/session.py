@@ -15,7 +15,7 @@ from .fast import can_compile
 from .run_folder import CHECKPOINT
 from .schedule import rate_at
 from .steps import Trainee
-from .validation import Preview, interpolate, middle, preview, validate
+from .validation import VALIDATION_SIDE, Preview, interpolate, middle, preview, validate
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -138,7 +138,9 @@ class Session:
         self._trainee = Trainee(plan.model, plan.recipe, world, frozen=plan.frozen)
         self._draws = torch.Generator().manual_seed(plan.recipe.seed)
         self._sums: dict[str, torch.Tensor] = {}
-        self._fields = [middle(pair, world.device.name) for pair in plan.validation]
+        # A network of whole-image statistics is judged at the size at which it takes them.
+        side = getattr(plan.model.network, "size", VALIDATION_SIDE)
+        self._fields = [middle(pair, side, world.device.name) for pair in plan.validation]
         self.bicubic_psnr = validate(
             lambda low: interpolate(low, plan.patches.scale), self._fields
         )[1]
@@ -174,9 +176,8 @@ class Session:
         low, high = plan.augmentation.apply(*plan.patches.cut(mine), mine)
         rate = plan.recipe.learning_rate * rate_at(done, plan.recipe.schedule) * at.brake
         split, weighed = self._trainee.parts, bool(self._trainee.weights)
-        for name, value in self._trainee.step(
-            low, high, rate, len(low) / plan.recipe.batch
-        ).items():
+        share = len(low) / plan.recipe.batch
+        for name, value in self._trainee.step(low, high, rate, share, number=at.step).items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         at.step, at.steps_in_epoch = at.step + 1, at.steps_in_epoch + 1
         self._trainee.follow(min(plan.recipe.averaging, (1 + at.step) / (10 + at.step)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ..errors import TrainingError
 from .critic import Critic
@@ -14,8 +16,6 @@ from .losses import loss_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from torch import nn
 
     from ..model import Model
     from ..recipe import Recipe
@@ -61,8 +61,11 @@ class Trainee:
         self.average = copy.deepcopy(self.network).eval()
         _freeze(self.network, self._frozen)
         self._trained = [p for p in self.network.parameters() if p.requires_grad]
-        self._optimiser = optimiser_of(self._trained, self._recipe.learning_rate, device)
+        self._optimiser = optimiser_of(
+            self._trained, self._recipe.learning_rate, device, beta_1=self._recipe.beta_1
+        )
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self.network
+        self._chancy = any(isinstance(part, nn.Dropout) for part in self.network.modules())
 
     def compile(self) -> None:
         """Compile the network for the device: the next step takes half a minute, all others are faster."""
@@ -70,11 +73,22 @@ class Trainee:
         self._forward = torch.compile(self.network, dynamic=False)
 
     def step(
-        self, low: torch.Tensor, high: torch.Tensor, rate: float, share: float
+        self, low: torch.Tensor, high: torch.Tensor, rate: float, share: float, *, number: int = 0
     ) -> dict[str, torch.Tensor]:
         """Learn from a batch, or from this process's share of one.
 
         Where the device's memory does not hold it, it is split, from then on.
+
+        Parameters
+        ----------
+        low, high : (n, C, h, w), (n, C, H, W) tensors
+        rate : float
+            Learning rate.
+        share : float
+            Of the batch that they are.
+        number : int
+            Of the step: it decides which features dropout leaves out, so that a run that is gone on with
+            leaves out the same.
 
         Returns
         -------
@@ -87,7 +101,8 @@ class Trainee:
             try:
                 if not self.weights:
                     self.weights = self._weighed(low, high, share)
-                terms = self._gradients(low, high, share)
+                with self._drawn(number):
+                    terms, output = self._gradients(low, high, share)
                 break
             except torch.OutOfMemoryError as error:
                 if self.parts >= len(low):
@@ -101,35 +116,57 @@ class Trainee:
         self._world.sum(p.grad for p in self._trained if p.grad is not None)
         self._optimiser.step()
         if self.critic is not None and self.critic.due():
-            self.critic.learn(self._made(low), high, share, parts=self.parts)
+            self.critic.learn(output, high, low, share, parts=self.parts)
         return terms
 
     def _gradients(
         self, low: torch.Tensor, high: torch.Tensor, share: float
-    ) -> dict[str, torch.Tensor]:
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return the terms, and what the network made, for the critic to learn from."""
         self._optimiser.zero_grad(set_to_none=True)
         total: dict[str, torch.Tensor] = {}
+        made: list[torch.Tensor] = []
         for part_low, part_high in zip(low.chunk(self.parts), high.chunk(self.parts), strict=True):
-            terms = self._terms(self._output(part_low), part_high, self.weights)
+            output = self._output(part_low)
+            made.append(output.detach())
+            terms = self._terms(output, part_high, part_low, self.weights)
             weight = share * len(part_low) / len(low)
             torch.autograd.backward(weight * torch.stack([*terms.values()]).sum())
             for name, term in terms.items():
                 total[name] = total.get(name, 0) + weight * term.detach()
-        return total
+        return total, torch.cat(made)
 
     def _terms(
-        self, output: torch.Tensor, high: torch.Tensor, weights: Mapping[str, float]
+        self,
+        output: torch.Tensor,
+        high: torch.Tensor,
+        low: torch.Tensor,
+        weights: Mapping[str, float],
     ) -> dict[str, torch.Tensor]:
         terms = loss_terms(output, high, weights)
         if self.critic is not None:
-            terms["adversarial"] = weights["adversarial"] * self.critic.term(output)
+            terms["adversarial"] = weights["adversarial"] * self.critic.term(output, low)
         return terms
+
+    @contextmanager
+    def _drawn(self, number: int) -> Iterator[None]:
+        """Draw what dropout leaves out from the step's number alone."""
+        if not self._chancy:
+            yield
+            return
+        device = torch.device(self._world.device.name)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(
+                (self._recipe.seed * 1_000_003 + number) * self._world.size + self._world.rank
+            )
+            yield
 
     @torch.no_grad()
     def _weighed(self, low: torch.Tensor, high: torch.Tensor, share: float) -> dict[str, float]:
         """Return the weights with which the terms take the shares that the recipe asks for."""
         wanted = {name: part for name, part in self._recipe.losses.items() if part > 0}
-        terms = self._terms(self._made(low), high, dict.fromkeys(wanted, 1.0))
+        made = torch.cat([self._output(part) for part in low.chunk(self.parts)])
+        terms = self._terms(made, high, low, dict.fromkeys(wanted, 1.0))
         means = [share * terms[name] for name in wanted]
         self._world.sum(means)
         weights = {
@@ -138,10 +175,6 @@ class Trainee:
         }
         first = next(iter(weights.values()))
         return {name: weight / first for name, weight in weights.items()}
-
-    @torch.no_grad()
-    def _made(self, low: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self._output(part) for part in low.chunk(self.parts)])
 
     def _output(self, low: torch.Tensor) -> torch.Tensor:
         with autocast(self._world.device, self._recipe.precision):

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     Network = Callable[[torch.Tensor], torch.Tensor]
     Field = tuple[torch.Tensor, torch.Tensor]
 
-__all__ = ["Preview", "interpolate", "middle", "preview", "validate"]
+__all__ = ["VALIDATION_SIDE", "Preview", "interpolate", "middle", "preview", "validate"]
 
-# Validation looks at the middle of every field; more says little more and costs training time.
-_VALIDATION_SIDE = 256
+VALIDATION_SIDE = 256
+"""Validation looks at the middle of every field; more says little more and costs training time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,12 @@ class Preview:
     truth: Any
 
 
-def middle(pair: Pair, device: str) -> Field:
-    """Cut the middle of a pair, in step with both grids -> (1, C, h, w), (1, C, H, W) in 0..1."""
+def middle(pair: Pair, most: int, device: str) -> Field:
+    """Cut the middle of a pair, at most so wide, in step with both grids -> two (1, C, h, w) in 0..1."""
     q = ratio(pair.scale).denominator
     spans = []
     for length in pair.low.shape:
-        side = min(length, _VALIDATION_SIDE) // q * q
+        side = min(length, most) // q * q
         start = (length - side) // 2 // q * q
         spans.append((start, start + side))
     part = pair.crop(*spans)
