@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from npe2 import PluginManifest
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -36,7 +37,32 @@ def test_layers_open_in_napari_with_their_scale(name: str) -> None:
         assert layer.metadata["source"]
         assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
         assert 0.01 < layer.scale[0] < 2
-        assert layer.rgb == (data[0].ndim == 3)
+        if data[2] == "image":
+            assert layer.rgb == (data[0].ndim == 3)
+
+
+def test_every_sample_is_offered_by_the_manifest() -> None:
+    manifest = PluginManifest.from_file(Path(samples.__file__).with_name("napari.yaml"))
+    commands = {item.id: item.python_name for item in manifest.contributions.commands}
+    offered = [commands[item.command] for item in manifest.contributions.sample_data]
+    assert sorted(offered) == sorted(f"napari_acuity.samples:{name}" for name in OPENERS)
+
+
+def test_grains_are_two_kinds_and_their_labels_lie_on_them() -> None:
+    from napari.layers import Layer
+
+    scene = samples.grains()
+    shaded, transmission, kinds = (Layer.create(*data) for data in samples.open_grains())
+    assert [shaded.name, transmission.name, kinds.name] == ["shaded", "transmission", "kinds"]
+    np.testing.assert_array_equal(kinds.data, scene.labels)
+    np.testing.assert_array_equal(transmission.data, scene.low.pixels)
+    np.testing.assert_array_equal(shaded.data, scene.high.pixels)
+    assert np.unique(kinds.data).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(kinds.get_color(1), [1, 0, 0, 1])
+    np.testing.assert_array_equal(kinds.get_color(2), [0, 1, 0, 1])
+    assert all("simulated" in layer.metadata["source"] for layer in (shaded, transmission, kinds))
+    low = transmission.data.mean(-1)
+    assert low[kinds.data > 0].mean() < 0.7 * low[kinds.data == 0].mean()
 
 
 def test_shipped_files_are_small_and_carry_their_licence() -> None:

@@ -14,13 +14,15 @@ from .core.micrograph import Micrograph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .core.simulate import Capture
+    from .core.simulate import Capture, GrainScene
 
 __all__ = [
     "beads",
     "confocal_sted",
+    "grains",
     "open_beads",
     "open_confocal_sted",
+    "open_grains",
     "open_phone_pair",
     "open_slide",
     "open_usaf",
@@ -137,6 +139,24 @@ def confocal_sted() -> tuple[Micrograph, Micrograph]:
     return low, high
 
 
+def grains(seed: int = 0) -> GrainScene:
+    """Return a simulated field of pollen-like grains of two kinds, seen twice, 512 x 512 px of 0.3 um.
+
+    Parameters
+    ----------
+    seed : int
+        Draws the grains, where they lie, and the noise.
+
+    Returns
+    -------
+    GrainScene
+        `.low`, by transmitted light; `.high`, shaded; `.labels`, the kind at each pixel; `.grains`.
+    """
+    from .core.simulate import grain_scene
+
+    return grain_scene((512, 512), spiny=9, smooth=9, seed=seed)
+
+
 def open_slide() -> list[Layer]:
     """Open the H&E slide region."""
     return [_layer(slide(), CMU_1)]
@@ -167,6 +187,21 @@ def open_beads() -> list[Layer]:
 def open_confocal_sted() -> list[Layer]:
     """Open the STED and the confocal image of beads."""
     return [_layer(image, RENDERED, colormap="green") for image in reversed(confocal_sted())]
+
+
+def open_grains() -> list[Layer]:
+    """Open simulated grains, shaded and by transmitted light, and the map of their kinds."""
+    from .core.simulate import KINDS
+
+    scene = grains()
+    source = f"simulated, {RENDERED}"
+    shown, arguments, _ = _layer(
+        scene.low.with_pixels(scene.labels, rgb=False, name="kinds"), source
+    )
+    del arguments["rgb"]
+    arguments["opacity"] = 0.4
+    arguments["colormap"] = {None: "transparent", **dict(enumerate(KINDS.values(), start=1))}
+    return [_layer(scene.high, source), _layer(scene.low, source), (shown, arguments, "labels")]
 
 
 def _layer(image: Micrograph, source: str, **display: Any) -> Layer:
