@@ -8,7 +8,7 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/.bench-installed
 SCREEN := scripts/with-screen.sh
 
-.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training bench-inference bench-quality bench-crossmodality clean system-libraries
+.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training bench-inference bench-quality bench-crossmodality bench-lens clean system-libraries
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -56,6 +56,9 @@ bench-quality: $(ALL) ## Scores beside scikit-image's, and a pair too large for 
 
 bench-crossmodality: $(ALL) ## Cross-modality on real pairs and beads; ACUITY_BENCH_DATA=FOLDER has the pairs
 	@$(VENV)/bin/python bench/crossmodality.py --out runs/bench-crossmodality.md
+
+bench-lens: $(ALL) ## A neural lens on simulated grains, and its speed beside that of its networks
+	@$(VENV)/bin/python bench/lens.py --out runs/bench-lens.md
 
 clean: ## Remove the virtual environments, caches and built documentation; results stay
 	rm -rf $(VENV) $(BENCH_VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import pytest
 
 from napari_acuity import Event, run
-from napari_acuity.core.jobs import Steps, altered, within
+from napari_acuity.core.jobs import Steps, altered, together, within
 
 
 def counting(ended: list[str]) -> Steps[str]:
@@ -86,3 +88,73 @@ def test_altered_changes_every_event():
     steps = altered(counting([]), lambda event: replace(event, stage=f"field 1: {event.stage}"))
 
     assert [event.stage for event in steps] == [f"field 1: step {n}" for n in range(1, 5)]
+
+
+# Several jobs at once
+
+
+def meeting(place: threading.Barrier, name: str) -> Steps[str]:
+    """Yield two events, waiting for the others before each."""
+    for fraction in (0.5, 1.0):
+        place.wait()
+        yield Event(f"{name} {fraction}", fraction, name)
+    return name
+
+
+def test_jobs_run_at_once_and_their_fractions_are_averaged():
+    # One after the other they would wait for ever.
+    place = threading.Barrier(3, timeout=30)
+    steps = together([meeting(place, name) for name in "abc"])
+
+    events = []
+    with pytest.raises(StopIteration) as end:
+        while True:
+            events.append(next(steps))
+
+    assert end.value.value == ["a", "b", "c"]
+    fractions = [event.fraction for event in events]
+    assert fractions == sorted(fractions)
+    assert fractions == pytest.approx([n / 6 for n in range(1, 7)])
+    for name in "abc":
+        mine = [event for event in events if event.new == name]
+        assert [event.stage for event in mine] == [f"{name} 0.5", f"{name} 1.0"]
+
+
+def test_no_jobs_are_done_at_once():
+    assert run(together([])) == []
+
+
+def test_closing_ends_all_jobs_and_waits_for_them():
+    ended: list[str] = []
+    begun = threading.Barrier(2, timeout=30)
+    steps = together([endless(begun, ended), endless(begun, ended)])
+    next(steps)
+
+    steps.close()
+
+    assert ended == ["endless ended"] * 2
+
+
+def test_an_error_ends_the_other_jobs():
+    ended: list[str] = []
+    begun = threading.Barrier(3, timeout=30)
+
+    def failing() -> Steps[None]:
+        begun.wait()
+        yield Event("so far", 0.5)
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        run(together([endless(begun, ended), failing(), endless(begun, ended)]))
+    assert ended == ["endless ended"] * 2
+
+
+def endless(begun: threading.Barrier, ended: list[str]) -> Steps[None]:
+    """Yield events until closed, once all have begun."""
+    begun.wait()
+    try:
+        while True:
+            time.sleep(0.001)
+            yield Event("on and on", 0.5)
+    finally:
+        ended.append("endless ended")

@@ -18,7 +18,7 @@ from napari_acuity import FileError, ImageError, Lens, Micrograph, Model, ModelE
 from napari_acuity.core.colours import merge
 from napari_acuity.core.inference.lens_operations import FUNCTIONS, GATHERERS, Moments
 from napari_acuity.core.lens import Input, Output, Step
-from napari_acuity.core.lens.steps import OPERATIONS
+from napari_acuity.core.lens.rules import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

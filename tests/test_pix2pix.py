@@ -283,7 +283,7 @@ def pairs(count: int = 4, side: int = 48) -> list[acuity.Pair]:
 QUICK = replace(
     RECIPES["pix2pix-2017"],
     name="quick",
-    network_arguments={"size": 32, "width": 2, "dropout": 0.5},
+    network_arguments={"width": 2},
     patch=32,
     augmentation={"turns": False, "translation": 8},
     adversarial={"judges": "patches", "width": 2, "blocks": 1, "learning_rate": 2e-4, "every": 1},
@@ -292,7 +292,7 @@ QUICK = replace(
 )
 # Five levels have no block with dropout; six have one.
 CHANCY = replace(
-    QUICK, network_arguments={"size": 64, "width": 2, "dropout": 0.5}, patch=64, epochs=2
+    QUICK, network_arguments={"width": 2}, patch=64, epochs=2
 )
 
 
@@ -327,9 +327,14 @@ def test_training_leaves_the_callers_random_numbers_alone():
     assert torch.equal(torch.rand(2), wanted)
 
 
-def test_patches_must_be_of_the_size_of_the_statistics():
-    with pytest.raises(TrainingError, match="statistics over 32 x 32 px"):
+def test_the_network_is_built_for_the_size_of_the_patches():
+    model = acuity.train(pairs(), replace(QUICK, epochs=1), device="cpu", test=0.0)
+    assert model.header.arguments["size"] == 32
+    with pytest.raises(ModelError, match="for 40 px"):
         acuity.train(pairs(), replace(QUICK, patch=40), device="cpu", test=0.0)
+    other = replace(QUICK, patch=40, network_arguments={"size": 32, "width": 2})
+    with pytest.raises(TrainingError, match="statistics over 32 x 32 px"):
+        acuity.train(pairs(), other, device="cpu", test=0.0)
     with pytest.raises(TrainingError, match="smaller than a cell"):
         acuity.train(pairs(side=24), replace(QUICK, augmentation={}), device="cpu", test=0.0)
 

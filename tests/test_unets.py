@@ -19,6 +19,7 @@ from napari_acuity.core.errors import ModelError
 from napari_acuity.core.inference.deploy import engine_for
 from napari_acuity.core.inference.openvino_engine import has_openvino
 from napari_acuity.core.inference.tiles import Grid
+from napari_acuity.core.model import Header, Model
 from napari_acuity.core.networks.compact_unet import CompactUNet
 from napari_acuity.core.networks.discriminator import Discriminator
 from napari_acuity.core.networks.unet import UNet
@@ -29,6 +30,7 @@ SMALL: list[tuple[type[nn.Module], dict[str, int]]] = [
     (UNet, {"width": 2, "depth": 2}),
     (CompactUNet, {"width": 2, "depth": 1}),
     (CompactUNet, {"width": 2, "depth": 2}),
+    (CompactUNet, {"width": 2, "depth": 2, "norm": True}),
 ]
 
 
@@ -95,7 +97,7 @@ def test_the_output_has_ceil_of_scale_times_the_sides(height, width, scale, smal
 @pytest.mark.parametrize(("kind", "arguments"), SMALL)
 def test_the_halo_is_the_receptive_field_rounded_up_to_the_stride(kind, arguments, scale):
     """One pixel is no number; what becomes none tells how far an output px looks."""
-    network = kind(scale=scale, **arguments).double()
+    network = kind(scale=scale, **arguments).double().eval()
     length = 6 * (network.halo + network.stride)
     image = random(1, 1, 1, length)
     reach, stride = 0, network.stride
@@ -249,3 +251,17 @@ def test_the_compact_network_is_exported_for_images_of_any_size(tmp_path, scale)
         (output,) = session.run(None, {"input": image.numpy()})
         with torch.inference_mode():
             np.testing.assert_allclose(output, model.network(image).numpy(), atol=1e-5)
+
+
+def test_the_constants_of_normalisation_go_into_the_convolutions():
+    arguments = {"channels": 3, "scale": 1.0, "width": 4, "depth": 2, "norm": True}
+    model = Model.build(Header("compact_unet", arguments, 1.0, 3))
+    image = torch.rand(1, 3, 40, 40)
+    with torch.no_grad():
+        for _ in range(20):  # statistics other than 0 and 1
+            model.network.train()(torch.rand(2, 3, 40, 40) * 3)
+        wanted = model.network.eval()(image)
+    engine = engine_for(model, choose_device("cpu"), exact=True, work=1)
+
+    torch.testing.assert_close(engine.run(image), wanted, atol=1e-5, rtol=1e-4)
+    assert any(isinstance(part, nn.BatchNorm2d) for part in model.network.modules())

@@ -38,6 +38,14 @@ from .core.jobs import Event as Event
 from .core.jobs import run as run
 from .core.lens import Lens as Lens
 from .core.lens import load as load
+from .core.lens_training.data import add_triple as add_triple
+from .core.lens_training.label_maps import label_map as label_map
+from .core.lens_training.label_maps import of_kind as of_kind
+from .core.lens_training.label_maps import on_black as on_black
+from .core.lens_training.scores import score_lens as score_lens
+from .core.lens_training.spec import LensSpec as LensSpec
+from .core.lens_training.train_lens import train_lens as train_lens
+from .core.lens_training.train_lens import train_lens_steps as train_lens_steps
 from .core.micrograph import Micrograph as Micrograph
 from .core.model import Model as Model
 from .core.pairs.pair import Pair as Pair

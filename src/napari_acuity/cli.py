@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
-from napari_acuity import cli_fluorescence, cli_quality
+from napari_acuity import cli_fluorescence, cli_lens, cli_quality
 from napari_acuity.cli_options import Device, Force, Image, Range, fresh, read
 from napari_acuity.core.errors import AcuityError, FileError, PairError
 from napari_acuity.core.io import check_folder, check_target, make_folder
@@ -44,6 +44,7 @@ Scale: TypeAlias = Annotated[
 ]
 cli_quality.add_to(app)
 cli_fluorescence.add_to(app)
+cli_lens.add_to(app)
 
 
 @app.command()
@@ -404,6 +405,11 @@ def _enhance_by_lens(
         output.name: out.with_name(f"{out.stem}-{re.sub(_NOT_IN_NAMES, '-', output.name)}.tif")
         for output in lens.outputs
     }
+    if len(set(targets.values())) < len(targets):
+        raise FileError(
+            f"Two outputs of {path} would be one file: {', '.join(targets)}.",
+            "Give them names that differ in letters or digits.",
+        )
     for target in targets.values():
         check_folder(fresh(target, force))
     found: Any = acuity.enhance(image, lens, **options)

@@ -1,24 +1,19 @@
-"""The commands of fluorescence: average, merge, modalities; and lens, which joins models."""
+"""The commands of fluorescence: average, merge, modalities."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path  # noqa: TC003 - typer looks the annotations up
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 
 import napari_acuity as acuity
 from napari_acuity.cli_options import Force, Image, Range, fresh, read
-from napari_acuity.core.errors import FileError
 from napari_acuity.core.io import check_folder, check_target
 
 __all__ = ["add_to"]
-
-lens_app = typer.Typer(
-    help="Join models into a lens, or show what is in one.", no_args_is_help=True
-)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,10 +21,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(average)
     app.command()(merge)
     app.command()(modalities)
-    lens_app.command()(bundle)
-    lens_app.command()(ensemble)
-    lens_app.command()(show)
-    app.add_typer(lens_app, name="lens")
 
 
 def average(
@@ -114,41 +105,3 @@ def modalities(
     if out:
         report.save(out)
         print(out)
-
-
-def bundle(
-    models: Annotated[list[str], typer.Argument(help="NAME=MODEL, one for each channel.")],
-    out: Annotated[Path, typer.Option(help="The .lens file to write.")],
-    colours: Annotated[
-        str | None, typer.Option(help="A colour for each channel, with commas between.")
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Make a lens of a model for each channel, merged in colour."""
-    named = [entry.partition("=") for entry in models]
-    for entry, (_, sign, _) in zip(models, named, strict=True):
-        if not sign:
-            raise FileError(f"The model '{entry}' has no channel.", "Give it as NAME=MODEL.")
-    chosen: Any = None if colours is None else [each.strip() for each in colours.split(",")]
-    channels = {name: path for name, _, path in named}
-    _save(acuity.Lens.of_channels(channels, colours=chosen, name=out.stem), out, force)
-
-
-def ensemble(
-    models: Annotated[list[Path], typer.Argument(help="Models of the same kind of image.")],
-    out: Annotated[Path, typer.Option(help="The .lens file to write.")],
-    force: Force = False,
-) -> None:
-    """Make a lens that gives the mean of several models, and a map of where they disagree."""
-    _save(acuity.Lens.ensemble(list(models), name=out.stem), out, force)
-
-
-def show(lens: Annotated[Path, typer.Argument(help="A .lens file.")]) -> None:
-    """Print what a lens takes, does and gives."""
-    print(acuity.Lens.load(lens).text(), end="")
-
-
-def _save(lens: acuity.Lens, out: Path, force: bool) -> None:
-    target = out if out.suffix == ".lens" else out.with_name(f"{out.name}.lens")
-    check_folder(fresh(target, force))
-    print(lens.save(target))

@@ -7,11 +7,15 @@ generator in a worker. Closing the generator is the cancel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import TypeAlias, TypeVar, cast
 
-__all__ = ["Event", "Steps", "altered", "run", "within"]
+__all__ = ["Event", "Steps", "altered", "run", "together", "within"]
 
 T = TypeVar("T")
 
@@ -91,3 +95,55 @@ def within(steps: Steps[T], first: float, last: float) -> Steps[T]:
     return altered(
         steps, lambda event: replace(event, fraction=first + (last - first) * event.fraction)
     )
+
+
+def together(jobs: Sequence[Steps[T]]) -> Steps[list[T]]:
+    """Do several jobs at once, each in a thread of its own; their fraction is the mean of theirs.
+
+    Where it is closed, or one of them fails, the others end at their next event.
+
+    Parameters
+    ----------
+    jobs : sequence of generators of Event
+
+    Returns
+    -------
+    list
+        What each returned, in order.
+    """
+    news: SimpleQueue[tuple[int, Event | None]] = SimpleQueue()
+    stop = threading.Event()
+    fractions, running = [0.0] * len(jobs), len(jobs)
+
+    def done(place: int) -> T | None:
+        try:
+            return _drained(jobs[place], lambda event: news.put((place, event)), stop)
+        finally:
+            news.put((place, None))
+
+    with ThreadPoolExecutor(max(1, running)) as threads:
+        futures = [threads.submit(done, place) for place in range(len(jobs))]
+        try:
+            while running:
+                place, event = news.get()
+                if event is None:
+                    running -= 1
+                    futures[place].result()
+                else:
+                    fractions[place] = event.fraction
+                    yield replace(event, fraction=sum(fractions) / len(fractions))
+        finally:
+            stop.set()
+    return [cast("T", future.result()) for future in futures]
+
+
+def _drained(job: Steps[T], tell: Callable[[Event], None], stop: threading.Event) -> T | None:
+    """Do a job, telling its events, until it is at its end or asked to stop."""
+    with closing(job):
+        while not stop.is_set():
+            try:
+                event = next(job)
+            except StopIteration as end:
+                return cast("T", end.value)
+            tell(event)
+    return None

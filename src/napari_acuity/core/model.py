@@ -142,7 +142,7 @@ class Model:
         chosen = recipe_by_name(recipe)
         usual = signature(NETWORKS[chosen.network]).parameters
         sizes = {name: usual[name].default for name in ("scale", "channels")}
-        arguments = {**sizes, **chosen.network_arguments, **changes}
+        arguments = {**sizes, **chosen.arguments, **changes}
         header = Header(
             chosen.network, arguments, scale=arguments["scale"], channels=arguments["channels"]
         )

@@ -26,6 +26,8 @@ _WORDS = {
 _LOSSES = ("mse", "mae", "ssim", "gradient", "adversarial")
 _ADVERSARIAL = ("width", "blocks", "learning_rate", "every")
 _JUDGES = ("image", "patches")
+# Networks that are built for the size of the patches.
+_SIZED = ("pix2pix",)
 _FILTERS = ("least_similarity", "least_contrast")
 
 
@@ -141,6 +143,12 @@ class Recipe:
         wrong += ["patch_filter"] * (not _are_weights(self.patch_filter, _FILTERS, least=-1.0))
         return wrong
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The network's arguments; those that are built for the size of the patches are told it."""
+        size = {"size": self.patch} if self.network in _SIZED else {}
+        return {**size, **self.network_arguments}
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:
         """Read a recipe from a TOML file; keys left out have their default.
@@ -221,7 +229,7 @@ _2019 = Recipe(
 _PIX2PIX = Recipe(
     name="pix2pix-2017",
     network="pix2pix",
-    network_arguments={"size": 256},
+    network_arguments={},
     patch=256,
     # Light comes from one side: a field that is turned shows what no microscope does.
     augmentation={"turns": False, "translation": 64},
@@ -260,13 +268,13 @@ RECIPES = {
     "lens": Recipe(
         name="lens",
         network="compact_unet",
-        network_arguments={"channels": 3, "depth": 3},
+        network_arguments={"channels": 3, "depth": 3, "norm": True},
         patch=128,
         patch_filter={"least_contrast": 0.0},
         augmentation={"turns": False},
         batch=4,
         learning_rate=2e-3,
-        losses={"mae": 1.0, "mse": 1.0},
+        losses={"mse": 1.0},
     ),
     "pix2pix-2017": _PIX2PIX,
 }

@@ -34,7 +34,7 @@ def network_of(recipe: Recipe, scale: float, *, rgb: bool) -> nn.Module:
     from ..core.model import Header, Model
 
     channels = 3 if rgb else 1
-    arguments = {"channels": channels, **recipe.network_arguments, "scale": scale}
+    arguments = {"channels": channels, **recipe.arguments, "scale": scale}
     if arguments["channels"] != channels:
         theirs, ours = ("RGB", "grey") if channels == 3 else ("grey", "RGB")
         raise TrainingError(

@@ -17,6 +17,9 @@ _FOR = {
     "SIM, made to be trained in minutes on a CPU.",
     "crossmodality-2019": "For grey images from one fluorescence microscope to a better one, as published by "
     "Wang et al. 2019, with a discriminator; for a GPU.",
+    "lens": "For the networks of a neural lens, RGB on one grid, made to be trained in minutes on a CPU.",
+    "pix2pix-2017": "For the networks of a neural lens, as published by Isola et al. 2017 and Grant-Jacob "
+    "et al. 2019, with a discriminator; for a GPU. Patch is the size of the images: 256, 512 or 1024 px.",
 }
 
 
@@ -29,7 +32,10 @@ def _numbers(recipe: Recipe) -> str:
     words = f"Network {recipe.network}; patches of {recipe.patch} px, {recipe.batch} a step; "
     words += f"learning rate {recipe.learning_rate:g}; {_loss(recipe)}."
     if recipe.losses.get("adversarial"):
-        table = ", ".join(f"{name} {value:g}" for name, value in recipe.adversarial.items())
+        table = ", ".join(
+            f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
+            for name, value in recipe.adversarial.items()
+        )
         words += f" Discriminator: {table.replace('_', ' ') or 'as by default'}."
     return words
 

@@ -17,9 +17,12 @@ from __future__ import annotations
 import copy
 import threading
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..device import Device, half_precision, place
 from ..networks.folded import Folded
@@ -28,8 +31,6 @@ from .openvino_engine import has_openvino, openvino_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import nn
 
     from ..model import Model
 
@@ -120,12 +121,23 @@ def _runner(
 def _as_trained(
     network: nn.Module, device: Device, exact: bool
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
-    plain = place(copy.deepcopy(network), device).eval()
+    plain = place(_fused(copy.deepcopy(network).eval()), device)
     if not device.name.startswith("cuda"):
         return _channels_last(plain), "the network as trained, float32"
     if exact:
         return _exactly(plain), "the network as trained, float32"
     return _in_half(plain, torch.float16), "the network as trained, float16"
+
+
+def _fused(network: nn.Module) -> nn.Module:
+    """Take the constants of batch normalisation into the convolutions before."""
+    for block in network.modules():
+        if isinstance(block, nn.Sequential):
+            for number, (conv, norm) in enumerate(pairwise([*block])):
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    block[number] = fuse_conv_bn_eval(conv, norm)
+                    block[number + 1] = nn.Identity()
+    return network
 
 
 def _channels_last(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

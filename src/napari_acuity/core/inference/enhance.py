@@ -126,7 +126,8 @@ def enhance(
         result is the same; but for networks that take statistics over their whole image (pix2pix), which
         see windows of their training size, blended, or with None the whole: the result's notes say so.
     device : str
-        "auto" or torch's name of a device.
+        "auto" or torch's name of a device. Of a lens also several, such as "cuda:0,cuda:1": networks that do
+        not wait for each other are then applied at once.
     exact : bool
         Compute in float32 throughout. Otherwise 8-bit images are computed in half precision where the
         device is faster in it, which changes them by one grey level at most.
@@ -204,7 +205,7 @@ def enhance_steps(
 
         if iterations != 1:
             raise ImageError("A lens is applied once.", "Leave the iterations at 1.")
-        of_lens = {"tile": tile, "device": device, "exact": exact}
+        of_lens: dict[str, Any] = {"tile": tile, "device": device, "exact": exact}
         return (yield from lens_steps(image, model, dtype=dtype, **of_lens))
     given = check_content(as_micrograph(image, name="image"))
     how: dict[str, Any] = {
@@ -213,6 +214,8 @@ def enhance_steps(
         "stop_below": stop_below,
         "look_at": look_at,
     }
+    # Of finer steps than 8 bit, half precision would lose some.
+    exact = exact or given.pixels.dtype != np.uint8
     how |= {"tile": tile, "device": device, "exact": exact, "dtype": dtype}
     return (yield from unchecked_steps(given, model, **how))
 
@@ -230,12 +233,16 @@ def unchecked_steps(
     dtype: str | None = None,
     look_at: tuple[int, float, float] = (0, 0.0, 0.0),
 ) -> Steps[Micrograph]:
-    """Do what `enhance_steps` does with a model, to an image that may be blank: one within a lens."""
+    """Do what `enhance_steps` does with a model, to an image within a lens.
+
+    It may be blank; and it is computed in half precision where that is faster unless `exact` is asked for,
+    whatever its type.
+    """
     given, where = image.with_pixels(image.pixels, value_range=image.range()), choose_device(device)
     layout = Layout.fitting(given, model)
     # A graph or a conversion must not cost more than it saves.
     work = given.pixels.size * iterations
-    engine = engine_for(model, where, exact=exact or given.pixels.dtype != np.uint8, work=work)
+    engine = engine_for(model, where, exact=exact, work=work)
     current, result = given, given
     for number in range(1, iterations + 1):
         last = number == iterations

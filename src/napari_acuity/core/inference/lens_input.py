@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ImageError, ModelError
-from ..micrograph import ImageLike, Micrograph, as_micrograph
+from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content
+from .planes import Layout
 
 if TYPE_CHECKING:
-    from ..lens import Lens
+    from ..lens import Input, Lens
 
 __all__ = ["images_for"]
 
@@ -25,25 +26,47 @@ def images_for(image: ImageLike, lens: Lens) -> dict[str, Micrograph]:
     ----------
     image : ImageLike, dict or list of such
         For a lens of several channels a dict by their names, a list in their order, or one image
-        (..., C, Y, X); for a lens of one, the image itself.
+        (..., C, Y, X); for a lens of one, the image itself. Where the lens takes RGB, a grey image is
+        taken as RGB whose channels are alike.
     lens : Lens
 
     Raises
     ------
     ModelError
-        When there is no image for a channel, or one for a channel that the lens does not have.
+        When there is no image for a channel, one for a channel that the lens does not have, or one that is
+        RGB where grey is needed.
     ImageError
-        When the channels are of unlike shapes or pixel sizes, or their black and white are unknown.
+        When the channels are of unlike shapes or pixel sizes, constant or NaN, or their black and white are
+        unknown.
     """
     wanted = [each.name for each in lens.inputs]
     named = _named(image, wanted, lens.name)
     _check_names(list(named), wanted, lens.name)
-    found = {name: as_micrograph(named[name], name=name) for name in wanted}
+    found = {
+        each.name: _fitting(as_micrograph(named[each.name], name=each.name), each, lens)
+        for each in lens.inputs
+    }
     _check_grids(list(found.values()))
+    for each in found.values():
+        check_content(each)
     return {
         name: each.with_pixels(each.pixels, value_range=each.range())
         for name, each in found.items()
     }
+
+
+def _fitting(image: Micrograph, entry: Input, lens: Lens) -> Micrograph:
+    """Return an image with the channels that an input has."""
+    if Layout.of(image, entry.channels) is not None:
+        return image
+    if entry.channels == 3:
+        return image.with_pixels(np.repeat(image.pixels[..., None], 3, axis=-1), rgb=True)
+    words = {1: "grey images"}.get(entry.channels, f"images ({entry.channels}, rows, columns)")
+    raise ModelError(
+        f"The lens '{lens.name}' takes {words}, and '{image.name}' is "
+        f"{'RGB' if image.rgb else ' x '.join(map(str, image.pixels.shape))}.",
+        "Choose another lens, or convert the image.",
+    )
 
 
 def _named(image: ImageLike, wanted: list[str], lens: str) -> Mapping[str, ImageLike]:

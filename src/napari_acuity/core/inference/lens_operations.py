@@ -1,27 +1,24 @@
 """What the steps of a lens do with images, but for the models.
 
-Within a lens images are float32 with black 0 and white 1. `FUNCTIONS` get all their images at once;
-`GATHERERS` take them one by one, so that not all are held at a time. Every operation of
-`lens.steps.OPERATIONS` has its place in one of them.
+`FUNCTIONS` get all their images at once; `GATHERERS` take them one by one, so that not all are held at a
+time. Every operation of `lens.rules.OPERATIONS` has its place in one of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..colours import merge
-from ..errors import ModelError
+from .lens_arithmetic import FUNCTIONS, Function, check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from ..lens import Step
+    from ..lens.steps import Kind
     from ..micrograph import Micrograph
 
 __all__ = ["FUNCTIONS", "GATHERERS", "Gatherer", "Moments", "gatherer_for"]
@@ -43,22 +40,27 @@ class Together:
 
     Parameters
     ----------
-    function : callable
-        Gets the step and its images in order.
+    function : Function
     step : Step
+    kinds : list of Kind
+        What its images are, in order.
     """
 
-    function: Callable[[Step, list[Micrograph]], Micrograph]
+    function: Function
     step: Step
+    kinds: list[Kind]
     images: dict[int, Micrograph] = field(default_factory=dict)
 
     def take(self, place: int, image: Micrograph) -> None:
-        """Hold an image."""
+        """Hold an image; (..., 3, Y, X) as RGB, but for a model, which takes it as it is."""
+        if self.kinds[place].channels == 3 and not image.rgb and self.step.op != "model":
+            image = image.with_pixels(np.moveaxis(image.pixels, -3, -1), rgb=True)
         self.images[place] = image
 
     def result(self) -> Micrograph:
         """Do the function."""
-        return self.function(self.step, [self.images[place] for place in sorted(self.images)])
+        images = [self.images[place] for place in sorted(self.images)]
+        return replace(self.function(self.step, self.kinds, images), notes=_notes(*images))
 
 
 class Moments:
@@ -90,8 +92,9 @@ class Moments:
         if self._count == 0:
             self._like, self._mean = image, np.zeros_like(image.pixels)
             self._squares = np.zeros_like(image.pixels if self._spread else np.float32(0))
-        check_shapes(self._step, self._mean, image.pixels)
+        check_sizes(self._step, [self._like, image])
         self._count += 1
+        self._like = replace(self._like, notes=_notes(self._like, image))
         off = image.pixels - self._mean
         self._mean += off / np.float32(self._count)
         if self._spread:
@@ -108,40 +111,18 @@ class Moments:
         return self._like.with_pixels(np.sqrt(variance), rgb=False)
 
 
-def gatherer_for(step: Step, channels: int) -> Gatherer:
-    """Return what takes the images of a step, which have so many channels."""
+def gatherer_for(step: Step, kinds: list[Kind]) -> Gatherer:
+    """Return what takes the images of a step, which are of these kinds."""
     if step.op in GATHERERS:
-        return GATHERERS[step.op](step, channels)
-    return Together(FUNCTIONS[step.op], step)
+        return GATHERERS[step.op](step, kinds[0].channels)
+    return Together(FUNCTIONS[step.op], step, kinds)
 
 
-def check_shapes(step: Step, *images: NDArray[Any]) -> None:
-    """Raise ModelError where images of one scale are of unlike size: rounded up once, or twice."""
-    if len({image.shape for image in images}) > 1:
-        told = " and ".join(" x ".join(map(str, image.shape)) for image in images)
-        raise ModelError(
-            f"Step '{step.name}' of the lens joins images of unlike size: {told} px.",
-            "Crop the image to a multiple of 16 rows and columns.",
-        )
+def _notes(*images: Micrograph) -> tuple[str, ...]:
+    """Return what is to be known of several images, each note once."""
+    return tuple(dict.fromkeys(note for image in images for note in image.notes))
 
 
-def _given(step: Step, images: list[Micrograph]) -> Micrograph:
-    return images[0]
-
-
-def _merge(step: Step, images: list[Micrograph]) -> Micrograph:
-    """Add up grey images, each in its colour; all planes of a stack are shown alike."""
-    shape = images[0].pixels.shape
-    check_shapes(step, *(image.pixels for image in images))
-    flat = [image.with_pixels(image.pixels.reshape(-1, shape[-1])) for image in images]
-    made = merge(flat, step.settings["colours"])
-    return made.with_pixels(made.pixels.reshape(*shape, 3))
-
-
-FUNCTIONS: dict[str, Callable[[Step, list[Micrograph]], Micrograph]] = {
-    "model": _given,  # the model is applied to it by `lens_apply`
-    "merge": _merge,
-}
 GATHERERS: dict[str, Callable[[Step, int], Gatherer]] = {
     "mean": partial(Moments, spread=False),
     "sd": partial(Moments, spread=True),

@@ -7,7 +7,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from .steps import OPERATIONS, refused
+from .rules import OPERATIONS
+from .steps import refused
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_links", "check_names", "check_outputs", "check_unlike"]
 
-_KINDS = ("image", "labels")
+_SAID = {"image": "an image", "labels": "labels"}
 
 
 def check_names(lens: Lens) -> None:
@@ -66,12 +67,14 @@ def check_outputs(lens: Lens) -> None:
     """Refuse steps that do not fit what they are done with, outputs of another kind, idle models."""
     kinds = lens.kinds
     for output in lens.outputs:
-        if output.kind not in _KINDS:
+        if output.kind not in _SAID:
             raise refused(f"The output '{output.name}' is of the unknown kind '{output.kind}'.")
-        if output.kind == "labels":  # no operation makes them yet
+        made = kinds[output.step].values
+        if (output.kind == "labels") != (made == "labels"):
+            article = "an" if made == "image" else "a"
             raise refused(
-                f"The output '{output.name}' is said to be labels, and step '{output.step}' makes "
-                f"a{'n' * (kinds[output.step].values == 'image')} {kinds[output.step].values}."
+                f"The output '{output.name}' is said to be {_SAID[output.kind]}, and step "
+                f"'{output.step}' makes {made if made == 'labels' else f'{article} {made}'}."
             )
     if unused := sorted(
         set(lens.models) - {str(step.settings.get("model")) for step in lens.steps}

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError
 from ..model import Model
 from ..model import load as load_model
-from .checks import check_links, check_names, check_outputs, check_unlike
+from .build import parts_of_channels, parts_of_ensemble, parts_of_kinds
+from .checks import check_links, check_names, check_outputs
 from .package import SUFFIX, read_package, write_package
-from .steps import OPERATIONS, Input, Kind, Output, Step
+from .rules import OPERATIONS
+from .steps import Input, Kind, Output, Step
 from .tables import from_toml, to_toml
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from .build import Loadable
 
 __all__ = ["Lens", "load"]
-
-# Rivenson et al. and Wang et al. show magenta, green and blue.
-_COLOURS = ("#ff00ff", "#00ff00", "#0000ff", "#ffff00", "#00ffff", "#ff0000")
-# In CSS, and so in matplotlib, "green" is half as bright; in viewers of microscopy it is not.
-_FULL = {"green": "#00ff00", "gray": "#ffffff", "grey": "#ffffff"}
 
 
 @dataclass(frozen=True, eq=False)
 class Lens:
     """Models and plain arithmetic, joined into one thing that `enhance` applies.
 
-    `of_channels` and `ensemble` build the two usual kinds.
+    `of_channels`, `ensemble` and `of_kinds` build the usual ones.
 
     Parameters
     ----------
@@ -68,7 +64,7 @@ class Lens:
     @classmethod
     def of_channels(
         cls,
-        models: Mapping[str, Model | str | os.PathLike[str]],
+        models: Mapping[str, Loadable],
         *,
         colours: Mapping[str, str] | Sequence[str] | None = None,
         name: str = "bundle",
@@ -89,26 +85,10 @@ class Lens:
             Its outputs are the channels by name, and "merged", their colours added up (RGB, 8 bit; each
             channel from its 0.1 to its 99.9 percentile).
         """
-        channels = list(models)
-        shown = dict(zip(channels, _hex(channels, colours), strict=True))
-        held, used = _held({channel: _loaded(models[channel]) for channel in channels})
-        steps = [
-            Step(f"{channel} enhanced", "model", (channel,), {"model": used[channel]})
-            for channel in channels
-        ]
-        names = tuple(step.name for step in steps)
-        merge = Step("all merged", "merge", names, {"colours": list(shown.values())})
-        outputs = [
-            Output(channel, step, colormap=shown[channel])
-            for channel, step in zip(channels, names, strict=True)
-        ]
-        inputs = tuple(Input(channel) for channel in channels)
-        return cls(name, inputs, (*steps, merge), (*outputs, Output("merged", merge.name)), held)
+        return cls(name, *parts_of_channels(models, colours))
 
     @classmethod
-    def ensemble(
-        cls, models: Sequence[Model | str | os.PathLike[str]], *, name: str = "ensemble"
-    ) -> Lens:
+    def ensemble(cls, models: Sequence[Loadable], *, name: str = "ensemble") -> Lens:
         """Join several models of the same kind of image: seeds, or snapshots of one run.
 
         Parameters
@@ -124,23 +104,53 @@ class Lens:
             (divided by their number) at every pixel, in the output's units; with several channels the
             root of the mean of their variances.
         """
-        members = [_loaded(model) for model in models]
-        if len(members) < 2:
-            raise ModelError(
-                f"An ensemble of {len(members)} models tells nothing of their disagreement.",
-                "Give at least two: of several seeds, or snapshots of one run.",
-            )
-        check_unlike(members)
-        held = {f"member {number}": model for number, model in enumerate(members, start=1)}
-        steps = [Step(key, "model", ("image",), {"model": key}) for key in held]
-        names = tuple(held)
-        steps += [Step("mean of all", "mean", names), Step("spread of all", "sd", names)]
-        outputs = (
-            Output("mean", "mean of all"),
-            Output("disagreement", "spread of all", colormap="inferno", shown=False),
-        )
-        inputs = (Input("image", members[0].channels),)
-        return cls(name, inputs, tuple(steps), outputs, held)
+        return cls(name, *parts_of_ensemble(models))
+
+    @classmethod
+    def of_kinds(
+        cls,
+        kinds: Mapping[str, str],
+        *,
+        labelling: Loadable,
+        magnifying: Mapping[str, Loadable],
+        shadowing: Loadable | None = None,
+        name: str = "lens",
+    ) -> Lens:
+        """Join models that tell kinds of objects apart and magnify each kind by a network of its own.
+
+        Parameters
+        ----------
+        kinds : dict
+            Name of each kind to the colour, a name or "#rrggbb", that `labelling` gives it; not black,
+            which is the background.
+        labelling : Model or path
+            From the image to the class colours.
+        magnifying : dict
+            Kind to Model, or path of one: from what the image shows of the kind, on black, to the same
+            as the better instrument shows it.
+        shadowing : Model or path, optional
+            From the sum of the magnified kinds to the whole image: background and shadows.
+        name : str
+
+        Returns
+        -------
+        Lens
+            Of an RGB image; all its models are from RGB to RGB, of scale 1. Its outputs are "magnified";
+            "labels", uint8, 1 for the first kind, 0 for the background; "coloured", the magnified image
+            with each kind in its colour; and "only:KIND" for each kind, on black.
+
+        Raises
+        ------
+        ModelError
+            When a kind has no magnifying model or a model no kind, a model has other channels or another
+            scale, or colours are unknown, alike, or black.
+
+        References
+        ----------
+        .. [1] J. A. Grant-Jacob et al., "A neural lens for super-resolution biological imaging", J. Phys.
+           Commun. 3, 065004 (2019). :doi:`10.1088/2399-6528/ab267d`
+        """
+        return cls(name, *parts_of_kinds(kinds, labelling, magnifying, shadowing))
 
     @cached_property
     def order(self) -> tuple[Step, ...]:
@@ -195,6 +205,12 @@ class Lens:
         """Return its ``lens.toml``: what it takes, does and gives, readable."""
         return to_toml(self.name, self.inputs, self.steps, self.outputs)
 
+    def diagram(self) -> str:
+        """Return a picture of it, SVG: from the inputs by the steps to the outputs, left to right."""
+        from .diagram import drawn
+
+        return drawn(self)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Lens:
         """Read a lens that `save` wrote; nothing from the file is executed or unpacked to disk.
@@ -233,41 +249,3 @@ def load(path: str | os.PathLike[str]) -> Model | Any:
     """
     is_lens = str(path).lower().endswith(SUFFIX)
     return Lens.load(path) if is_lens else load_model(path)
-
-
-def _loaded(model: Model | str | os.PathLike[str]) -> Model:
-    return model if isinstance(model, Model) else load_model(model)
-
-
-# What the constructors need
-
-
-def _held(models: dict[str, Model]) -> tuple[dict[str, Model], dict[str, str]]:
-    """Return the models, each once, by names that a file can have; and the name for each channel."""
-    held, used = dict[str, Model](), dict[str, str]()
-    for number, (channel, model) in enumerate(models.items(), start=1):
-        name = next((key for key, other in held.items() if other is model), "")
-        if not name:
-            plain = re.sub(r"[^\w.+-]+", "-", channel)[:60].strip("._+-") or f"{number}"
-            name = f"{plain}-{number}" if plain in held else plain
-            held[name] = model
-        used[channel] = name
-    return held, used
-
-
-def _hex(channels: list[str], colours: Mapping[str, str] | Sequence[str] | None) -> list[str]:
-    from matplotlib.colors import to_hex
-
-    if isinstance(colours, Mapping):
-        listed = [colours[channel] for channel in channels if channel in colours]
-    else:
-        listed = list(_COLOURS[: len(channels)] if colours is None else colours)
-    if len(listed) != len(channels):
-        raise ModelError(
-            f"There are {len(channels)} channels, and {len(listed)} colours for them.",
-            "Give one for each channel: names, or #rrggbb.",
-        )
-    try:
-        return [to_hex(_FULL.get(str(colour).lower(), colour)) for colour in listed]
-    except ValueError as error:
-        raise ModelError(f"A colour is not known: {error}.", "Give names, or #rrggbb.") from error

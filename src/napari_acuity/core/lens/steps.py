@@ -1,23 +1,18 @@
-"""What a lens is made of: inputs, steps and outputs, and what each kind of step takes and makes.
-
-A new operation is one entry in `OPERATIONS` here, and one function in `inference.lens_operations`.
-"""
+"""What a lens is made of: inputs, steps and outputs, and what is known of what a step makes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from ..errors import ModelError
 from ..model import Model
 
-__all__ = ["OPERATIONS", "Input", "Kind", "Operation", "Output", "Step", "refused"]
+__all__ = ["Input", "Kind", "Operation", "Output", "Rule", "Step", "Values", "refused"]
 
-Values = Literal["image", "spread", "picture"]
+Values = Literal["image", "mask", "labels", "spread", "picture"]
 
-_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _CURE = (
     "Mend it in lens.toml, or build the lens anew; the docs page Lens tells what its lines mean."
 )
@@ -47,11 +42,11 @@ class Step:
     ----------
     name : str
     op : str
-        A name in `OPERATIONS`.
+        A name in `rules.OPERATIONS`.
     of : tuple of str
         Names of the inputs and steps it is done with, in order.
     settings : dict
-        What else the operation asks for: the name of its model, colours.
+        What else the operation asks for: the name of its model, kinds, colours.
     """
 
     name: str
@@ -70,7 +65,7 @@ class Output:
     step : str
         Which step makes it.
     kind : {"image", "labels"}
-        Intensities, or whole numbers that stand for kinds of objects.
+        Intensities (masks too), or whole numbers that stand for kinds of objects.
     colormap : str
         To show it in: "#rrggbb" that white becomes, or the name of a colormap; "" leaves it as it is.
     shown : bool
@@ -93,13 +88,17 @@ class Kind:
     channels : int
     scale : float
         How many pixels a side it has for each of the input.
-    values : {"image", "spread", "picture"}
-        Intensities in the range of the input; differences of such; 8-bit colours to look at.
+    values : {"image", "mask", "labels", "spread", "picture"}
+        Intensities in the range of the input; black or white; numbers of kinds of objects; differences of
+        intensities; 8-bit colours to look at.
+    classes : tuple of (str, str)
+        Of labels: name and colour ("#rrggbb") of the kinds 1, 2, ...; 0 is the background.
     """
 
     channels: int
     scale: float = 1.0
     values: Values = "image"
+    classes: tuple[tuple[str, str], ...] = ()
 
 
 Rule: TypeAlias = Callable[[Step, list[Kind], Mapping[str, Model]], Kind]
@@ -148,65 +147,3 @@ class Operation:
 def refused(cause: str) -> ModelError:
     """Return the error for a lens that contradicts itself."""
     return ModelError(cause, _CURE)
-
-
-def _model(step: Step, kinds: list[Kind], models: Mapping[str, Model]) -> Kind:
-    name, given = step.settings["model"], kinds[0]
-    model = models.get(name) if isinstance(name, str) else None
-    if model is None:
-        raise refused(f"Step '{step.name}' uses the model '{name}', which the lens does not hold.")
-    if given.values == "spread" or model.channels != given.channels:
-        raise refused(
-            f"The model '{name}' takes images of {_channels(model.channels)}, and '{step.of[0]}' is "
-            f"{'a map' if given.values == 'spread' else f'of {_channels(given.channels)}'}."
-        )
-    return Kind(model.channels, given.scale * model.scale)
-
-
-def _statistic(values: Values) -> Rule:
-    def rule(step: Step, kinds: list[Kind], models: Mapping[str, Model]) -> Kind:
-        kind = _common(step, kinds)
-        return kind if values == "image" else replace(kind, channels=1, values=values)
-
-    return rule
-
-
-def _merge(step: Step, kinds: list[Kind], models: Mapping[str, Model]) -> Kind:
-    kind, colours = _common(step, kinds), step.settings["colours"]
-    if kind.channels != 1:
-        raise refused(f"Step '{step.name}' merges grey images, not {_channels(kind.channels)}.")
-    if not isinstance(colours, list | tuple) or len(colours) != len(kinds):
-        raise refused(f"Step '{step.name}' needs a colour for each of its {len(kinds)} images.")
-    for colour in colours:
-        if not (isinstance(colour, str) and _COLOUR.fullmatch(colour)):
-            raise refused(f"Step '{step.name}' has the colour '{colour}', not one like #00ff00.")
-    return replace(kind, channels=3, values="picture")
-
-
-def _common(step: Step, kinds: list[Kind]) -> Kind:
-    """Return what several images have in common: everything."""
-    for words, values in (
-        ("scales", [f"x{kind.scale:g}" for kind in kinds]),
-        ("numbers of channels", [_channels(kind.channels) for kind in kinds]),
-        ("kinds", [kind.values for kind in kinds]),
-    ):
-        if len(set(values)) > 1:
-            told = ", ".join(f"{name} {value}" for name, value in zip(step.of, values, strict=True))
-            raise refused(f"Step '{step.name}' joins images of unlike {words}: {told}.")
-    if kinds[0].values != "image":
-        raise refused(
-            f"Step '{step.name}' joins images, and '{step.of[0]}' is a {kinds[0].values}."
-        )
-    return kinds[0]
-
-
-def _channels(count: int) -> str:
-    return f"{count} channel{'s' * (count != 1)}"
-
-
-OPERATIONS: dict[str, Operation] = {
-    "model": Operation(_model, ("model",), most=1),
-    "mean": Operation(_statistic("image"), least=2),
-    "sd": Operation(_statistic("spread"), least=2),
-    "merge": Operation(_merge, ("colours",)),
-}

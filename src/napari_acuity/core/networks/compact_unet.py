@@ -41,6 +41,10 @@ class CompactUNet(nn.Module):
         Channels of the finest level; each further one has twice as many.
     depth : int
         How often the image is halved.
+    norm : bool
+        Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167) after the convolutions of the levels.
+        Bright images train several times as fast with it. In use its statistics are constants, learnt in
+        training, so that tiles stay exact.
     levels : ((float, float), (float, float))
         What is 0 and 1 inside the network, of its input and of its output, see `levels`.
 
@@ -57,6 +61,7 @@ class CompactUNet(nn.Module):
         scale: float = 1.0,
         width: int = 32,
         depth: int = 2,
+        norm: bool = False,
         levels: Levels = NO_LEVELS,
     ) -> None:
         super().__init__()
@@ -65,8 +70,10 @@ class CompactUNet(nn.Module):
         self.fold = 2 if scale < 2 else 1
         widths = [width * 2**k for k in range(depth + 1)]
         self.first = nn.Conv2d(channels * self.fold**2, width, 3, padding=1)
-        self.down = nn.ModuleList(convolutions(a, b, 2) for a, b in pairwise([width, *widths]))
-        self.up = nn.ModuleList(convolutions(a + b, a, 2) for a, b in pairwise(widths))
+        self.down = nn.ModuleList(
+            convolutions(a, b, 2, norm=norm) for a, b in pairwise([width, *widths])
+        )
+        self.up = nn.ModuleList(convolutions(a + b, a, 2, norm=norm) for a, b in pairwise(widths))
         self.last = Enlarging(width, channels, scale, fine=self.fold)
         initialise(self)
         # The untrained output is then close to black, which most of such an image is.

@@ -160,11 +160,15 @@ class _Down(nn.Module):
         return changed + functional.pad(x, (0, 0, 0, 0, 0, self.widening))
 
 
-def convolutions(narrow: int, wide: int, count: int) -> nn.Sequential:
-    """Return so many 3x3 convolutions, each with its leaky ReLU; the first one widens."""
+def convolutions(narrow: int, wide: int, count: int, *, norm: bool = False) -> nn.Sequential:
+    """Return so many 3x3 convolutions, each with its leaky ReLU; the first one widens.
+
+    With `norm` each is followed by batch normalisation.
+    """
     layers: list[nn.Module] = []
     for number in range(count):
-        layers.append(nn.Conv2d(narrow if number == 0 else wide, wide, 3, padding=1))
+        layers.append(nn.Conv2d(narrow if number == 0 else wide, wide, 3, padding=1, bias=not norm))
+        layers += [nn.BatchNorm2d(wide)] * norm
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
     return nn.Sequential(*layers)
 

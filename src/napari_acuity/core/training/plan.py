@@ -170,7 +170,7 @@ def _check_patch(patch: int, model: Model) -> None:
     if patch != size:
         raise TrainingError(
             f"The network takes its statistics over {size} x {size} px; patches are of {patch} x {patch}.",
-            f'Use a recipe with patch = {size}, or with "size" = {patch} in network_arguments.',
+            f"Use a recipe with patches of {size} px, and fields that hold them.",
         )
 
 
@@ -183,7 +183,7 @@ def _model(
     """Return the model to begin with: fresh, or with the weights of another one."""
     begin = load(start) if isinstance(start, str | os.PathLike) else start
     first = division.train[0]
-    arguments = recipe.network_arguments if begin is None else begin.header.arguments
+    arguments = recipe.arguments if begin is None else begin.header.arguments
     if begin is not None:
         theirs = (begin.header.network, begin.scale, begin.channels)
         ours = (recipe.network, first.scale, first.low.channels)

@@ -194,10 +194,13 @@ class Trainee:
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
-        """Move the running mean of the weights towards them."""
+        """Move the running mean of the weights towards them; statistics are taken over as they are."""
         means = [mean.data for mean in self.average.parameters()]
         values = [value.data for value in self.network.parameters()]
         torch._foreach_lerp_(means, values, 1 - decay)
+        # Those of batch normalisation are running means themselves.
+        for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            mine.copy_(theirs)
 
     def model(self) -> Model:
         """Return the running mean as a model of its own."""
