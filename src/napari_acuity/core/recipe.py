@@ -231,8 +231,7 @@ _PIX2PIX = Recipe(
     network="pix2pix",
     network_arguments={},
     patch=256,
-    # Light comes from one side: a field that is turned shows what no microscope does.
-    augmentation={"turns": False, "translation": 64},
+    augmentation={"translation": 64},
     batch=1,
     learning_rate=2e-4,
     beta_1=0.5,
@@ -271,7 +270,6 @@ RECIPES = {
         network_arguments={"channels": 3, "depth": 3, "norm": True},
         patch=128,
         patch_filter={"least_contrast": 0.0},
-        augmentation={"turns": False},
         batch=4,
         learning_rate=2e-3,
         losses={"mse": 1.0},

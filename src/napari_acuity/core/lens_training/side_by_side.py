@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..io import make_folder
 from ..jobs import Event
-from ..training.process import Watch, _started
+from ..training.process import Watch, start_process
 from ..training.run_folder import ASKED, CHECKPOINT, MODEL
 from .lens_run import SPEC, cleared, is_over
 from .stages import stages
@@ -84,9 +84,9 @@ class _Worker:
         self._last = self._told = ""
         self.begun = False
         # Keeps the folder, and with it what the process printed, where it fails at once.
-        lens.spec.chosen_recipe().save(self.run.path / ASKED)
+        lens.spec.chosen_recipe(shaded=stage.shaded).save(self.run.path / ASKED)
         words = ["lens", "train-stage", str(lens.folder / SPEC), str(lens.folder), stage.name]
-        self._process = _started([*words, "--device", device], self.run.path)
+        self._process = start_process([*words, "--device", device], self.run.path)
 
     def news(self) -> Iterator[str]:
         """Read along; yield what a user should see."""

@@ -103,9 +103,17 @@ class LensSpec:
         """Return the label of a kind."""
         return 1 + [each.name for each in self.kinds].index(kind)
 
-    def chosen_recipe(self) -> Recipe:
-        """Return the recipe, with the seed of the lens."""
-        return replace(recipe_by_name(self.recipe), seed=self.seed)
+    def chosen_recipe(self, *, shaded: bool) -> Recipe:
+        """Return the recipe for a network, with the seed of the lens.
+
+        Parameters
+        ----------
+        shaded : bool
+            Whether its truth is lit from one side, so that fields must not be flipped and turned, where the
+            recipe does not decide that. Label maps are not.
+        """
+        recipe = replace(recipe_by_name(self.recipe), seed=self.seed)
+        return replace(recipe, augmentation={"turns": not shaded, **recipe.augmentation})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LensSpec:

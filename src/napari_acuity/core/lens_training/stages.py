@@ -40,6 +40,11 @@ class Stage:
     of: str = ""
 
     @property
+    def shaded(self) -> bool:
+        """Whether its truth is an image, with its light and shadows, rather than a label map."""
+        return self.name != LABELLING
+
+    @property
     def folder(self) -> str:
         """The name of its run's folder."""
         return self.name.replace(" ", "-")

@@ -109,7 +109,7 @@ def _stage_steps(lens: LensRun, stage: Stage, device: str) -> Steps[Model]:
     return (
         yield from train_steps(
             pairs,
-            spec.chosen_recipe(),
+            spec.chosen_recipe(shaded=stage.shaded),
             folder.path,
             epochs=spec.epochs,
             minutes=spec.minutes,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
 
-__all__ = ["Watch", "launch", "relaunch"]
+__all__ = ["Watch", "launch", "relaunch", "start_process"]
 
 
 def launch(
@@ -63,17 +63,24 @@ def launch(
     words = ["train", str(pairs), "--recipe", str(folder / ASKED), "--out", str(folder)]
     for name, value in options.items():
         words += [f"--{name}", str(value)] if value is not None else []
-    return _started(words, folder)
+    return start_process(words, folder)
 
 
 def relaunch(out: str | os.PathLike[str], *, device: str = "auto") -> subprocess.Popen[bytes]:
     """Go on with a stopped run as ``acuity resume`` would, in a process of its own."""
     folder = RunFolder(Path(out))
     folder.facts  # noqa: B018 - says so where there is no run
-    return _started(["resume", str(folder.path), "--device", device], folder.path)
+    return start_process(["resume", str(folder.path), "--device", device], folder.path)
 
 
-def _started(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+def start_process(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start ``acuity WORDS`` apart from this process; what it prints goes into a file of the folder.
+
+    Raises
+    ------
+    FileError
+        When the folder may not be written.
+    """
     detached: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         detached = {
