@@ -132,7 +132,7 @@ def test_an_ensemble_adds_its_mean_and_hides_the_disagreement(
 ) -> None:
     open_lens(qtbot, panel, ensemble)
     panel.image.choose(viewer.layers["cell-mito"])
-    assert panel.image.isVisible() and not panel.channels.isVisible()
+    assert panel.image.isVisible() and not panel.channels.choosers
 
     click(qtbot, panel.job.button)
     wait(qtbot, panel)

@@ -327,6 +327,7 @@ def _from_layer(layer: Any, pixels: Any) -> Micrograph:
         rgb=bool(layer.rgb),
         name=layer.name,
         value_range=recipe.get("value_range"),
+        notes=tuple(recipe.get("notes", ())),
     )
 
 

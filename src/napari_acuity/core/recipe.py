@@ -267,11 +267,11 @@ RECIPES = {
     "lens": Recipe(
         name="lens",
         network="compact_unet",
-        network_arguments={"channels": 3, "depth": 3, "norm": True},
+        network_arguments={"channels": 3, "width": 24, "depth": 4, "norm": True},
         patch=128,
         patch_filter={"least_contrast": 0.0},
         batch=4,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         losses={"mse": 1.0},
     ),
     "pix2pix-2017": _PIX2PIX,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._layers import finest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.layers import Image
 
     from ..core.lens import Input
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from ._enhance_script import Settings
     from ._session import KnownModel
 
-__all__ = ["file_of", "no_guard", "not_to_zarr", "wrong_kind"]
+__all__ = ["file_of", "no_guard", "no_tiles", "not_to_zarr", "wrong_kind"]
 
 _READ_IN_PARTS = (".tif", ".tiff", ".svs", ".ndpi", ".zarr")
 
@@ -43,6 +45,19 @@ def no_guard(known: KnownModel | None) -> str | None:
     if known is not None and not known.model.header.capture:
         return "The model does not tell how its captures came about: train it again."
     return None
+
+
+def no_tiles(models: Iterable[Model]) -> str | None:
+    """Say why models do not take images in tiles, where that is so of all of them."""
+    networks: list[Any] = [model.network for model in models]
+    sizes = sorted({getattr(network, "size", None) or 0 for network in networks})
+    if not sizes or sizes[0] == 0:
+        return None
+    windows = " and ".join(f"{size} x {size}" for size in sizes)
+    return (
+        f"Not for networks that take statistics over windows of {windows} px: these are blended, and "
+        "tiles would not be exact."
+    )
 
 
 def not_to_zarr(layer: Image, settings: Settings) -> str | None:

@@ -10,6 +10,7 @@ from ..core.jobs import Event, within
 from ._canvas import Canvas
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from ..core.jobs import Steps
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
     from ..core.model import Model
     from ._enhance_script import Settings
 
-__all__ = ["Enhanced", "Made", "Maps", "Painted", "enhance_layer", "enhance_to_zarr"]
+__all__ = [
+    "Enhanced",
+    "Made",
+    "Maps",
+    "Painted",
+    "cautions",
+    "enhance_layer",
+    "enhance_to_zarr",
+]
 
 # The guard enhances the image in eight ways.
 _SHARE_WITH_GUARD = 1 / 9
@@ -39,11 +48,12 @@ class Made:
 
 @dataclass(frozen=True, eq=False)
 class Enhanced:
-    """The result, after how many iterations."""
+    """The result, after how many iterations; `notes` tell what to know of how it came about."""
 
     canvas: Canvas
     iterations: int
     value_range: tuple[float, float] | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +107,17 @@ def enhance_layer(
     if result.pixels.shape != canvas.shape:  # it ended before the last iteration
         canvas = Canvas.of(result.pixels, rgb=result.rgb)
     black_white = result.value_range if settings.dtype or settings.value_range else None
-    yield Event("the result is there", share, Enhanced(canvas, iterations, black_white))
+    notes = tuple(dict.fromkeys(result.notes))  # iterations may have had the same to say
+    yield Event("the result is there", share, Enhanced(canvas, iterations, black_white, notes))
     if not settings.guard:
         return None
     settings = replace(settings, iterations=iterations)
     return (yield from within(_maps(image, result, model, settings), share, 1.0))
+
+
+def cautions(notes: Iterable[str]) -> str:
+    """Return the notes of results as lines to put below the outcome."""
+    return "".join(f"\nCaution: {note}." for note in notes)
 
 
 def enhance_to_zarr(

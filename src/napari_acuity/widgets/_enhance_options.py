@@ -94,7 +94,7 @@ class EnhanceOptions(QObject):
             iterations=self.iterations.value(),
             grid="same" if several and self.same.isChecked() else "finer",
             stop_below=round(self.stop.value() / 100, 6) if several else 0.0,
-            tile=self.tile.value(),
+            tile=self.tile.value() if self.tile.isEnabled() else 0,
             device=device,
             exact=self.exact.isChecked(),
             dtype=self.dtype.currentData(),
@@ -108,9 +108,19 @@ class EnhanceOptions(QObject):
     def allow_for_lens(self, why_not: str | None) -> None:
         """Say why what a lens cannot be asked for cannot be used, or None."""
         self._why_not = why_not
-        for name in ("iterations", "dtype", "keep_part", "zarr"):
+        for name in ("iterations", "dtype", "keep_part"):
             enable(getattr(self, name), _TIPS["part" if name == "keep_part" else name], why_not)
         self._enable()
+
+    def allow_tiles(self, why_not: str | None) -> None:
+        """Say why the image cannot be done in tiles, in memory or to a file, or None."""
+        enable(self.tile, _TIPS["tile"], why_not)
+        enable(self.zarr, _TIPS["zarr"], self._why_not or why_not)
+
+    @property
+    def to_zarr(self) -> bool:
+        """Whether the result goes to an OME-Zarr."""
+        return self.zarr.isEnabled() and self.zarr.isChecked()
 
     def allow_guard(self, why_not: str | None) -> None:
         """Say why the guard cannot be used, or None."""

@@ -1,4 +1,4 @@
-"""A lens in Enhance: a layer for each of its channels, and what is true of them."""
+"""A lens in Enhance: a layer for each of its channels, its kinds, and the layers to add."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QToolButton, QVBoxLayout, QWidget
 
-from ._enhance_checks import wrong_kind
-from ._folder_job import MOST_BYTES
-from ._layers import LayerChooser, finest, is_image, is_result, pixel_size_of, shape_of
+from ._kinds_layers import kinds_of, show_kinds
+from ._layers import LayerChooser, is_image, is_result
+from ._lens_checks import facts_of, problem_of
 from ._lens_job import LensRun
-from ._panel import add_row, form
-from ._pixel_size import fits, ratio_of
+from ._lens_ticks import TickList
+from ._lenses import view_of
+from ._panel import add_row, form, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer
 
-    from ..core.lens import Lens
     from ._enhance_script import Settings
     from ._lenses import KnownLens
 
 __all__ = ["LensBox", "guess"]
 
-_FLOAT_BYTES = 4
+_TIPS = {
+    "kinds": "Untick a kind to hide it: in the labels that this lens made or will make, and its layer "
+    "only:KIND.",
+    "outputs": "Which of the images and labels that the lens makes become layers.",
+}
 
 
 class LensBox(QWidget):
-    """A drop-down list of layers for each channel of a lens; hidden where the lens takes one image.
+    """What can be chosen of a lens: a layer for each of several channels, kinds, and layers to add.
 
     Parameters
     ----------
@@ -42,6 +45,12 @@ class LensBox(QWidget):
         The panel's own, for a lens that takes one image.
     settings_of : callable
         Returns the panel's settings for a layer.
+
+    Attributes
+    ----------
+    choosers : dict of LayerChooser
+        By channel; empty where the lens takes one image.
+    kinds, outputs : TickList or None
     """
 
     changed = Signal()
@@ -55,25 +64,28 @@ class LensBox(QWidget):
         super().__init__()
         self._viewer, self._image, self._settings_of = viewer, image, settings_of
         self._known: KnownLens | None = None
-        self._rows: QWidget | None = None
+        self._body: QWidget | None = None
         self.choosers: dict[str, LayerChooser] = {}
+        self.kinds: TickList | None = None
+        self.outputs: TickList | None = None
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.hide()
 
     def show_lens(self, known: KnownLens | None) -> None:
-        """Show the channels of a lens, or nothing."""
+        """Show what can be chosen of a lens, or nothing."""
         if known is self._known:
             return
         self._known = known
-        if self._rows is not None:
-            self._layout.removeWidget(self._rows)
-            self._rows.deleteLater()
-        self._rows, self.choosers = None, {}
-        if known is not None and known.several:
-            self._rows = self._make_rows([each.name for each in known.lens.inputs])
-            self._layout.addWidget(self._rows)
-        self.setVisible(self._rows is not None)
+        if self._body is not None:
+            self._layout.removeWidget(self._body)
+            self._body.hide()
+            self._body.deleteLater()
+        self._body, self.choosers, self.kinds, self.outputs = None, {}, None, None
+        if known is not None:
+            self._body = self._make_body(known)
+            self._layout.addWidget(self._body)
+        self.setVisible(self._body is not None)
 
     def begin(self) -> LensRun | None:
         """Return what a click does now, and keep the choice when further layers arrive."""
@@ -85,9 +97,10 @@ class LensBox(QWidget):
         """Return what a click would do, or None where it can do nothing."""
         if self._known is None or self.problem() is not None:
             return None
-        layers = self.layers
+        layers, left_out = self.layers, view_of(self._known).left_out
         settings = {name: self._settings_of(layer) for name, layer in layers.items()}
-        return LensRun(self._viewer, self._known, layers, settings)
+        outputs = [each for each in self._known.lens.outputs if each.name not in left_out]
+        return LensRun(self._viewer, self._known, layers, settings, tuple(outputs))
 
     @property
     def layers(self) -> dict[str, Image]:
@@ -99,36 +112,63 @@ class LensBox(QWidget):
 
     def problem(self) -> str | None:
         """Say why the lens cannot be applied to the chosen layers."""
-        known, layers = self._known, self.layers
-        if known is None:
+        if self._known is None:
             return "Choose a lens first."
-        for each in known.lens.inputs:
-            if each.name not in layers:
-                return f"Open an image for the channel '{each.name}' first."
-            if (wrong := wrong_kind(layers[each.name], each)) is not None:
-                return wrong
-        return _twice(layers) or _unlike(layers) or _too_large(known.lens, layers)
+        lens, left_out = self._known.lens, view_of(self._known).left_out
+        if all(each.name in left_out for each in lens.outputs):
+            return "Tick one of the layers to add."
+        return problem_of(lens, self.layers)
 
     def facts(self) -> str:
         """Say what the lens is, and what it will make of the chosen layers."""
-        known, layers = self._known, self.layers
-        if known is None:
-            return ""
-        lens = known.lens
-        taken = ", ".join(each.name for each in lens.inputs)
-        made = ", ".join(each.name for each in lens.outputs)
-        scales = sorted({lens.kinds[each.step].scale for each in lens.outputs})
-        words = (
-            f"{', '.join(f'x{scale:g}' for scale in scales)}, {_counted(len(lens.models), 'model')}"
+        return "" if self._known is None else facts_of(self._known.lens, self.layers)
+
+    def _make_body(self, known: KnownLens) -> QWidget:
+        body = QWidget()
+        layout = QVBoxLayout(body)
+        layout.setContentsMargins(0, 0, 0, 0)
+        if known.several:
+            layout.addWidget(self._make_rows([each.name for each in known.lens.inputs]))
+        if kinds := kinds_of(known.lens):
+            hidden = view_of(known).hidden
+            self.kinds = TickList(kinds, unticked=hidden, colours=kinds)
+            self.kinds.changed.connect(self._show_kinds)
+            rows = form()
+            add_row(rows, "Kinds", self.kinds, _TIPS["kinds"])
+            layout.addLayout(rows)
+        if len(known.lens.outputs) > 1:
+            layout.addWidget(self._make_outputs(known))
+        return body
+
+    def _make_outputs(self, known: KnownLens) -> QWidget:
+        section, rows = options()
+        self.outputs = TickList(
+            [each.name for each in known.lens.outputs], unticked=view_of(known).left_out
         )
-        words += f"; takes {taken}; makes {made}."
-        if caution := _caution(lens, layers):
-            words += f"\n{caution}"
-        if self.problem() is None:
-            sizes = {_made_shape(lens, output.name, layers)[:2] for output in lens.outputs}
-            told = " and ".join(f"{rows} x {cols}" for rows, cols in sorted(sizes))
-            words += f"\nThe results will have {told} pixels."
-        return words
+        self.outputs.setToolTip(_TIPS["outputs"])
+        self.outputs.changed.connect(self._leave_out)
+        rows.addRow(self.outputs)
+        self._header = section.findChildren(QToolButton)[0]
+        self._header.setToolTip(_TIPS["outputs"])
+        self._tell_count()
+        return section
+
+    def _tell_count(self) -> None:
+        if self.outputs is not None:
+            count, left_out = len(self.outputs.boxes), len(self.outputs.unticked)
+            words = f"{count - left_out} of {count}" if left_out else f"all {count}"
+            self._header.setText(f"Layers to add: {words}")
+
+    def _leave_out(self) -> None:
+        if self._known is not None and self.outputs is not None:
+            view_of(self._known).left_out = self.outputs.unticked
+            self._tell_count()
+            self.changed.emit()
+
+    def _show_kinds(self) -> None:
+        if self._known is not None and self.kinds is not None:
+            view_of(self._known).hidden = self.kinds.unticked
+            show_kinds(self._viewer.layers, self._known)
 
     def _make_rows(self, names: list[str]) -> QWidget:
         widget, rows = QWidget(), form()
@@ -165,63 +205,3 @@ def guess(names: list[str], layers: list[Image]) -> dict[str, Image]:
             left.remove(named)
     others = [name for name in names if name not in found]
     return {**found, **dict(zip(others, left, strict=False))}
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
-def _twice(layers: dict[str, Image]) -> str | None:
-    names = list(layers)
-    for number, name in enumerate(names):
-        for other in names[:number]:
-            if layers[other] is layers[name]:
-                return f"'{other}' and '{name}' are the same layer. Choose one for each channel."
-    return None
-
-
-def _unlike(layers: dict[str, Image]) -> str | None:
-    first, *others = layers.values()
-    for layer in others:
-        if finest(layer).shape != finest(first).shape:
-            a, b = (" x ".join(map(str, finest(each).shape)) for each in (first, layer))
-            return f"'{first.name}' is {a} px, and '{layer.name}' {b}. Register them first."
-    return None
-
-
-def _too_large(lens: Lens, layers: dict[str, Image]) -> str | None:
-    size = 0
-    for output in lens.outputs:
-        source = layers[lens.inputs_of(output.name)[0]]
-        planes = int(np.prod(finest(source).shape[: -3 if source.rgb else -2], dtype=np.int64))
-        rows, cols, channels = _made_shape(lens, output.name, layers)
-        size += planes * rows * cols * channels * max(source.dtype.itemsize, _FLOAT_BYTES)
-    if size <= MOST_BYTES:
-        return None
-    return f"The results would take {size / 1e9:.1f} GB of memory. Crop the image."
-
-
-def _made_shape(lens: Lens, output: str, layers: dict[str, Image]) -> tuple[int, int, int]:
-    """Return rows, columns and colours of an output."""
-    from ..core.inference.tiles import output_shape
-
-    step = next(each.step for each in lens.outputs if each.name == output)
-    kind, source = lens.kinds[step], layers[lens.inputs_of(output)[0]]
-    rows, cols = output_shape(shape_of(source), kind.scale)
-    return rows, cols, 3 if kind.channels == 3 else 1
-
-
-def _caution(lens: Lens, layers: dict[str, Image]) -> str:
-    """Say which layer's pixels are far from the size that its model was trained on."""
-    for step in lens.steps:
-        layer = layers.get(step.of[0])
-        if step.op != "model" or layer is None:
-            continue
-        name = step.settings["model"]
-        ratio = ratio_of(lens.models[name].header, pixel_size_of(layer))
-        if not fits(ratio):
-            return (
-                f"Caution: the pixels of '{layer.name}' are {ratio:.2g} times those that the model "
-                f"'{name}' was trained on. What it adds may be wrong; resample the image first."
-            )
-    return ""

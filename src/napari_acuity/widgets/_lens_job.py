@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._canvas import Canvas
+from ._enhance_job import cautions
+from ._kinds_layers import labels_layer, labels_levels, show_kinds
 from ._layers import add_result, keep_selection, made_by, result_layer, snapshot
+from ._lens_checks import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import SimpleNamespace
 
     import napari.viewer
-    from napari.layers import Image
+    from napari.layers import Image, Layer
+    from numpy.typing import NDArray
 
     from ..core.jobs import Steps
     from ..core.lens import Lens, Output
@@ -29,6 +33,15 @@ __all__ = ["LensRun"]
 
 # A spread is shown up to this share of what the image is shown from black to white.
 _FULL_SPREAD = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a lens made for one output: its pixels, with coarser copies where it is large, and its notes."""
+
+    levels: list[NDArray[Any]]
+    rgb: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +56,24 @@ class LensRun:
         By channel.
     settings : dict of Settings
         By channel: they may be shown from black to white in unlike ways.
+    outputs : tuple of Output
+        Those to add layers for.
     """
 
     viewer: napari.viewer.Viewer
     known: KnownLens
     layers: dict[str, Image]
     settings: dict[str, Settings]
+    outputs: tuple[Output, ...]
 
-    def steps(self) -> Callable[[], Steps[dict[str, Canvas]]]:
+    def steps(self) -> Callable[[], Steps[dict[str, Found]]]:
         """Return what makes the job, of the layers as they are now."""
         held = {name: snapshot(layer) for name, layer in self.layers.items()}
         for name, settings in self.settings.items():
             if settings.value_range:
                 held[name].metadata["acuity"] = {"value_range": settings.value_range}
-        return partial(lens_job, held, self.known.lens, _how(self.settings))
+        wanted = [output.name for output in self.outputs]
+        return partial(lens_job, held, self.known.lens, wanted, _how(self.settings))
 
     def python(self) -> str:
         """Return the script that does the same."""
@@ -72,7 +89,17 @@ class LensRun:
             lines.append(f"    {name!r}: {image},")
         lines += ["}", f"lens = acuity.load({self.known.load_as!r})"]
         told = ", ".join(f"{key}={value!r}" for key, value in _how(self.settings).items())
-        return "\n".join([*lines, f"results = acuity.enhance(images, lens, {told})"])
+        lines.append(f"results = acuity.enhance(images, lens, {told})")
+        if len(self.outputs) < len(self.known.lens.outputs):
+            wanted = [output.name for output in self.outputs]
+            lines.append(f"results = {{name: results[name] for name in {wanted!r}}}")
+        for output in self.outputs:
+            classes = self.known.lens.kinds[output.step].classes
+            if output.kind == "labels":
+                names = ["background", *(name for name, _ in classes)]
+                told = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+                lines.append(f"labels = results[{output.name!r}].pixels  # {told}")
+        return "\n".join(lines)
 
     def command(self) -> str:
         """Return the command that does the same to the file of a layer; "" where there is none."""
@@ -87,21 +114,24 @@ class LensRun:
             words += ["--range", *(f"{value:g}" for value in settings.value_range)]
         return shlex.join(words)
 
-    def show(self, made: dict[str, Canvas]) -> str:
-        """Add a layer for each output; say what was done."""
-        lens = self.known.lens
+    def show(self, made: dict[str, Found]) -> str:
+        """Add a layer for each output; say what was done, and what to beware of."""
+        # What is seen at first lies below, and labels above their images.
+        order = sorted(self.outputs, key=lambda each: (not each.shown, each.kind == "labels"))
         with keep_selection(self.viewer):
-            names = [
-                add_result(self.viewer, self._layer(output, made[output.name])).name
-                for output in lens.outputs
+            layers = [
+                add_result(self.viewer, self._layer(output, made[output.name])) for output in order
             ]
-        return f"Made {len(names)} layers: {', '.join(repr(name) for name in names)}."
+        show_kinds(layers, self.known)
+        notes = dict.fromkeys(note for each in made.values() for note in each.notes)
+        names = listed([repr(layer.name) for layer in layers])
+        return f"Made {counted(len(layers), 'layer')}: {names}.{cautions(notes)}"
 
-    def _layer(self, output: Output, canvas: Canvas) -> Image:
+    def _layer(self, output: Output, found: Found) -> Layer:
         lens = self.known.lens
         channel = lens.inputs_of(output.name)[0]
         source, settings = self.layers[channel], self.settings[channel]
-        finer = lens.kinds[output.step].scale
+        kind = lens.kinds[output.step]
         recipe = made_by(
             "enhance",
             self.python(),
@@ -110,26 +140,31 @@ class LensRun:
             output=output.name,
             **_how(self.settings),
         )
-        look = _look(lens, output, source)
-        if settings.value_range and lens.kinds[output.step].values == "image":
+        if settings.value_range and kind.values in ("image", "mask"):
             recipe["value_range"] = settings.value_range
-        layer = result_layer(
-            source,
-            _as_deep(canvas, source),
-            what=f"x{finer:.4g} {self.known.short}, {output.name}",
-            recipe=recipe,
-            finer=finer,
-            visible=output.shown,
-            **look,
-        )
+        if found.notes:
+            recipe["notes"] = found.notes
+        how: dict[str, Any] = {
+            "what": f"x{kind.scale:.4g} {self.known.short}, {output.name}",
+            "recipe": recipe,
+            "finer": kind.scale,
+            "visible": output.shown,
+        }
+        levels = _as_deep(found, source)
+        layer: Layer
+        if kind.values == "labels":
+            layer = labels_layer(source, levels, classes=kind.classes, **how)
+        else:
+            pixels = levels if len(levels) > 1 else levels[0]
+            layer = result_layer(source, pixels, **how, **_look(lens, output, source))
         if others := len(lens.inputs_of(output.name)) - 1:
             layer.name = layer.name.replace(source.name, f"{source.name} + {others}", 1)
         return layer
 
 
 def lens_job(
-    held: dict[str, SimpleNamespace], lens: Lens, options: dict[str, Any]
-) -> Steps[dict[str, Canvas]]:
+    held: dict[str, SimpleNamespace], lens: Lens, wanted: list[str], options: dict[str, Any]
+) -> Steps[dict[str, Found]]:
     """Apply a lens to snapshots of layers; touches no layer.
 
     Parameters
@@ -137,6 +172,8 @@ def lens_job(
     held : dict of SimpleNamespace
         From `snapshot`, by channel.
     lens : Lens
+    wanted : list of str
+        The outputs to return; all are made.
     options : dict
         As for `enhance`.
 
@@ -148,8 +185,17 @@ def lens_job(
     from ..core.micrograph import as_micrograph
 
     images = {name: as_micrograph(each) for name, each in held.items()}
-    found: Any = yield from enhance_steps(images, lens, **options)
-    return {name: Canvas.of(each.pixels, rgb=each.rgb) for name, each in found.items()}
+    made: Any = yield from enhance_steps(images, lens, **options)
+    kinds = {output.name: output.kind for output in lens.outputs}
+    found: dict[str, Found] = {}
+    for name in wanted:
+        image = made[name]
+        if kinds[name] == "labels":
+            levels = labels_levels(image.pixels)
+        else:
+            levels = Canvas.of(image.pixels, rgb=image.rgb).levels
+        found[name] = Found(levels, image.rgb, image.notes)
+    return found
 
 
 def _how(settings: dict[str, Settings]) -> dict[str, Any]:
@@ -168,12 +214,14 @@ def _look(lens: Lens, output: Output, source: Image) -> dict[str, Any]:
         low, high = (float(v) for v in source.contrast_limits)
         limits = (0.0, _FULL_SPREAD * (high - low))
         return {**plain, "contrast_limits": limits, "colormap": output.colormap or "inferno"}
+    if lens.kinds[output.step].channels == 3 and not source.rgb:
+        # Colours of a grey image, which may itself be shown in a colour, and added to others.
+        return {"blending": "translucent"}
     return {"colormap": output.colormap, "blending": "additive"} if output.colormap else {}
 
 
-def _as_deep(canvas: Canvas, source: Image) -> Any:
+def _as_deep(found: Found, source: Image) -> list[NDArray[Any]]:
     """Return the pixels with as many axes as the source: a map has no axis of channels."""
-    levels = canvas.levels
-    if levels[0].ndim < source.ndim:
-        levels = [np.expand_dims(level, -3) for level in levels]
-    return levels if len(levels) > 1 else levels[0]
+    if found.levels[0].ndim - found.rgb < source.ndim:
+        return [np.expand_dims(level, -3 - found.rgb) for level in found.levels]
+    return found.levels

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari.utils.events import EventedList
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
     from ..core.lens import Lens
 
-__all__ = ["SUFFIX", "KnownLens", "is_lens_file", "lens_title", "lenses", "remember_lens"]
+__all__ = [
+    "SUFFIX",
+    "KnownLens",
+    "LensView",
+    "is_lens_file",
+    "lens_title",
+    "lenses",
+    "remember_lens",
+    "view_of",
+]
 
 SUFFIX = ".lens"
 
@@ -54,6 +64,33 @@ class KnownLens:
 
 lenses: EventedList[KnownLens] = EventedList()
 """Newest first."""
+
+
+@dataclass(eq=False)
+class LensView:
+    """What the user wants to see of a lens; panels that are opened anew find it again.
+
+    Parameters
+    ----------
+    hidden : set of str
+        Kinds that are not shown.
+    left_out : set of str
+        Outputs that no layer is added for.
+    put_away : set
+        `unique_id` of layers that were visible until their kind was hidden.
+    """
+
+    hidden: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
+    put_away: set[Hashable] = field(default_factory=set)
+
+
+_views: dict[str, LensView] = {}  # by file
+
+
+def view_of(known: KnownLens) -> LensView:
+    """Return what the user wants to see of a lens: at first everything."""
+    return _views.setdefault(known.load_as, LensView())
 
 
 def remember_lens(lens: Lens, path: Path) -> KnownLens:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from . import _session
-from ._enhance_checks import file_of, no_guard, not_to_zarr, wrong_kind
-from ._enhance_job import Enhanced, Made, Painted, enhance_layer, enhance_to_zarr
+from ._enhance_checks import file_of, no_guard, no_tiles, not_to_zarr, wrong_kind
+from ._enhance_job import Enhanced, Made, Painted, cautions, enhance_layer, enhance_to_zarr
 from ._enhance_options import EnhanceOptions
 from ._enhance_script import command_of, python_of
 from ._filling import Filling, look_at, output_bytes, output_shape
@@ -69,7 +70,7 @@ _TIPS = {
     "file. A lens joins several models.",
     "job": "Apply the model; the result is a new layer that lies over the image and fills in tile by "
     "tile (Ctrl+Shift+E)",
-    "lens": "Apply the lens; each of its outputs is a new layer that lies over the image (Ctrl+Shift+E)",
+    "lens": "Apply the lens; each output to add is a new layer that lies over the image (Ctrl+Shift+E)",
     "resample": "The model knows structures at the pixel size it was trained on. Bicubic resampling "
     "brings the image to that size before the model sees it; the result still lies over the image.",
     "save": "Write the newest result as TIFF, PNG or JPEG, with its pixel size",
@@ -233,9 +234,17 @@ class EnhancePanel(QScrollArea):
         self.channels.show_lens(lens)
         self._rows.setRowVisible(self.image, lens is None or not lens.several)
         self.options.allow_for_lens(why_not)
+        self.options.allow_tiles(no_tiles(self._models()))
         self.options.allow_guard(why_not or no_guard(self.known))
         enable(self.folder, _TIPS["folder"], why_not)
         self.job.set_tip(_TIPS["job" if lens is None else "lens"])
+
+    def _models(self) -> list[Model]:
+        """Return the models that a click applies."""
+        lens, known = self.model.lens, self.known
+        if lens is not None:
+            return list(lens.lens.models.values())
+        return [] if known is None else [known.model]
 
     def _problem(self) -> str | None:
         known, layer = self.known, self.image.layer
@@ -248,13 +257,12 @@ class EnhancePanel(QScrollArea):
         if (kind := wrong_kind(layer, known.model)) is not None:
             return kind
         settings = self._settings()
-        if self.options.zarr.isChecked():
+        if self.options.to_zarr:
             return not_to_zarr(layer, settings)
         if (size := output_bytes(layer, known.model.scale, settings)) > MOST_BYTES:
-            return (
-                f"The result would take {size / 1e9:.1f} GB of memory. Switch on Options > Write to "
-                "OME-Zarr, or crop the image."
-            )
+            in_parts = self.options.zarr.isEnabled()
+            cure = "Switch on Options > Write to OME-Zarr, or crop" if in_parts else "Crop"
+            return f"The result would take {size / 1e9:.1f} GB of memory. {cure} the image."
         return None
 
     # Enhance
@@ -283,7 +291,7 @@ class EnhancePanel(QScrollArea):
         layer, known = self.image.layer, self.known
         if layer is None or known is None:
             return
-        out = self._ask_out(layer, known) if self.options.zarr.isChecked() else None
+        out = self._ask_out(layer, known) if self.options.to_zarr else None
         if out == "":
             return
         self.image.pin()
@@ -347,7 +355,10 @@ class EnhancePanel(QScrollArea):
             elif isinstance(event.new, Enhanced):
                 filling.finish(event.new)
                 rows, cols = filling.size
-                self.job.say(f"Made '{filling.layer.name}', {rows} x {cols} pixels.")
+                words = f"Made '{filling.layer.name}', {rows} x {cols} pixels."
+                if notes := event.new.notes:
+                    filling.layer.metadata["acuity"]["notes"] = notes
+                self.job.say(f"{words}{cautions(notes)}")
         if not filling.finished and any(isinstance(e.new, Painted | Made) for e in events):
             filling.draw()
 
@@ -448,7 +459,7 @@ class EnhancePanel(QScrollArea):
         layer, known = self.image.layer, self.known
         if layer is None or known is None or not known.load_as:
             return ""
-        if self.options.zarr.isChecked():
+        if self.options.to_zarr:
             out = out or f"{layer.name}-x{known.model.scale:.4g}.zarr"
         return python_of(layer.name, known.load_as, self._settings(), out)
 
@@ -460,7 +471,7 @@ class EnhancePanel(QScrollArea):
             return ""
         settings = self._settings()
         finer = settings.finer(known.model.scale)
-        zarr = self.options.zarr.isChecked()
+        zarr = self.options.to_zarr
         return command_of(Path(layer.source.path), known.load_as, settings, finer, zarr=zarr)
 
 

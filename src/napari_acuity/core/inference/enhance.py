@@ -394,7 +394,8 @@ def of_type(image: Micrograph, dtype: str | None) -> Micrograph:
 
 def converted(image: Micrograph, like: Micrograph) -> Micrograph:
     """Bring an image to the dtype and range of another."""
-    return like.with_pixels(from_unit(to_unit(image), like), pixel_size=image.pixel_size)
+    pixels = from_unit(to_unit(image), like)
+    return like.with_pixels(pixels, pixel_size=image.pixel_size, notes=image.notes)
 
 
 def _side(

@@ -89,9 +89,9 @@ def windowed(
         new = news((plane, rows, cols), layout.piece(output[plane][part]))
         yield Event(f"window {count} of {len(corners)}", count / len(corners), new)
     words = _words(image.shape, side, len(spans[0]) * len(spans[1]))
-    return like.with_pixels(
-        pixels, pixel_size=image.pixel_size, notes=(*image.notes, *[words] * bool(words))
-    )
+    # Several iterations have the same to say.
+    notes = image.notes if not words or words in image.notes else (*image.notes, words)
+    return like.with_pixels(pixels, pixel_size=image.pixel_size, notes=notes)
 
 
 def _spans(length: int, side: int) -> list[slice]:
