@@ -12,6 +12,8 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QScrollArea,
+    QVBoxLayout,
+    QWidget,
 )
 
 from ..core.errors import AcuityError
@@ -34,12 +36,15 @@ from ._preflight import Intent, time_to_expect
 from ._recipe_chooser import RecipeChooser
 from ._run_box import RunBox
 from ._start_chooser import StartChooser
+from ._tabs import Tabs
 from ._train_script import Plan, command_of, python_of, resume_command
 from ._value_range import ValueRange
 
 if TYPE_CHECKING:
     import napari.viewer
     from qtpy.QtWidgets import QToolButton
+
+    from ._lens_training_page import LensTrainingPage
 
 __all__ = ["TrainPanel"]
 
@@ -51,11 +56,19 @@ _TIPS = {
     "not half a run.",
     "start": "Scratch trains a new network. A model of the same network is trained further, on your pairs.",
     "out": "A new folder for the run: its recipe, its log and the best model so far.",
+    "one": "Train one network on registered pairs",
+    "lens": "Train the networks of a lens: it tells kinds of objects apart and magnifies each",
 }
 
 
 class TrainPanel(QScrollArea):
-    """Choose pairs and a recipe, train, watch, keep the best model."""
+    """Choose pairs and a recipe, train, watch, keep the best model; or do so for a lens.
+
+    Attributes
+    ----------
+    lens : LensTrainingPage or None
+        The lens mode, once it was shown.
+    """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -70,7 +83,7 @@ class TrainPanel(QScrollArea):
         self._offer_last_run()
 
     def _lay_out(self) -> None:
-        layout, rows = panel_layout(self), form()
+        layout, rows = self._add_modes(), form()
         self.recipe = RecipeChooser(parent=self)
         self.start = StartChooser(parent=self)
         self.pairs = PairChooser(self._viewer, rows, self._intent, parent=self)
@@ -85,6 +98,28 @@ class TrainPanel(QScrollArea):
         self.job.row.addWidget(self.device)
         self.job.row.addWidget(self.more)
         layout.addWidget(self.run)
+
+    def _add_modes(self) -> QVBoxLayout:
+        """Add the switch between one model and a lens; return the layout of the former."""
+        self.lens: LensTrainingPage | None = None
+        self.modes, one, lens = Tabs(), QWidget(), QWidget()
+        layout, self._lens_layout = QVBoxLayout(one), QVBoxLayout(lens)
+        for each in (layout, self._lens_layout):
+            each.setContentsMargins(0, 6, 0, 0)
+        layout.setSpacing(8)
+        self.modes.add(one, "One model", _TIPS["one"])
+        self.modes.add(lens, "A lens", _TIPS["lens"])
+        self.modes.changed.connect(self._on_mode)
+        panel_layout(self).addWidget(self.modes)
+        return layout
+
+    def _on_mode(self) -> None:
+        """Make the lens mode when it is first shown."""
+        if self.lens is None:
+            from ._lens_training_page import LensTrainingPage
+
+            self.lens = LensTrainingPage(self._viewer)
+            self._lens_layout.addWidget(self.lens)
 
     def _make_plan(self, rows: QFormLayout) -> None:
         self.amount = QDoubleSpinBox()
