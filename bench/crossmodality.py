@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from crossmodality_peer import plain_unet
 from machine import processor
+from parts import printed, verdict
 from scipy import ndimage
 
 import napari_acuity as acuity
@@ -245,11 +246,6 @@ def best_of(count: int, work: Callable[[], object]) -> float:
     return min(times)
 
 
-def verdict(met: bool) -> str:
-    """Say whether a bar is met."""
-    return "ok" if met else "missed"
-
-
 def main() -> None:
     """Print the tables, and write them where asked."""
     parser = argparse.ArgumentParser(
@@ -263,8 +259,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     device = choose_device(chosen.device)
-    lines = [f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {device}\n"]
-    print(lines[0])
     data = os.environ.get("ACUITY_BENCH_DATA")
     parts = {
         "tiling": tiling(device.name),
@@ -273,15 +267,8 @@ def main() -> None:
         if data
         else iter([_NO_DATA]),
     }
-    for name, part in parts.items():
-        for line in part if chosen.only in (None, name) else ():
-            print(line, flush=True)
-            lines.append(line)
-        print(flush=True)
-        lines.append("")
-    if chosen.out:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        chosen.out.write_text("\n".join(lines), encoding="utf-8")
+    kept = {name: part for name, part in parts.items() if chosen.only in (None, name)}
+    printed(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {device}", kept, chosen.out)
 
 
 if __name__ == "__main__":

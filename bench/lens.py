@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from machine import processor
+from parts import printed, verdict
 
 import napari_acuity as acuity
 from napari_acuity.core.device import choose_device
@@ -134,11 +135,6 @@ def alternated(count: int, *works: Callable[[], object]) -> list[float]:
     return [min(mine) for mine in times]
 
 
-def verdict(met: bool) -> str:
-    """Say whether a bar is met."""
-    return "ok" if met else "missed"
-
-
 def main() -> None:
     """Print the tables, and write them where asked."""
     parser = argparse.ArgumentParser(
@@ -153,21 +149,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     device = choose_device(chosen.device)
-    lines = [f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {device}\n"]
-    print(lines[0])
+    parts = {}
     for recipe in chosen.recipes:
-        parts = {
-            "speed": speed(recipe, chosen.side, device.name),
-            "training": training(recipe, chosen.minutes, chosen.workers, device.name),
-        }
-        for name, part in parts.items():
-            for line in part if chosen.only in (None, name) else ():
-                print(line, flush=True)
-                lines.append(line)
-            lines.append("")
-    if chosen.out:
-        chosen.out.parent.mkdir(parents=True, exist_ok=True)
-        chosen.out.write_text("\n".join(lines), encoding="utf-8")
+        if chosen.only != "training":
+            parts[f"speed, {recipe}"] = speed(recipe, chosen.side, device.name)
+        if chosen.only != "speed":
+            minutes, workers = chosen.minutes, chosen.workers
+            parts[f"training, {recipe}"] = training(recipe, minutes, workers, device.name)
+    printed(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {device}", parts, chosen.out)
 
 
 if __name__ == "__main__":
