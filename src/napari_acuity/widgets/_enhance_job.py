@@ -155,7 +155,7 @@ def enhance_to_zarr(
 def _painted(
     steps: Steps[Micrograph], canvas: Canvas, settings: Settings
 ) -> Steps[tuple[Micrograph, int]]:
-    from ..core.inference.enhance import Generation, TileDone
+    from ..core.inference.model_steps import Generation, TileDone
 
     number = 1
     while True:

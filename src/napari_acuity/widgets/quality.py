@@ -11,6 +11,7 @@ from ._jobs import JobBox, one_step
 from ._panel import panel_layout, side_by_side
 from ._quality_compare import CompareTab
 from ._quality_error import ErrorTab
+from ._quality_modality import ModalityTab
 from ._quality_mtf import MtfTab
 from ._quality_positions import PositionsTab
 from ._quality_psf import PsfTab
@@ -26,6 +27,7 @@ __all__ = ["QualityPanel"]
 
 _TIPS = {
     "Compare": "Similarity, error and colour against a reference, with maps and a line profile",
+    "Modality": "What a network made of one instrument's image, against another's: scores, widths, errors",
     "MTF": "Contrast of the bars of a USAF-1951 target by frequency, or of a slanted edge",
     "PSF": "Widths of spots: before, after, and of the truth",
     "Resolution": "Fourier ring correlation and decorrelation analysis, without a reference",
@@ -41,11 +43,13 @@ class QualityPanel(QScrollArea):
         super().__init__()
         self.kept: list[Any] = []
         self.compare = CompareTab(viewer)
+        self.modality = ModalityTab(viewer)
         self.mtf, self.psf = MtfTab(viewer), PsfTab(viewer)
         self.resolution, self.error_map = ResolutionTab(viewer), ErrorTab(viewer)
         self.positions = PositionsTab(viewer)
         self.tabs = Tabs()
         others: tuple[Any, ...] = (
+            self.modality,
             self.mtf,
             self.psf,
             self.resolution,
@@ -98,7 +102,7 @@ class QualityPanel(QScrollArea):
             return
 
         def save() -> None:
-            from ..core.quality.reports.combined import save_measured
+            from ._quality_modality_part import save as save_measured
 
             save_measured(measured, path)
 

@@ -1,16 +1,13 @@
-"""Apply a model to an image of any size."""
+"""Apply a model or a lens to an image of any size."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from ..device import choose_device, free_memory
 from ..errors import ImageError
-from ..jobs import Event, Steps, altered, run, within
+from ..jobs import run
 from ..lens import Lens, load
 from ..micrograph import (
     ImageLike,
@@ -18,74 +15,17 @@ from ..micrograph import (
     as_lazy_micrograph,
     as_micrograph,
     check_content,
-    from_unit,
-    to_unit,
 )
 from ..model import Model
-from ..quality import bicubic
-from .deploy import Engine, engine_for
-from .halving import pieces_done
-from .planes import Layout, new_pixels
-from .tiles import Grid, Tile, output_shape
-from .windows import windowed
+from .lens_apply import lens_steps
+from .model_steps import Generation, OnGrid, model_steps
 
 if TYPE_CHECKING:
     import os
 
-    from numpy.typing import NDArray
+    from ..jobs import Steps
 
-__all__ = [
-    "Generation",
-    "OnGrid",
-    "TileDone",
-    "converted",
-    "enhance",
-    "enhance_steps",
-    "generations",
-    "of_type",
-    "unchecked_steps",
-]
-
-OnGrid = Literal["finer", "same"]
-
-# Bytes of feature maps an input pixel costs at its peak, in units of its `widest` layer (float32).
-_COPIES = 6
-_HALOS_A_TILE = 24
-_SMALLEST_TILE, _LARGEST_TILE, _LARGEST_TILE_ON_GPU = 64, 512, 4096
-
-
-@dataclass(frozen=True, eq=False)
-class TileDone:
-    """A finished tile of the last iteration.
-
-    Parameters
-    ----------
-    index : tuple
-        (plane, rows, columns): which of the planes, and the slices of the output where it belongs.
-    pixels : array
-        (h, w), (h, w, 3) for RGB, or (C, h, w).
-    """
-
-    index: tuple[Any, ...]
-    pixels: NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Generation:
-    """What one iteration made.
-
-    Parameters
-    ----------
-    number : int
-        From 1.
-    image : Micrograph
-    change : float
-        How much it differs from its input enlarged bicubically: root mean square, in units of the range.
-    """
-
-    number: int
-    image: Micrograph
-    change: float
+__all__ = ["enhance", "enhance_steps", "generations"]
 
 
 def enhance(
@@ -201,8 +141,6 @@ def enhance_steps(
     model = _loaded(model)
     _check_options(iterations, grid, stop_below, tile)
     if isinstance(model, Lens):
-        from .lens_apply import lens_steps
-
         if iterations != 1:
             raise ImageError("A lens is applied once.", "Leave the iterations at 1.")
         of_lens: dict[str, Any] = {"tile": tile, "device": device, "exact": exact}
@@ -217,51 +155,7 @@ def enhance_steps(
     # Of finer steps than 8 bit, half precision would lose some.
     exact = exact or given.pixels.dtype != np.uint8
     how |= {"tile": tile, "device": device, "exact": exact, "dtype": dtype}
-    return (yield from unchecked_steps(given, model, **how))
-
-
-def unchecked_steps(
-    image: Micrograph,
-    model: Model,
-    *,
-    iterations: int = 1,
-    grid: OnGrid = "finer",
-    stop_below: float = 0.0,
-    tile: int | Literal["auto"] | None = "auto",
-    device: str = "auto",
-    exact: bool = False,
-    dtype: str | None = None,
-    look_at: tuple[int, float, float] = (0, 0.0, 0.0),
-) -> Steps[Micrograph]:
-    """Do what `enhance_steps` does with a model, to an image within a lens.
-
-    It may be blank; and it is computed in half precision where that is faster unless `exact` is asked for,
-    whatever its type.
-    """
-    given, where = image.with_pixels(image.pixels, value_range=image.range()), choose_device(device)
-    layout = Layout.fitting(given, model)
-    # A graph or a conversion must not cost more than it saves.
-    work = given.pixels.size * iterations
-    engine = engine_for(model, where, exact=exact, work=work)
-    current, result = given, given
-    for number in range(1, iterations + 1):
-        last = number == iterations
-        like = of_type(given, dtype if last else "float32")
-        part = _once(current, like, engine, layout, model, tile, look_at)
-        words = "" if iterations == 1 else f"iteration {number} of {iterations}, "
-        part = altered(part, partial(_announced, words=words, tiles_wanted=last))
-        result = yield from within(part, (number - 1) / iterations, number / iterations)
-        if iterations == 1:
-            break
-        change = _change(current, result, model.scale)
-        shown = result if last else converted(result, of_type(given, dtype))
-        done = Generation(number, shown, change)
-        yield Event(f"{words}changed {change:.2%} of the range", number / iterations, done)
-        if last or change < stop_below:
-            result = shown
-            break
-        current = result if grid == "finer" else _shrunk(result, given, model.scale)
-    return result
+    return (yield from model_steps(given, model, **how))
 
 
 def generations(
@@ -295,74 +189,6 @@ def _lazily(image: ImageLike, model: Model, **options: Any) -> Micrograph:
     return enhance_lazy(as_lazy_micrograph(image), model, **options)
 
 
-# One iteration
-
-
-def _once(
-    image: Micrograph,
-    like: Micrograph,
-    engine: Engine,
-    layout: Layout,
-    model: Model,
-    tile: int | Literal["auto"] | None,
-    look_at: tuple[int, float, float],
-) -> Steps[Micrograph]:
-    """Apply an engine once, in the way that the network allows."""
-    size = getattr(model.network, "size", None)
-    if size is not None:
-        return windowed(image, like, engine, layout, size, whole=tile is None, news=TileDone)
-    side = _side(tile, image.shape, model, engine.device)
-    return _apply(image, like, engine, layout, Grid.of(image.shape, model), side, look_at)
-
-
-def _apply(
-    image: Micrograph,
-    like: Micrograph,
-    engine: Engine,
-    layout: Layout,
-    grid: Grid,
-    side: int,
-    look_at: tuple[int, float, float],
-) -> Steps[Micrograph]:
-    """Apply an engine once, tile by tile; the result has dtype and range of `like`."""
-    planes = layout.planes(image.pixels)
-    shape = layout.shape(*output_shape(image.shape, grid.scale))
-    pixels = new_pixels(shape, like.pixels.dtype, engine.device)
-    output = layout.planes(pixels)
-    cuts = _in_order(list(grid.tiles(side)), len(planes), look_at)
-    for count, (plane, cut) in enumerate(cuts, start=1):
-        done = pieces_done(engine, grid, cut, planes[plane], output[plane], image=image, like=like)
-        for piece in done:
-            index = (plane, *piece.write)
-            new = TileDone(index, layout.piece(output[plane][(slice(None), *piece.write)]))
-            yield Event(f"tile {count} of {len(cuts)}", count / len(cuts), new)
-    return like.with_pixels(pixels, pixel_size=image.finer_pixel_size(grid.scale))
-
-
-def _in_order(
-    cuts: list[Tile], planes: int, look_at: tuple[int, float, float]
-) -> list[tuple[int, Tile]]:
-    """Return planes and tiles, those first that lie nearest to where the user looks."""
-    first, row, col = look_at
-
-    def distance(cut: Tile) -> float:
-        return max(
-            max(part.start - at, 0, at - part.stop)
-            for part, at in zip(cut.core, (row, col), strict=True)
-        )
-
-    order = sorted(range(planes), key=lambda plane: (plane != first, abs(plane - first)))
-    near = sorted(cuts, key=distance)
-    return [(plane, cut) for plane in order for cut in near]
-
-
-def _announced(event: Event, words: str, *, tiles_wanted: bool) -> Event:
-    return replace(event, stage=words + event.stage, new=event.new if tiles_wanted else None)
-
-
-# What goes in and out
-
-
 def _check_options(
     iterations: int, grid: str, stop_below: float, tile: int | Literal["auto"] | None
 ) -> None:
@@ -376,52 +202,3 @@ def _check_options(
         )
     if isinstance(tile, int) and tile < 1:
         raise ImageError(f"A tile of {tile} pixels cannot be cut.", "Use at least 1, or 'auto'.")
-
-
-def of_type(image: Micrograph, dtype: str | None) -> Micrograph:
-    """Return a small image of the dtype and range that an output shall have."""
-    shape = (1, 1, 3) if image.rgb else (1, 1)
-    if dtype is None:
-        return image.with_pixels(np.zeros(shape, image.pixels.dtype))
-    if dtype not in ("uint8", "uint16", "float32"):
-        raise ImageError(
-            f"The output cannot be of type '{dtype}'.", "Use uint8, uint16 or float32."
-        )
-    full = np.dtype(dtype)
-    white = 1.0 if full.kind == "f" else float(np.iinfo(full).max)
-    return image.with_pixels(np.zeros(shape, full), value_range=(0.0, white))
-
-
-def converted(image: Micrograph, like: Micrograph) -> Micrograph:
-    """Bring an image to the dtype and range of another."""
-    pixels = from_unit(to_unit(image), like)
-    return like.with_pixels(pixels, pixel_size=image.pixel_size, notes=image.notes)
-
-
-def _side(
-    tile: int | Literal["auto"] | None, shape: tuple[int, int], model: Model, device: str
-) -> int:
-    if tile is None:
-        return max(shape)
-    if tile != "auto":
-        return tile
-    network: Any = model.network
-    pixels = free_memory(choose_device(device)) / 4 / (_COPIES * 4 * network.widest)
-    # A halo that is wide beside its tile is computed again and again.
-    largest = max(_LARGEST_TILE, _HALOS_A_TILE * network.halo)
-    if device.startswith("cuda"):
-        largest = max(largest, _LARGEST_TILE_ON_GPU)
-    return int(np.clip(pixels**0.5, _SMALLEST_TILE, largest))
-
-
-# From one iteration to the next
-
-
-def _shrunk(image: Micrograph, like: Micrograph, scale: float) -> Micrograph:
-    """Bring an output back to the grid of its input."""
-    return bicubic(image, 1 / scale, like.shape)
-
-
-def _change(before: Micrograph, after: Micrograph, scale: float) -> float:
-    enlarged = to_unit(bicubic(before, scale, after.shape))
-    return float(np.sqrt(np.mean((to_unit(after) - enlarged) ** 2)))

@@ -11,9 +11,9 @@ import numpy as np
 from ..device import choose_device
 from ..jobs import Event, altered, together, within
 from ..micrograph import from_unit, to_unit
-from .enhance import of_type, unchecked_steps
 from .lens_input import images_for
 from .lens_operations import gatherer_for
+from .model_steps import model_steps, of_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +166,7 @@ def _modelled(image: Micrograph, step: Step, lens: Lens, **options: Any) -> Step
     """Apply the model of a step; in float32, so that nothing is rounded before the end."""
     model = lens.models[step.settings["model"]]
     # What flows in a lens may be blank: the mask of a kind that an image does not show.
-    steps = unchecked_steps(image, model, dtype="float32", **options)
+    steps = model_steps(image, model, dtype="float32", **options)
     return (yield from altered(steps, partial(_told, words=step.name)))
 
 

@@ -18,6 +18,8 @@ from .steps import Trainee
 from .validation import VALIDATION_SIDE, Preview, interpolate, middle, preview, validate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..model import Model
     from .plan import Plan
     from .run_folder import RunFolder
@@ -29,6 +31,8 @@ _CHECKPOINT_S = 30.0
 _SAY_S = 0.5
 _CHECK_EVERY = 16
 _LEAST_BRAKE = 1 / 64
+# Batches on which statistics are measured before they are used.
+_SETTLING = 16
 # On a GPU: begin uncompiled, and compile where at least so much of the run lies ahead.
 _COMPILE_AFTER_S, _COMPILE_S = 3.0, 120.0
 _COMMANDS = ("go", "pause", "stop")
@@ -261,6 +265,8 @@ class Session:
         at.epoch, at.steps_in_epoch = at.epoch + 1, 0
         self._sums.clear()
         average = self._trainee.average
+        if self._trainee.has_statistics:
+            self._trainee.settle(self._typical_patches())
         loss, psnr = validate(average, self._fields) if self.world.first else (0.0, 0.0)
         loss = self.world.agree(loss)
         improved = loss < at.best_loss
@@ -322,6 +328,13 @@ class Session:
             self._settled = True
             self._say("note", words="compiling the network for the GPU")
             self._trainee.compile()
+
+    def _typical_patches(self) -> Iterator[torch.Tensor]:
+        """Yield some batches of training patches, always the same."""
+        plan, draws = self.plan, torch.Generator().manual_seed(self.plan.recipe.seed)
+        for _ in range(_SETTLING):
+            drawn = plan.patches.draw(plan.recipe.batch, draws, turns=plan.augmentation.turns)
+            yield plan.augmentation.apply(*plan.patches.cut(drawn), drawn)[0]
 
     def _means(self) -> dict[str, float]:
         sums = {name: value.clone() for name, value in self._sums.items()}

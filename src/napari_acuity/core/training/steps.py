@@ -15,7 +15,7 @@ from .fast import autocast, optimiser_of, training_form
 from .losses import loss_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ..model import Model
     from ..recipe import Recipe
@@ -194,13 +194,33 @@ class Trainee:
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
-        """Move the running mean of the weights towards them; statistics are taken over as they are."""
+        """Move the running mean of the weights towards them."""
         means = [mean.data for mean in self.average.parameters()]
         values = [value.data for value in self.network.parameters()]
         torch._foreach_lerp_(means, values, 1 - decay)
-        # Those of batch normalisation are running means themselves.
-        for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            mine.copy_(theirs)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the network holds statistics of what it saw, as batch normalisation does."""
+        return any(True for _ in _norms(self.average))
+
+    @torch.no_grad()
+    def settle(self, batches: Iterable[torch.Tensor]) -> None:
+        """Measure the statistics of the running mean of the weights, on batches of patches.
+
+        Those of the network itself belong to other weights, and lag behind them (Wu and Johnson 2021,
+        arXiv:2105.07576, section 3).
+        """
+        norms = [*_norms(self.average)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean of all batches
+            norm.train()
+        for batch in batches:
+            with autocast(self._world.device, self._recipe.precision):
+                self.average(batch)
+        for norm in norms:
+            norm.eval()
 
     def model(self) -> Model:
         """Return the running mean as a model of its own."""
@@ -232,6 +252,10 @@ class Trainee:
         self.parts, self.weights = state["parts"], {**state["weights"]}
         if self.critic is not None:
             self.critic.restore(state["critic"])
+
+
+def _norms(network: nn.Module) -> Iterator[nn.BatchNorm2d]:
+    return (part for part in network.modules() if isinstance(part, nn.BatchNorm2d))
 
 
 def _freeze(network: nn.Module, count: int) -> None:

@@ -1,0 +1,154 @@
+"""What is in a folder of data for a lens, counted in a thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..core.errors import AcuityError, PairError
+from ._run_words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from ..core.lens_training.kinds import Kind
+
+    Known = dict[tuple[Any, ...], tuple[int, ...]]
+
+__all__ = ["DataLook", "Wanted", "look_at_data"]
+
+_CHOOSE = "Choose a folder for the data. Add images, below, fills it."
+
+
+class Wanted(NamedTuple):
+    """What the data are to train: the folder, the kinds, and how some fields are held out."""
+
+    folder: Path | None
+    kinds: tuple[Kind, ...]
+    groups: dict[str, str]
+    test: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class DataLook:
+    """What was seen.
+
+    Parameters
+    ----------
+    words : str
+        What is in the folder, in a line.
+    problem : str or None
+        Why no lens can be trained on it.
+    number : int
+        Of the look.
+    """
+
+    words: str = ""
+    problem: str | None = None
+    number: int = 0
+
+
+def look_at_data(wanted: Wanted, known: Known, number: int) -> Generator[DataLook, None, DataLook]:
+    """Read every field of a folder once, one at a time.
+
+    Parameters
+    ----------
+    wanted : Wanted
+    known : dict
+        The kinds in the fields read before, which are not read again; added to.
+    number : int
+        Of the look.
+
+    Yields
+    ------
+    DataLook
+        How far it is.
+    """
+    if wanted.folder is None:
+        return DataLook("", _CHOOSE, number)
+    try:
+        present = yield from _present(wanted.folder, wanted.kinds, known, number)
+    except AcuityError as error:
+        return DataLook("", str(error), number)
+    words = _count(list(present.values()), wanted.kinds)
+    try:
+        return DataLook(f"{words}. {_divided(present, wanted)}.", None, number)
+    except AcuityError as error:
+        return DataLook(f"{words}.", str(error), number)
+
+
+def _present(
+    folder: Path, kinds: tuple[Kind, ...], known: Known, look: int
+) -> Generator[DataLook, None, dict[str, tuple[int, ...]]]:
+    """Return the numbers of the kinds in each field, by name."""
+    from ..core.lens_training.data import PARTS, _files, _read
+
+    files = {part: _files(folder / part) for part in PARTS}
+    names = sorted({name for found in files.values() for name in found})
+    if not names:
+        raise PairError(
+            f"{folder} holds no images yet.", "Add some, below, or choose another folder."
+        )
+    found = {}
+    for number, name in enumerate(names, start=1):
+        paths = {part: files[part][name] for part in PARTS if name in files[part]}
+        for part in PARTS:
+            if part not in paths:
+                raise PairError(
+                    f"{folder / part} holds no image '{name}', which belongs to "
+                    f"{next(iter(paths.values()))}.",
+                    "Add it under that name, or remove the others.",
+                )
+        key = (*map(_stamp, paths.values()), tuple(kind.colour for kind in kinds))
+        if key not in known:
+            yield DataLook(f"Reading image {number} of {len(names)}.", number=look)
+            known[key] = _read(name, paths, kinds, "").present
+        found[name] = known[key]
+    return found
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return str(path), 0, 0
+    return str(path), facts.st_mtime_ns, facts.st_size
+
+
+def _count(present: list[tuple[int, ...]], kinds: tuple[Kind, ...]) -> str:
+    parts = []
+    for number, kind in enumerate(kinds, start=1):
+        if alone := sum(numbers == (number,) for numbers in present):
+            parts.append(f"{alone} of {kind.name} only")
+    if mixed := sum(len(numbers) > 1 for numbers in present):
+        parts.append(f"{mixed} mixed")
+    if empty := sum(not numbers for numbers in present):
+        parts.append(f"{empty} without labels")
+    return f"{counted(len(present), 'image')}: {', '.join(parts)}"
+
+
+def _divided(present: dict[str, tuple[int, ...]], wanted: Wanted) -> str:
+    """Say how many images are held out; raise PairError where a kind is left without any."""
+    from ..core.pairs.split import split
+
+    for number, kind in enumerate(wanted.kinds, start=1):
+        if not any(number in numbers for numbers in present.values()):
+            raise PairError(
+                f"No image shows the kind '{kind.name}'.", "Add some, or remove the kind."
+            )
+    groups = {name: wanted.groups.get(name) or name for name in present}
+    if wanted.test and len(set(groups.values())) < 2:
+        raise PairError(
+            "One image, or one group of them, is too few: one is held out to score on.",
+            "Add others, or set Held out to 0 in Options.",
+        )
+    parts = split(groups, 0.0, wanted.test, seed=wanted.seed)
+    for number, kind in enumerate(wanted.kinds, start=1):
+        if not any(number in present[name] for name in parts["train"]):
+            raise PairError(
+                f"All images that show the kind '{kind.name}' are held out to score on.",
+                "Add others that show it, hold fewer out, or change the seed, in Options.",
+            )
+    return f"{len(parts['train'])} to train on, {len(parts['test']) or 'none'} held out to score on"
