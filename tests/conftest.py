@@ -68,7 +68,7 @@ def fresh_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     """Begin a session without models, and as if none was used before."""
     from napari_acuity.widgets import _recent_models, _session
 
-    monkeypatch.setattr(_recent_models, "_folder", lambda: tmp_path / "config")
+    monkeypatch.setattr(_recent_models, "settings_folder", lambda: tmp_path / "config")
     _session.models.clear()
     yield
     _session.models.clear()

@@ -260,7 +260,7 @@ def test_what_is_in_the_folder_is_told(
     assert "2 kinds have the name 'round'" in why_not(page)
     name_kind(page, 1, "square")
     use_data(qtbot, page, tmp_path / "none", None)
-    assert "holds no images yet" in page.data.words.text()
+    assert "holds no images in" in page.data.words.text()
     assert "holds no images yet" in why_not(page)
 
     use_data(qtbot, page, data, None)
@@ -554,6 +554,7 @@ def test_a_lens_is_trained_and_used(
     assert enhance.model.currentText() == "grains-lens-1 (lens)"
 
 
+@pytest.mark.slow
 def test_training_outlives_the_panel_is_stopped_and_gone_on_with(
     viewer: Any, qtbot: QtBot, data: Path, recipe: Path, tmp_path: Path
 ) -> None:

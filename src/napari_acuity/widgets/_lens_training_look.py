@@ -83,28 +83,14 @@ def _present(
     folder: Path, kinds: tuple[Kind, ...], known: Known, look: int
 ) -> Generator[DataLook, None, dict[str, tuple[int, ...]]]:
     """Return the numbers of the kinds in each field, by name."""
-    from ..core.lens_training.data import PARTS, _files, _read
+    from ..core.lens_training.data import fields_in, read_field
 
-    files = {part: _files(folder / part) for part in PARTS}
-    names = sorted({name for found in files.values() for name in found})
-    if not names:
-        raise PairError(
-            f"{folder} holds no images yet.", "Add some, below, or choose another folder."
-        )
-    found = {}
-    for number, name in enumerate(names, start=1):
-        paths = {part: files[part][name] for part in PARTS if name in files[part]}
-        for part in PARTS:
-            if part not in paths:
-                raise PairError(
-                    f"{folder / part} holds no image '{name}', which belongs to "
-                    f"{next(iter(paths.values()))}.",
-                    "Add it under that name, or remove the others.",
-                )
+    fields, found = fields_in(folder), {}
+    for number, (name, paths) in enumerate(fields.items(), start=1):
         key = (*map(_stamp, paths.values()), tuple(kind.colour for kind in kinds))
         if key not in known:
-            yield DataLook(f"Reading image {number} of {len(names)}.", number=look)
-            known[key] = _read(name, paths, kinds, "").present
+            yield DataLook(f"Reading image {number} of {len(fields)}.", number=look)
+            known[key] = read_field(name, paths, kinds).present
         found[name] = known[key]
     return found
 

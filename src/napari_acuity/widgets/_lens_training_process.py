@@ -18,7 +18,7 @@ from ..core.lens_training.spec import LensSpec
 from ..core.recipe import recipe_by_name
 from ..core.training.process import start_process
 from ..core.training.run_folder import OUTPUT
-from ._run_reader import _behind_the_window
+from ._run_reader import behind_the_window
 
 if TYPE_CHECKING:
     import subprocess
@@ -58,7 +58,7 @@ def start_lens(spec: LensSpec, out: Path, *, workers: int, device: str) -> None:
     spec.save(folder / SPEC)
     words = ["lens", "train", str(folder / SPEC), "--out", str(folder)]
     words += ["--workers", str(workers), "--device", device]
-    process = _behind_the_window(start_process(words, folder))
+    process = behind_the_window(start_process(words, folder))
     _processes[folder] = process
     with replacing(folder / _PROCESS) as temporary:
         temporary.write_text(json.dumps({"pid": process.pid}), encoding="utf-8")

@@ -22,7 +22,7 @@ from ._jobs import report_error
 from ._lenses import remember_lens
 from ._panel import copy_text, enable, side_by_side
 from ._recent_models import remember_used
-from .enhance import _opened
+from .enhance import opened_panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ class LensResults(QWidget):
             return
         known = remember_lens(lens, path)
         remember_used(str(path))
-        _opened(self._viewer).model.choose(known)
+        opened_panel(self._viewer).model.choose(known)
 
 
 def by_kind(scores: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:

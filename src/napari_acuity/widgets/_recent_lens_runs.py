@@ -15,7 +15,7 @@ _FILE = "napari-acuity-lens-run.json"
 def last_lens_run() -> Path | None:
     """Return the folder, where it is still there."""
     try:
-        told = json.loads((_recent_models._folder() / _FILE).read_text(encoding="utf-8"))
+        told = json.loads((_recent_models.settings_folder() / _FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     folder = Path(told) if isinstance(told, str) else None
@@ -25,7 +25,7 @@ def last_lens_run() -> Path | None:
 def remember_lens_run(folder: Path) -> None:
     """Remember a folder; where nothing can be written, it is not remembered."""
     try:
-        place = _recent_models._folder()
+        place = _recent_models.settings_folder()
         place.mkdir(parents=True, exist_ok=True)
         temporary = place / f".{_FILE}.new"
         temporary.write_text(json.dumps(str(folder)), encoding="utf-8")

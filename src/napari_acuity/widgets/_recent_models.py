@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ._session import SHIPPED
 
-__all__ = ["recent_models", "remember_used"]
+__all__ = ["recent_models", "remember_used", "settings_folder"]
 
 _FILE, _MOST = "napari-acuity-models.json", 8
 
@@ -15,7 +15,7 @@ _FILE, _MOST = "napari-acuity-models.json", 8
 def recent_models() -> list[str]:
     """Return what `acuity.load` takes of the models used last, newest first, without files that are gone."""
     try:
-        listed = json.loads((_folder() / _FILE).read_text(encoding="utf-8"))
+        listed = json.loads((settings_folder() / _FILE).read_text(encoding="utf-8"))
         texts = [text for text in listed if isinstance(text, str)]
     except (OSError, ValueError, TypeError):
         return []
@@ -26,7 +26,7 @@ def remember_used(load_as: str) -> None:
     """Put a model at the top of the list; where nothing can be written, it is not remembered."""
     texts = [load_as, *(text for text in recent_models() if text != load_as)][:_MOST]
     try:
-        folder = _folder()
+        folder = settings_folder()
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{_FILE}.new"
         temporary.write_text(json.dumps(texts, indent=1), encoding="utf-8")
@@ -35,7 +35,7 @@ def remember_used(load_as: str) -> None:
         return
 
 
-def _folder() -> Path:
+def settings_folder() -> Path:
     """Return where napari keeps its settings, which NAPARI_CONFIG may say."""
     from napari.settings import get_settings
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..core.recipe import Recipe
     from ._pair_source import Source
 
-__all__ = ["News", "RunReader", "resume_run", "start_run"]
+__all__ = ["News", "RunReader", "behind_the_window", "resume_run", "start_run"]
 
 _PAIRS = "pairs"
 _CLOCK_S = 2.0
@@ -46,7 +46,7 @@ def start_run(
     """
     out = out.resolve()
     folder = _folder_of(source, out)
-    _processes[out] = _behind_the_window(launch(out, folder, recipe, device=device, **options))
+    _processes[out] = behind_the_window(launch(out, folder, recipe, device=device, **options))
 
 
 def resume_run(out: Path, device: str) -> None:
@@ -60,10 +60,10 @@ def resume_run(out: Path, device: str) -> None:
     run = RunFolder(out.resolve())
     if run.running:
         raise TrainingError(f"Another process is training in {out}.", "Open the run to watch it.")
-    _processes[run.path] = _behind_the_window(relaunch(run.path, device=device))
+    _processes[run.path] = behind_the_window(relaunch(run.path, device=device))
 
 
-def _behind_the_window(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+def behind_the_window(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
     """Let napari have the processor first where both want it; alone, the run loses nothing."""
     windows = sys.platform == "win32"
     lower = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS") if windows else _NICE  # noqa: B009

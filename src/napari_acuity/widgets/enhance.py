@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ._enhance_script import Settings
     from ._session import KnownModel
 
-__all__ = ["EnhancePanel", "describe", "super_resolve", "use_model"]
+__all__ = ["EnhancePanel", "describe", "opened_panel", "super_resolve", "use_model"]
 
 # The name that napari's menus give the dock, so that they find it again.
 _DOCK = "Enhance (Acuity)"
@@ -481,7 +481,7 @@ def super_resolve(viewer: napari.viewer.Viewer) -> None:
     ----------
     viewer : napari.Viewer
     """
-    panel = _opened(viewer)
+    panel = opened_panel(viewer)
     panel.super_resolve(viewer.layers.selection.active)
 
 
@@ -498,10 +498,10 @@ def use_model(
         Its file, so that what Enhance makes can name it.
     """
     known = _session.remember_model(model, None if path is None else Path(path))
-    _opened(viewer).choose_model(known)
+    opened_panel(viewer).choose_model(known)
 
 
-def _opened(viewer: napari.viewer.Viewer) -> EnhancePanel:
+def opened_panel(viewer: napari.viewer.Viewer) -> EnhancePanel:
     """Return the panel of a viewer, in front; a new one where there is none."""
     open_panels = viewer.window.dock_widgets.values()
     panel = next((found for found in open_panels if isinstance(found, EnhancePanel)), None)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..micrograph import ImageLike
     from .kinds import Kind
 
-__all__ = ["PARTS", "Triple", "add_triple", "read_triples"]
+__all__ = ["PARTS", "Triple", "add_triple", "fields_in", "read_field", "read_triples"]
 
 PARTS = ("input", "magnified", "labels")
 """The sub-folders; files of one name in them belong together."""
@@ -107,18 +107,32 @@ def read_triples(
     FileError, ImageError
         When a file cannot be read or used.
     """
-    folder, groups = Path(folder), groups or {}
+    fields, groups = fields_in(folder), groups or {}
+    if strange := sorted(set(groups) - set(fields)):
+        raise PairError(
+            f"A group is told of '{strange[0]}', which {folder} does not hold.",
+            "Correct the groups in the lens.toml.",
+        )
+    return [
+        read_field(name, files, kinds, groups.get(name, "")) for name, files in fields.items()
+    ]
+
+
+def fields_in(folder: str | os.PathLike[str]) -> dict[str, dict[str, Path]]:
+    """Return the files of each field in a folder: name -> part -> path.
+
+    Raises
+    ------
+    PairError
+        When a field lacks a part or has it twice, or there are none.
+    """
+    folder = Path(folder)
     files = {part: _files(folder / part) for part in PARTS}
     names = sorted({name for found in files.values() for name in found})
     if not names:
         raise PairError(
             f"{folder} holds no images in {', '.join(PARTS)}.",
             "Add some, each under one name in all three.",
-        )
-    if strange := sorted(set(groups) - set(names)):
-        raise PairError(
-            f"A group is told of '{strange[0]}', which {folder} does not hold.",
-            "Correct the groups in the lens.toml.",
         )
     for name in names:
         if missing := [part for part in PARTS if name not in files[part]]:
@@ -127,10 +141,7 @@ def read_triples(
                 f"{folder / missing[0]} holds no image '{name}', which belongs to {there}.",
                 "Add it under that name, or remove the others.",
             )
-    return [
-        _read(name, {part: files[part][name] for part in PARTS}, kinds, groups.get(name, ""))
-        for name in names
-    ]
+    return {name: {part: files[part][name] for part in PARTS} for name in names}
 
 
 def add_triple(
@@ -201,7 +212,18 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read(name: str, files: dict[str, Path], kinds: Sequence[Kind], group: str) -> Triple:
+def read_field(
+    name: str, files: Mapping[str, Path], kinds: Sequence[Kind], group: str = ""
+) -> Triple:
+    """Read a field that `fields_in` told of.
+
+    Raises
+    ------
+    PairError
+        When sizes differ, or a label or colour is of no kind.
+    FileError, ImageError
+        When a file cannot be read or used.
+    """
     images = {part: read(path) for part, path in files.items()}
     title = f"{files['labels']}"
     try:
