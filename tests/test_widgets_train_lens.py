@@ -261,7 +261,7 @@ def test_what_is_in_the_folder_is_told(
     name_kind(page, 1, "square")
     use_data(qtbot, page, tmp_path / "none", None)
     assert "holds no images in" in page.data.words.text()
-    assert "holds no images yet" in why_not(page)
+    assert "holds no images in" in why_not(page)
 
     use_data(qtbot, page, data, None)
     assert page.data.words.text() == (

@@ -267,7 +267,7 @@ RECIPES = {
     "lens": Recipe(
         name="lens",
         network="compact_unet",
-        network_arguments={"channels": 3, "width": 24, "depth": 4, "norm": True},
+        network_arguments={"channels": 3, "width": 16, "depth": 4, "norm": True},
         patch=128,
         patch_filter={"least_contrast": 0.0},
         batch=4,

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from ..core.quality.reports.page import Box
     from ._quality_modality_part import ModalityPart
 
-__all__ = ["Task", "comparing", "problem_of_images", "problem_of_optics", "size", "whole_pixels"]
+__all__ = [
+    "Task",
+    "comparing",
+    "problem_of_images",
+    "problem_of_optics",
+    "problem_of_repeats",
+    "size",
+    "whole_pixels",
+]
 
 _LEAST_NM = 100
 
@@ -148,6 +156,22 @@ def problem_of_optics(task: Task) -> str | None:
             f"The pixel size of '{task.truth.name}' is unknown: state it under Options, or set scale and "
             "units of the layer."
         )
+    return None
+
+
+def problem_of_repeats(task: Task) -> str | None:
+    """Return why a second acquisition is none of the first, or None."""
+    for first in (task.truth, task.low):
+        again = task.repeats.get(first.name)
+        if again is None:
+            continue
+        if again in (task.truth, task.low):
+            return f"'{again.name}' is no second acquisition: choose another image of the field, or none."
+        if again.rgb or shape_of(again) != shape_of(first):
+            return (
+                f"'{again.name}' does not repeat '{first.name}', {size(first)} px in grey: choose a second "
+                "acquisition of it, or none."
+            )
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
@@ -58,9 +58,12 @@ def keep_names(table: QTableWidget, short: dict[str, str]) -> None:
     header.show()
     table.setColumnHidden(0, True)
     for column in range(1, table.columnCount()):
-        head = table.horizontalHeaderItem(column)
+        head: Any = table.horizontalHeaderItem(column)
         head.setText(head.text().replace("(% of range)", "(%)"))
         head.setToolTip(_HEADS.get(head.text(), ""))
+    # Less room is left: the last column is stretched anew.
+    for stretched in (False, True):
+        table.horizontalHeader().setStretchLastSection(stretched)
 
 
 def map_layers(task: Task, report: ModalityReport) -> list[Image]:
@@ -82,7 +85,7 @@ def map_layers(task: Task, report: ModalityReport) -> list[Image]:
     maps = [report.scores[name].error.map.astype(np.float32) for name in names]
     limit = max(upper_limit(values) for values in maps)
     top, left = task.region[:2] if task.region else (0, 0)
-    layers = []
+    layers: list[Image] = []
     for layer, name, values in zip(task.outputs, names, maps, strict=True):
         python = f"{task.python()}errors = report.scores[{name!r}].error.map\n"
         made = result_layer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.quality.reports.combined import save_measured
@@ -34,26 +34,27 @@ class ModalityPart(Part):
     ----------
     report : ModalityReport
         Alone it is a whole report.
-    warnings : tuple of str
-        What makes the scores say less than they seem to.
     short : dict of str to str
         What a narrow panel calls the images, by their names.
     """
 
     report: ModalityReport
-    warnings: tuple[str, ...]
     short: dict[str, str]
 
     def section(self) -> Section:
         """Return the report's sections as one, its pictures drawn."""
         about, *others = sections_of(self.report)
-        text = "\n\n".join([self.words, about.text, *(f"Warning: {x}" for x in self.warnings)])
+        text = "\n\n".join(
+            [self.words, about.text, *(f"Warning: {x}" for x in self.report.warnings)]
+        )
         pictures = [picture for each in others for picture in each.pictures]
         return Section(self.title, text, self.table, pictures)
 
 
 def part_of(report: ModalityReport) -> ModalityPart:
-    """Lay out a comparison."""
+    """Lay out a comparison; of whole images it says what that is worth."""
+    if report.region is None:
+        report = replace(report, notes=(_WHOLE, *report.notes))
     header, *rows = report.rows()
     short = _short(report)
     return ModalityPart(
@@ -63,7 +64,6 @@ def part_of(report: ModalityReport) -> ModalityPart:
         charts=_charts(report, short),
         fingerprints=report.fingerprints,
         report=report,
-        warnings=(*([] if report.region else [_WHOLE]), *report.warnings),
         short=short,
     )
 
@@ -91,8 +91,18 @@ def _words(report: ModalityReport) -> str:
     which = f"Best by SSIM: {best}; over" if len(given) > 1 else "Over"
     return (
         f"Compared {rows} x {columns} px{where}. {which} Richardson-Lucy: PSNR {gained[0]:+.2f} dB, SSIM "
-        f"{gained[1]:+.3f}."
+        f"{gained[1]:+.3f}.{_widths(report, best)}"
     )
+
+
+def _widths(report: ModalityReport, best: str) -> str:
+    """Say how wide spots are, where they could be measured in all three."""
+    names = {"input": report.baselines[0], "output": best, "truth": report.truth.name}
+    found = {what: report.scores[name].fwhm for what, name in names.items()}
+    if not all(one is not None and one.count for one in found.values()):
+        return ""
+    told = [f"{what} {one.median:.3g}" for what, one in found.items() if one is not None]
+    return f" Median FWHM: {', '.join(told)} {report.unit.replace('um', 'µm')}."
 
 
 def _short(report: ModalityReport) -> dict[str, str]:
