@@ -251,6 +251,28 @@ def test_a_run_whose_discriminator_wins_goes_back_and_lets_it_learn_half_as_ofte
     assert [row["step"] for row in rows] == [8, 16, 24, 8, 16, 24]
 
 
+def test_where_other_terms_lead_a_discriminator_that_wins_is_only_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = Critic.learn
+
+    def winning(self: Critic, *arguments: object, **options: object) -> None:
+        learn(self, *arguments, **options)  # type: ignore[arg-type]
+        self._sums[1] = self._sums[2]
+
+    monkeypatch.setattr(Critic, "learn", winning)
+    monkeypatch.setattr(Critic, "due", lambda _self: True)
+    recipe = replace(QUICK, losses={"adversarial": 0.1, "mse": 0.8, "ssim": 0.1})
+
+    events = list(train_steps(fields(), recipe, tmp_path / "run", epochs=5, device="cpu"))
+
+    said = [event.stage for event in events if "the discriminator wins" in event.stage]
+    assert len(said) == 1  # once in three epochs
+    assert said[0].endswith("the other terms of the loss lead, so training goes on")
+    rows = [event for event in events_of(tmp_path / "run") if event["kind"] == "epoch"]
+    assert [row["step"] for row in rows] == [8, 16, 24, 32, 40]
+
+
 # Whole runs
 
 

@@ -153,9 +153,13 @@ class Critic:
         """Whether the last epoch gives no cause to distrust the state."""
         return not self._accuracies or self._accuracies[-1] <= _WON
 
+    def forgive(self) -> None:
+        """Judge it anew, by the epochs to come."""
+        self._accuracies.clear()
+
     def be_gentler(self) -> bool:
         """Let the discriminator learn half as often; return False where it is as rare as is of use."""
-        self._accuracies.clear()
+        self.forgive()
         if self.rarer >= _RAREST:
             return False
         self.rarer *= 2

@@ -31,6 +31,8 @@ _CHECKPOINT_S = 30.0
 _SAY_S = 0.5
 _CHECK_EVERY = 16
 _LEAST_BRAKE = 1 / 64
+# Share of the loss from which on the discriminator decides where the network goes.
+_LEADS = 0.5
 # Batches on which statistics are measured before they are used.
 _SETTLING = 16
 # On a GPU: begin uncompiled, and compile where at least so much of the run lies ahead.
@@ -235,6 +237,9 @@ class Session:
     def soothe(self) -> str | None:
         """See whether the discriminator has won or collapsed; where it has, go back to before that.
 
+        Where it takes less than half of the loss, as in pix2pix, the other terms still show the network a
+        way: then it is told, and training goes on.
+
         Returns
         -------
         str or None
@@ -246,6 +251,11 @@ class Session:
         if critic is None or trouble is None:
             return None
         at = self.progress
+        if at.rows[-1]["loss_adversarial"] < _LEADS * at.rows[-1]["train_loss"]:
+            critic.forgive()
+            words = f"{trouble}; the other terms of the loss lead, so training goes on"
+            self._say("warning", words=words)
+            return words
         epochs, rows, seconds = at.epoch, at.rows, at.seconds
         rarer, step = critic.rarer, at.step
         self._restore(self._sound)
