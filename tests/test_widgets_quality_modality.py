@@ -396,18 +396,24 @@ def test_second_acquisitions_and_disagreement_are_found(
     assert set(scope["report"].disagreement) == {"confocal | mean"}
 
 
-def test_a_comparison_can_be_cancelled(
+def test_a_cancelled_comparison_leaves_the_last_one_as_it_was(
     viewer: Any, panel: QualityPanel, tab: ModalityTab, qtbot: QtBot
 ) -> None:
     open_pair(viewer)
-    add_output(viewer)
+    made = add_output(viewer)
     state_optics(tab)
+    compare(qtbot, panel)
+    add_output(viewer, "other")
+    tab.region.first.setValue(48)
     click(qtbot, panel.job.button)
     assert panel.job.button.text() == "Cancel"
     click(qtbot, panel.job.button)
     wait(qtbot, panel)
     assert "Cancelled" in panel.job.outcome.text()
-    assert tab.frame.part is None and not tab.maps.isEnabled()
+    click(qtbot, tab.maps)
+    maps = [layer for layer in viewer.layers if layer.name.endswith("error map")]
+    assert [layer.name for layer in maps] == [f"{made.name} | error map"]
+    assert maps[0].data.shape == (96, 96)
 
 
 # The report

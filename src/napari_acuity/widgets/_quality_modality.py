@@ -66,7 +66,8 @@ class ModalityTab(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._task: Task | None = None
+        self._begun: Task | None = None
+        self._shown: Task | None = None
         self._make_choices()
         self._make_results()
         self._lay_out()
@@ -201,10 +202,11 @@ class ModalityTab(QWidget):
     def _steps(self) -> Callable[[], Steps[ModalityPart]]:
         for chooser in (self.low, self.truth):
             chooser.pin()
-        self._task = self._chosen()
-        return partial(comparing, self._task.held())
+        self._begun = self._chosen()
+        return partial(comparing, self._begun.held())
 
     def _show(self, part: ModalityPart) -> ModalityPart:
+        self._shown = self._begun
         self.warning.setText("\n".join(f"Caution: {text}" for text in part.report.warnings))
         return part
 
@@ -218,7 +220,7 @@ class ModalityTab(QWidget):
 
     def _add_maps(self) -> None:
         """Lay the error map of each output over the low-resolution image; the first is shown."""
-        task, part = self._task, cast("ModalityPart | None", self.frame.part)
+        task, part = self._shown, cast("ModalityPart | None", self.frame.part)
         if task is not None and part is not None:
             self.maps.setEnabled(False)
             for layer in reversed(map_layers(task, part.report)):

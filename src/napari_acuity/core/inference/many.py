@@ -58,7 +58,8 @@ def enhance_many(
         given = check_content(as_micrograph(image, name="image"))
         layout = Layout.of(given, model.channels)
         started: Callable[[], Micrograph]
-        if layout is not None and _overlaps(given, layout, where.name):
+        windows = hasattr(model.network, "size")
+        if layout is not None and not windows and _overlaps(given, layout, where.name):
             started = _start(given, layout, engine_for(model, where), model.scale)
         else:
             done = enhance(given, model, device=device)

@@ -1,4 +1,7 @@
-"""Networks by name: built from keyword arguments that JSON can hold, with `stride`, `halo` and `widest`."""
+"""Networks by name: built from keyword arguments that JSON can hold, with `stride`, `halo` and `widest`.
+
+A network that takes statistics over its whole image also has `size`, the side of the images it is trained on.
+"""
 
 from .compact_unet import CompactUNet
 from .pix2pix import Pix2Pix
