@@ -61,9 +61,8 @@ def keep_names(table: QTableWidget, short: dict[str, str]) -> None:
         head: Any = table.horizontalHeaderItem(column)
         head.setText(head.text().replace("(% of range)", "(%)"))
         head.setToolTip(_HEADS.get(head.text(), ""))
-    # Less room is left: the last column is stretched anew.
-    for stretched in (False, True):
-        table.horizontalHeader().setStretchLastSection(stretched)
+    # Stretched, it would stay as wide when the panel becomes narrower, and be cut off.
+    table.horizontalHeader().setStretchLastSection(False)
 
 
 def map_layers(task: Task, report: ModalityReport) -> list[Image]:
