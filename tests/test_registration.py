@@ -15,10 +15,13 @@ from skimage import data
 
 import napari_acuity as acuity
 from napari_acuity import samples
+from napari_acuity.core.registration import correlation
 from napari_acuity.core.registration.correlation import block_origins, block_shifts
+from napari_acuity.core.registration.dense import _eroded
 from napari_acuity.core.registration.displacement import jacobian
 from napari_acuity.core.registration.looks import normalised
 from napari_acuity.core.registration.spline import (
+    Splines,
     basis,
     choose_stiffness,
     fit,
@@ -461,6 +464,46 @@ def test_shift_that_leaves_the_search_is_not_trusted(tissue: np.ndarray) -> None
     assert np.median(found.similarity) < 0.3
 
 
+@pytest.mark.parametrize("pixels", [1, 2**30])
+def test_blocks_are_correlated_alike_alone_and_together(
+    tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch, pixels: int
+) -> None:
+    fixed = torch.from_numpy(normalised(tissue[:200, :220, 1].astype(np.float32)))
+    moving = fixed.roll((2, -3), (0, 1))
+    usual = block_shifts(fixed, moving, block=50, max_shift=8)
+    monkeypatch.setattr(correlation, "_PIXELS_AT_ONCE", pixels)
+    other = block_shifts(fixed, moving, block=50, max_shift=8)
+    np.testing.assert_allclose(other.shift, usual.shift, atol=1e-4)
+    np.testing.assert_allclose(other.similarity, usual.similarity, atol=1e-5)
+
+
+def test_similarity_is_the_correlation_of_windowed_blocks(tissue: np.ndarray) -> None:
+    """Against the sum written out, for a block that has moved by whole pixels."""
+    plane = normalised(tissue[:120, :130, 1].astype(np.float32)).astype(np.float64)
+    moving = np.roll(plane, (3, -2), (0, 1)) + 0.3 * normalised(
+        tissue[200:320, 200:330, 1].astype(np.float32)
+    )
+    a, b = (torch.from_numpy(image.astype(np.float32)) for image in (plane, moving))
+    found = block_shifts(a, b, block=100, max_shift=6)
+    window = np.outer(*[np.hanning(102)[1:-1]] * 2)
+    first, second = (
+        (block - (block * window).sum() / window.sum()) * window
+        for block in (plane[:100, :100], moving[:100, :100])
+    )
+    moved = first[:97, 2:] * second[3:, :98]
+    expected = moved.sum() / np.sqrt((first**2).sum() * (second**2).sum())
+    assert np.rint(found.shift[0, 0]).tolist() == [3, -2]
+    assert found.similarity[0, 0] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.999, 0.9])
+def test_erosion_agrees_with_scipy(share: float) -> None:
+    valid = np.random.default_rng(3).random((60, 47)) < share
+    expected = ndimage.binary_erosion(valid, np.ones((9, 9)), border_value=1)
+    expected[:3], expected[-3:], expected[:, :3], expected[:, -3:] = False, False, False, False
+    np.testing.assert_array_equal(_eroded(torch.from_numpy(valid)).numpy(), expected)
+
+
 @pytest.mark.parametrize(
     ("length", "block"), [(512, 128), (513, 50), (50, 50), (51, 50), (100, 80)]
 )
@@ -490,7 +533,7 @@ def test_field_fit_ignores_outliers() -> None:
     wrong = rng.random(y.shape) < 0.15
     values[wrong] += rng.uniform(-10, 10, (int(wrong.sum()), 2))
     none = np.zeros(y.shape, bool)
-    field = fit_vectors(rows, cols, values, np.full(y.shape, 0.8), none, (512, 512))
+    field = fit_vectors(rows, cols, values, np.full(y.shape, 0.8), none, (512, 512)).numpy()
     at_blocks = field[:, y.astype(int), x.astype(int)].transpose(1, 2, 0)
     errors = np.linalg.norm(at_blocks - true, axis=-1)
     assert np.median(errors) < 0.05
@@ -508,33 +551,84 @@ def test_smooth_parts_go_on_into_empty_ones() -> None:
     information = np.full((3, 64, 64), 25.0)
     information[2] = 0
     information[:, :10, :10] = 0
-    pull = times(information, said)
-    stiffness = choose_stiffness(splines, information, pull)
-    field = splines.at_cells(fit(splines, information, pull, stiffness))
+    weights = torch.from_numpy(information)
+    pull = times(weights, torch.from_numpy(said))
+    stiffness = choose_stiffness(splines, weights, pull)
+    field = splines.at_cells(fit(splines, weights, pull, stiffness)).numpy()
     error = np.linalg.norm(field - true, axis=0)
     assert np.median(error[12:, 12:]) < 0.05
     assert np.median(error[:10, :10]) < 0.5
 
 
-def test_fit_agrees_with_direct_least_squares() -> None:
-    """Conjugate gradients, against scipy's dense solution of the same sum."""
+CENTRES = np.arange(3.5, 320, 8), np.arange(3.5, 280, 8)
+
+
+def uneven_cells(*, empty: bool) -> tuple[Splines, torch.Tensor, torch.Tensor]:
+    """Cells that know the field of long waves unequally well, some of them nothing."""
     rng = np.random.default_rng(0)
-    centres = np.arange(4.0, 96, 8)
-    splines = splines_over(centres, centres, (96, 96))
-    root = rng.normal(size=(12, 12, 2, 2))
+    y, x = np.meshgrid(*CENTRES, indexing="ij")
+    splines = splines_over(*CENTRES, (320, 280))
+    root = rng.normal(size=(*y.shape, 2, 2)) * 10 ** rng.uniform(-2, 1, (*y.shape, 1, 1))
     matrices = root @ root.swapaxes(-1, -2)
     information = np.stack([matrices[..., 0, 0], matrices[..., 1, 1], matrices[..., 0, 1]])
-    pull = rng.normal(size=(2, 12, 12))
-    found = fit(splines, information, pull, 1e-3, tolerance=1e-10)
-    rows, cols = splines.cell_rows, splines.cell_cols
-    design = np.einsum("yi,xk,cd->yxcikd", rows, cols, np.eye(2)).reshape(144, 2, -1)
-    normal = np.einsum("nci,ncd,ndj->ij", design, matrices.reshape(144, 2, 2), design)
-    mean = float(information[:2].mean()) / 64
-    bending = np.repeat(splines.bending[..., None], 2, axis=-1).ravel()
-    right = np.einsum("nci,nc->i", design, pull.reshape(2, 144).T)
-    direct = linalg.solve(normal + np.diag(1e-3 * mean * bending), right)
-    expected = np.moveaxis(direct.reshape(rows.shape[1], cols.shape[1], 2), -1, 0)
-    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    if empty:
+        information[:, y + x > 400] = 0
+    information = torch.from_numpy(information)
+    true = np.stack([5 * np.sin(y / 110), 5 * np.cos(x / 130 + y / 300)])
+    said = torch.from_numpy(true + rng.normal(0, 0.1, true.shape))
+    return splines, information, times(information, said)
+
+
+def fit_directly(
+    splines: Splines, information: np.ndarray, pull: np.ndarray, stiffness: float
+) -> np.ndarray:
+    """Solve the normal equations of `fit` densely, by numpy and scipy alone."""
+    rows, cols = splines.cell_rows.numpy(), splines.cell_cols.numpy()
+    yy, xx, yx = information
+    design = np.einsum("yi,xk->yxik", rows, cols).reshape(yy.size, -1)
+    blocks = [
+        [design.T @ (part.reshape(-1, 1) * design) for part in line]
+        for line in ((yy, yx), (yx, xx))
+    ]
+    pixels = len(splines.rows) * len(splines.cols)
+    mean = information[:2].mean() / (pixels / yy.size)
+    cost = np.tile(stiffness * mean * splines.bending.numpy().ravel(), 2)
+    right = (pull.reshape(2, -1) @ design).ravel()
+    direct = linalg.solve(np.block(blocks) + np.diag(cost), right, assume_a="pos")
+    return rows @ direct.reshape(2, rows.shape[1], cols.shape[1]) @ cols.T
+
+
+@pytest.mark.parametrize("stiffness", [1e-5, 1e-3, 1.0])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_fit_agrees_with_direct_least_squares(device: str, stiffness: float) -> None:
+    splines, information, pull = uneven_cells(empty=False)
+    there = splines_over(*CENTRES, (320, 280), device=device)
+    found = fit(there, information.to(device), pull.to(device), stiffness, tolerance=1e-10)
+    expected = fit_directly(splines, information.numpy(), pull.numpy(), stiffness)
+    np.testing.assert_allclose(there.at_cells(found).cpu(), expected, rtol=0, atol=1e-6)
+
+
+def test_fit_ends_where_it_is_right_in_empty_parts_too() -> None:
+    """With its usual tolerance, at the usual stiffness, and far from all that is known."""
+    splines, information, pull = uneven_cells(empty=True)
+    found = splines.at_cells(fit(splines, information, pull, 1e-3)).numpy()
+    expected = fit_directly(splines, information.numpy(), pull.numpy(), 1e-3)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-3)
+
+
+def test_fits_of_a_batch_are_those_of_its_members() -> None:
+    splines, information, pull = uneven_cells(empty=False)
+    several, pulls = torch.stack([information, 3 * information]), torch.stack([pull, -pull])
+    together = fit(splines, several, pulls, 1e-3, tolerance=1e-10)
+    for n in range(2):
+        alone = fit(splines, several[n], pulls[n], 1e-3, tolerance=1e-10)
+        torch.testing.assert_close(together[n], alone, rtol=0, atol=1e-6)
+
+
+def test_bases_are_made_once() -> None:
+    rows, cols = CENTRES
+    assert splines_over(rows, cols, (320, 280)) is splines_over(rows.copy(), cols, (320, 280))
+    assert splines_over(rows, cols, (320, 281)) is not splines_over(rows, cols, (320, 280))
 
 
 def test_folds_are_smoothed_and_the_rest_is_left() -> None:

@@ -11,7 +11,7 @@ from ..errors import ImageError
 from ..micrograph import ImageLike, Micrograph, fingerprint
 from .modality_inputs import Field, baselines, disagreements, given_images, second_acquisitions
 from .modality_report import ModalityReport, ModalityScores
-from .modality_scores import best_deconvolution, fitted_scores, limits
+from .modality_scores import best_deconvolution_steps, fitted_scores, limits
 from .resolution.error_map import error_map
 from .resolution.frc import frc
 from .spots.spot_pairs import close_pairs
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .spots.spots import SpotTable
 
 __all__ = ["compare_modalities", "compare_modalities_steps"]
+
+# Share of the time that the fifteen trials of the deconvolution take.
+_CHOOSING = 0.6
 
 
 def compare_modalities(
@@ -133,8 +136,7 @@ def compare_modalities_steps(
     given = given_images(field, images)
     maps = disagreements(field, given, disagreement or {})
     again = second_acquisitions(field, given, repeat or {})
-    yield jobs.Event("choosing the deconvolution", 0.0)
-    method = best_deconvolution(
+    choosing = best_deconvolution_steps(
         field.truth,
         field.low,
         field.scale,
@@ -143,6 +145,7 @@ def compare_modalities_steps(
         psf=psf,
         pixel_size=field.side,
     )
+    method = yield from jobs.within(choosing, 0.0, _CHOOSING)
     columns = {**baselines(field, field.low, method), **given}
     if field.low.name in again:
         again |= baselines(field, again[field.low.name], method)
@@ -150,7 +153,7 @@ def compare_modalities_steps(
     fitted: dict[str, Micrograph] = {}
     notes = list[str]()
     for done, (name, image) in enumerate(columns.items()):
-        yield jobs.Event(f"measuring {name}", (1 + done) / (2 + len(columns)))
+        yield jobs.Event(f"measuring {name}", _CHOOSING + (1 - _CHOOSING) * done / len(columns))
         found = fitted_scores(field.truth, image, region=region)
         scores[name] = _scores(field, image, again.get(name), spots, notes, found)
         fitted[name] = field.truth.with_pixels(

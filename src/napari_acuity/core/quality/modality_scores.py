@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..errors import ImageError
+from ..jobs import Event, run
 from ..micrograph import as_micrograph
 from .deconvolution import enlarged, psf_of, richardson_lucy
 from .matching import matched
@@ -19,12 +20,20 @@ from .similarity import psnr, ssim
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from ..jobs import Steps
     from ..micrograph import ImageLike, Micrograph
     from .reports.page import Box
 
     Array = NDArray[np.float64]
 
-__all__ = ["LIMITS", "Deconvolution", "FittedScores", "best_deconvolution", "fitted_scores"]
+__all__ = [
+    "LIMITS",
+    "Deconvolution",
+    "FittedScores",
+    "best_deconvolution",
+    "best_deconvolution_steps",
+    "fitted_scores",
+]
 
 LIMITS = (0.1, 99.9)
 """Percentiles of the truth that are taken as 0 and 1."""
@@ -163,6 +172,21 @@ def best_deconvolution(
     ImageError
         As `richardson_lucy`.
     """
+    optics: Any = {"na": na, "wavelength_um": wavelength_um, "psf": psf, "pixel_size": pixel_size}
+    return run(best_deconvolution_steps(truth, low, scale, **optics))
+
+
+def best_deconvolution_steps(
+    truth: Micrograph,
+    low: Micrograph,
+    scale: float,
+    *,
+    na: float | None,
+    wavelength_um: float | None,
+    psf: ArrayLike | None,
+    pixel_size: float | None,
+) -> Steps[Deconvolution]:
+    """Do what `best_deconvolution` does, yielding an event before each trial."""
     size = pixel_size and pixel_size * scale
 
     def kernel(widening: float) -> Array:
@@ -186,7 +210,12 @@ def best_deconvolution(
         gain, offset = _fit(values, target)
         return psnr(target, gain * values + offset, 1.0)
 
-    widening, iterations = max(product(kernels, _ITERATIONS), key=score)
+    settings, reached = list(product(kernels, _ITERATIONS)), list[float]()
+    for number, each in enumerate(settings):
+        words = f"choosing the deconvolution, trial {number + 1} of {len(settings)}"
+        yield Event(words, number / len(settings))
+        reached.append(score(each))
+    widening, iterations = settings[int(np.argmax(reached))]
     return Deconvolution(kernels[widening], widening, iterations)
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockShifts", "block_origins", "block_shifts", "no_blocks"]
 
-_BLOCKS_AT_ONCE = 256
+# What is at once in work then fits into a processor's cache.
+_PIXELS_AT_ONCE = 2**20
 _MOST_BLOCKS = 48
 
 
@@ -80,7 +81,7 @@ def block_shifts(
     origins = torch.cartesian_prod(torch.from_numpy(rows), torch.from_numpy(cols)).to(fixed.device)
     found = [
         _peaks(_correlate(fixed, moving, some, block, search), search)
-        for some in torch.split(origins, _BLOCKS_AT_ONCE)
+        for some in torch.split(origins, max(1, _PIXELS_AT_ONCE // (block + search) ** 2))
     ]
     shift = torch.cat([shift for shift, _ in found]).double().cpu().numpy()
     similarity = torch.cat([value for _, value in found]).double().cpu().numpy()
@@ -100,18 +101,17 @@ def _correlate(
     a, b = (_windowed(image, origins, window) for image in (fixed, moving))
     size = next_fast_len(block + search + 1, real=True)
     spectrum = torch.fft.rfft2(a, (size, size)).conj() * torch.fft.rfft2(b, (size, size))
-    surface = torch.fft.irfft2(spectrum, (size, size))
     lags = torch.arange(-search - 1, search + 2, device=fixed.device) % size
+    # Only the rows that are looked at are transformed back along their length.
+    surface = torch.fft.irfft(torch.fft.ifft(spectrum, dim=1)[:, lags], size)[:, :, lags]
     energy = (a.square().sum((1, 2)) * b.square().sum((1, 2))).sqrt()
-    return surface[:, lags][:, :, lags] / (energy[:, None, None] + 1e-6)
+    return surface / (energy[:, None, None] + 1e-6)
 
 
 def _windowed(image: torch.Tensor, origins: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     """Cut blocks, subtract each one's weighted mean, and apply the window."""
-    side = torch.arange(len(window), device=image.device)
-    rows = origins[:, 0, None, None] + side[:, None]
-    cols = origins[:, 1, None, None] + side
-    blocks = image[rows, cols]
+    side = len(window)
+    blocks = image.unfold(0, side, 1).unfold(1, side, 1)[origins[:, 0], origins[:, 1]]
     mean = (blocks * window).sum((1, 2), keepdim=True) / window.sum()
     return (blocks - mean) * window
 

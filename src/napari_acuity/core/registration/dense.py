@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from .views import Seen, Views
 
-    Array = NDArray[np.float64]
-
 __all__ = ["dense_level"]
 
 _PASSES = 3
@@ -40,45 +38,47 @@ _RINGS = 64
 _PAD_PX = 8
 
 
-def dense_level(views: Views, shift_map: NDArray[np.float32], seen: Seen) -> NDArray[np.float32]:
+def dense_level(views: Views, shift_map: Tensor, seen: Seen) -> Tensor:
     """Refine a shift map that is right to about two pixels.
 
     Parameters
     ----------
     views : Views
-    shift_map : (2, H, W) float32
+    shift_map : (2, H, W) float32 tensor
         (dy, dx) in px of the fixed image.
     seen : Seen
         The images through it.
 
     Returns
     -------
-    (2, H, W) float32
+    (2, H, W) float32 tensor
     """
     height, width = views.target.shape
     cell = max(_CELL_PX, -(-max(height, width) // _MOST_CELLS))
     cells = _Cells(cell, height // cell, width // cell)
-    splines = splines_over(*cells.centres(), (height, width))
+    splines = splines_over(*cells.centres(), (height, width), device=shift_map.device)
     spectrum = _Spectrum.of(views.target)
     coefficients, stiffness = None, None
     for again in range(_PASSES):
         seen = views.through(shift_map) if again else seen
         matched = spectrum.matched(seen.source, seen.valid)
         information, pull = _what_cells_say(*matched, seen.valid, cells)
-        pull += times(information, cells.mean(torch.from_numpy(shift_map)).double().numpy())
+        pull += times(information, cells.mean(shift_map).double())
         _hold(views, cells, information, pull)
         stiffness = stiffness or choose_stiffness(
             splines, information, pull, together=_ERR_ALIKE_CELLS
         )
         coefficients = fit(splines, information, pull, stiffness, start=coefficients)
         shift_map = splines.at_pixels(coefficients)
-    return unfolded(torch.from_numpy(shift_map)).numpy()
+    return unfolded(shift_map)
 
 
-def _hold(views: Views, cells: _Cells, information: Array, pull: Array) -> None:
+def _hold(views: Views, cells: _Cells, information: Tensor, pull: Tensor) -> None:
     """Let each anchor speak for its cell, as loud as a hundred others."""
-    row, col, shift = views.anchored(*cells.centres())
-    loud = 100 * float(information[:2].mean())
+    row, col, shift = (
+        torch.from_numpy(part).to(pull.device) for part in views.anchored(*cells.centres())
+    )
+    loud = 100 * information[:2].mean()
     information[:2, row, col], information[2, row, col] = loud, 0.0
     pull[:, row, col] = loud * shift.T
 
@@ -106,31 +106,32 @@ class _Cells:
 
 def _what_cells_say(
     here: Tensor, there: Tensor, valid: Tensor, cells: _Cells
-) -> tuple[Array, Array]:
+) -> tuple[Tensor, Tensor]:
     """Return each cell's information (3, ny, nx) and pull (2, ny, nx) on the rest of the shift."""
-    products = torch.stack([here, there, here * there, here * here])
-    mean_h, mean_t, both, square = smooth(products, _LOCAL_PX)
-    variance = square - mean_h**2
-    gain = ((both - mean_h * mean_t) / (variance + 1e-3 * square.mean() + 1e-12)).clamp(0, 2)
-    misfit = there - mean_t - gain * (here - mean_h)
-    noise = smooth(misfit**2, _LOCAL_PX)
-    noise = noise + 0.03 * noise.mean() + 1e-12
-    weight = _eroded(valid) / noise
-    dy, dx = (gain * slope for slope in torch.gradient(here))
-    pull_y, pull_x = -weight * dy * misfit, -weight * dx * misfit
-    terms = (weight * dy * dy, weight * dx * dx, weight * dy * dx, pull_y, pull_x)
-    said = torch.cat([cells.mean(term[None]) for term in terms]) * cells.side_px**2
-    values = said.double().cpu().numpy()
-    return values[:3], values[3:]
+    mean_h, mean_t, both, square = (
+        smooth(product, _LOCAL_PX) for product in (here, there, here * there, here * here)
+    )
+    least = 1e-3 * square.mean() + 1e-12
+    gain = both.addcmul_(mean_h, mean_t, value=-1)
+    gain = gain.div_(square.addcmul_(mean_h, mean_h, value=-1).add_(least)).clamp_(0, 2)
+    misfit = (there - mean_t).addcmul_(gain, here - mean_h, value=-1)
+    noise = smooth(misfit * misfit, _LOCAL_PX)
+    weight = _eroded(valid) / noise.add_(0.03 * noise.mean() + 1e-12)
+    dy, dx = (slope.mul_(gain) for slope in torch.gradient(here))
+    down, right = weight * dy, weight * dx
+    terms = ((down, dy), (right, dx), (down, dx), (down, misfit), (right, misfit))
+    said = torch.cat([cells.mean((a * b)[None]) for a, b in terms]).double() * cells.side_px**2
+    return said[:3], -said[3:]
 
 
 def _eroded(valid: Tensor) -> Tensor:
     """Return where (H, W) is True at least 4 px around, and the frame's border is not near."""
-    outside = 1 - valid[None].float()
-    outside = functional.max_pool2d(outside, (9, 1), stride=1, padding=(4, 0))
-    result = functional.max_pool2d(outside, (1, 9), stride=1, padding=(0, 4))[0] == 0
-    result[:3], result[-3:], result[:, :3], result[:, -3:] = False, False, False, False
-    return result
+    inside = functional.pad(valid, (1, 1, 1, 1), value=True)
+    # Pairs of neighbours, pairs of those, and again: windows of 2, 4, 8 and 9 px.
+    for step in (1, 2, 4, 1):
+        inside = inside[step:] & inside[:-step]
+        inside = inside[:, step:] & inside[:, :-step]
+    return functional.pad(inside, (3, 3, 3, 3), value=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,17 +144,21 @@ class _Spectrum:
     size : (int, int)
         What it is padded to before it is transformed.
     transform : (h, w // 2 + 1) complex tensor
-    radius : (h, w // 2 + 1) tensor
-        How far out each coefficient lies, in rings of spatial frequency.
+    ring : (h * (w // 2 + 1),) int64 tensor
+        The ring of spatial frequency in which each coefficient lies.
     count : (_RINGS,) tensor
         How many coefficients lie in each ring.
+    inner, beyond : (h * (w // 2 + 1),) int64 and float32 tensors
+        The ring whose middle is the next further in, and how far beyond it each coefficient lies.
     """
 
     image: Tensor
     size: tuple[int, int]
     transform: Tensor
-    radius: Tensor
+    ring: Tensor
     count: Tensor
+    inner: Tensor
+    beyond: Tensor
 
     @classmethod
     def of(cls, image: Tensor) -> _Spectrum:
@@ -161,9 +166,11 @@ class _Spectrum:
         fy = torch.fft.fftfreq(height, device=image.device)
         fx = torch.fft.rfftfreq(width, device=image.device)
         radius = (torch.hypot(fy[:, None], fx) * 2 * _RINGS).clamp_max(_RINGS - 1.001)
-        count = torch.bincount(radius.long().flatten(), minlength=_RINGS).clamp_min(1)
-        size = (height, width)
-        return cls(image, size, _transform(image, size), radius, count)
+        ring, size = radius.long().flatten(), (height, width)
+        count = torch.bincount(ring, minlength=_RINGS).clamp_min(1)
+        between = (radius - 0.5).clamp_min(0).flatten()
+        inner = between.long()
+        return cls(image, size, _transform(image, size), ring, count, inner, between.sub_(inner))
 
     def matched(self, other: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Filter the image and another (H, W) so that each frequency counts as it deserves.
@@ -173,7 +180,8 @@ class _Spectrum:
         """
         window = (2 * smooth(valid.float(), 16.0) - 1).clamp_min(0)
         a, b = (_transform(image * window, self.size) for image in (self.image, other))
-        powers = torch.stack([a.abs() ** 2, b.abs() ** 2, (a.conj() * b).real])
+        products = ((a, a), (b, b), (a, b))
+        powers = torch.stack([(p.real * q.real).addcmul_(p.imag, q.imag) for p, q in products])
         power_a, power_b, shared = self._in_rings(powers)
         shared = shared.clamp_min(0)
         agreement = (shared**2 / (power_a * power_b + 1e-30)).clamp_max(0.995)
@@ -188,15 +196,15 @@ class _Spectrum:
     def _in_rings(self, powers: Tensor) -> Tensor:
         """Average (n, h, w // 2 + 1) over each ring -> (n, _RINGS)."""
         total = torch.zeros((len(powers), _RINGS), device=powers.device)
-        total.index_add_(1, self.radius.long().flatten(), powers.flatten(1))
+        total.index_add_(1, self.ring, powers.flatten(1))
         return total / self.count
 
     def _filtered(self, transform: Tensor, weights: Tensor) -> Tensor:
-        at = (self.radius - 0.5).clamp_min(0)
-        low = at.long()
-        weight = torch.lerp(weights[low], weights[(low + 1).clamp_max(_RINGS - 1)], at - low)
+        rise = torch.cat([weights.diff(), weights.new_zeros(1)])
+        weight = weights.index_select(0, self.inner)
+        weight.addcmul_(rise.index_select(0, self.inner), self.beyond)
         height, width = self.image.shape
-        image = torch.fft.irfft2(transform * weight, self.size)
+        image = torch.fft.irfft2(transform * weight.view(transform.shape), self.size)
         return image[_PAD_PX : _PAD_PX + height, _PAD_PX : _PAD_PX + width]
 
 

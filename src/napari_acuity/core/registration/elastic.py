@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import ndimage
+from torch.nn import functional
 
 from .correlation import BlockShifts, block_shifts, no_blocks
 from .dense import dense_level
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from .views import Seen, Views
 
@@ -79,7 +80,8 @@ def elastic_levels(
     ]
     count = len(levels) + views.look.dense
     after = min(after, count - 1)
-    seen = views.through(shift_map)
+    field = torch.from_numpy(shift_map).to(views.fixed.device)
+    seen = views.through(field)
     yield Level(0, count, shift_map, no_blocks(), seen.correlation)
     for number, (block, max_shift, passes) in enumerate(levels, start=1):
         if number <= after:
@@ -88,35 +90,44 @@ def elastic_levels(
             reach = max_shift if again == 0 else max(4, max_shift // 2)
             found = _blocks(seen, block, reach)
             trust = np.clip(found.similarity - _LEAST_SIMILARITY, 0, None) ** 2
-            total, firm = _total(found, shift_map), np.zeros(trust.shape, bool)
+            total, firm = _total(found, field), np.zeros(trust.shape, bool)
             row, col, shift = views.anchored(found.rows, found.cols)
             total[row, col], firm[row, col] = shift, True
-            shift_map = fit_vectors(found.rows, found.cols, total, trust, firm, shape)
-            seen = views.through(shift_map)
-            yield Level(number, count, shift_map, found, seen.correlation)
+            field = fit_vectors(
+                found.rows, found.cols, total, trust, firm, shape, device=field.device
+            )
+            seen = views.through(field)
+            yield Level(number, count, field.cpu().numpy(), found, seen.correlation)
     if views.look.dense:
-        shift_map = dense_level(views, shift_map, seen)
-        seen = views.through(shift_map)
+        field = dense_level(views, field, seen)
+        seen = views.through(field)
         found = _blocks(seen, min(_LAST_BLOCK, *shape), _LAST_SEARCH)
-        yield Level(count, count, shift_map, found, seen.correlation)
+        yield Level(count, count, field.cpu().numpy(), found, seen.correlation)
 
 
 def _blocks(seen: Seen, block: int, max_shift: int) -> BlockShifts:
     """Return what blocks still find; those that are half empty have no similarity."""
     found = block_shifts(seen.target, seen.source, block=block, max_shift=max_shift)
-    rows, cols = (torch.from_numpy(np.rint(c)).long() for c in (found.rows, found.cols))
-    covered = smooth(seen.valid.float(), block / 4).cpu()[rows][:, cols] > _LEAST_OVERLAP
-    return BlockShifts(found.rows, found.cols, found.shift, found.similarity * covered.numpy())
+    inside = smooth(seen.valid.float(), block / 4)
+    rows, cols = (
+        torch.from_numpy(np.rint(centres)).long().to(inside.device)
+        for centres in (found.rows, found.cols)
+    )
+    covered = (inside[rows][:, cols] > _LEAST_OVERLAP).cpu().numpy()
+    return BlockShifts(found.rows, found.cols, found.shift, found.similarity * covered)
 
 
-def _total(found: BlockShifts, field: NDArray[np.float32]) -> NDArray[np.float64]:
+def _total(found: BlockShifts, field: Tensor) -> NDArray[np.float64]:
     """Add a pass's residual shifts to the field they were measured after.
 
     The moving image was warped by `field`, so content that the block found at p + shift came from
     p + shift + field(p + shift).
     """
     landed = np.stack(np.meshgrid(found.rows, found.cols, indexing="ij"), axis=-1) + found.shift
-    limits = np.array(field.shape[1:]) - 1
-    landed = np.clip(landed, 0, limits).reshape(-1, 2).T
-    before = np.stack([ndimage.map_coordinates(part, landed, order=1) for part in field], axis=-1)
-    return found.shift + before.reshape(found.shift.shape)
+    height, width = field.shape[1:]
+    relative = landed[..., ::-1] * (2 / (width - 1), 2 / (height - 1)) - 1
+    grid = torch.from_numpy(relative).to(field)[None]
+    before = functional.grid_sample(
+        field[None], grid, mode="bilinear", padding_mode="border", align_corners=True
+    )[0]
+    return found.shift + before.movedim(0, -1).double().cpu().numpy()

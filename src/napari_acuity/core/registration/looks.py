@@ -114,11 +114,11 @@ def local_normalise(image: Tensor, *, sigma_px: float = 12.0) -> Tensor:
     (H, W) float32 tensor
         About zero mean and unit spread where there is contrast; near zero in empty background.
     """
-    mean, square = smooth(torch.stack([image, image * image]), sigma_px)
-    spread = (square - mean * mean).clamp_min(0).sqrt()
+    mean, square = (smooth(product, sigma_px) for product in (image, image * image))
+    spread = square.addcmul_(mean, mean, value=-1).clamp_min_(0).sqrt_()
     # A floor of a sixtieth of the full range keeps noise in empty background from being blown up.
     floor = (image.max() - image.min()) / 60 + 1e-6
-    return (image - mean) / (spread + floor)
+    return (image - mean).div_(spread.add_(floor))
 
 
 def normalised(image: NDArray[np.float32], *, sigma_px: float = 12.0) -> NDArray[np.float32]:
@@ -132,11 +132,9 @@ def local_correlation(fixed: Tensor, moving: Tensor, inside: Tensor) -> float:
 
     Windows lie 8 px apart; those less than half `inside` (H, W) do not count. 0 where none counts.
     """
-    products = torch.stack(
-        [fixed, moving, fixed * moving, fixed * fixed, moving * moving, inside.to(fixed)]
-    )
+    products = (fixed, moving, fixed * moving, fixed * fixed, moving * moving, inside.to(fixed))
     cell = min(8, *fixed.shape)
-    cells = functional.avg_pool2d(products[None], cell)
+    cells = torch.cat([functional.avg_pool2d(plane[None], cell) for plane in products])[None]
     window = [min(_WINDOW_CELLS, length) for length in cells.shape[-2:]]
     mean_f, mean_m, both, square_f, square_m, covered = functional.avg_pool2d(
         cells, window, stride=1

@@ -5,13 +5,13 @@ is as fine as the cells can tell and no finer. The penalty is taken along rows a
 in the Demmler-Reinsch basis (functions ordered by how much they bend; Demmler and Reinsch 1975,
 doi:10.1007/BF01437406) it is diagonal, and few steps of conjugate gradients solve for a field.
 
-In NumPy, on any device: the arrays are small, and torch's threads wait for each other longer than they
-compute, most of all on a machine that does something else too.
+All in torch in float64, on the device of the images; only the bases are made in NumPy, once for a shape.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,10 @@ from scipy import linalg
 from .unfold import unfolded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Array = NDArray[np.float64]
 
@@ -43,6 +46,8 @@ _PLAIN = ((2, 1.0),)
 _STIFFNESS = tuple(10.0**n for n in np.arange(-9.0, 2.1, 0.5))
 _FOLDS, _ROBUST_ROUNDS = 3, 4
 _MOST_STEPS = 100
+# So many functions along each axis are solved for at once.
+_SOLVED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,32 +56,31 @@ class Splines:
 
     Parameters
     ----------
-    cell_rows, cell_cols : (ny, ky), (nx, kx) float64
+    cell_rows, cell_cols : (ny, ky), (nx, kx) float64 tensors
         Their values at the centres of the cells.
-    rows, cols : (H, ky), (W, kx) float32
+    rows, cols : (H, ky), (W, kx) float32 tensors
         Their values at the pixels.
-    bending : (ky, kx) float64
+    bending : (ky, kx) float64 tensor
         What each product of a row's and a column's function costs.
     """
 
-    cell_rows: Array
-    cell_cols: Array
-    rows: NDArray[np.float32]
-    cols: NDArray[np.float32]
-    bending: Array
+    cell_rows: Tensor
+    cell_cols: Tensor
+    rows: Tensor
+    cols: Tensor
+    bending: Tensor
 
-    def at_cells(self, coefficients: Array) -> Array:
+    def at_cells(self, coefficients: Tensor) -> Tensor:
         """Evaluate (..., ky, kx) coefficients at the cells -> (..., ny, nx)."""
         return self.cell_rows @ coefficients @ self.cell_cols.T
 
-    def from_cells(self, values: Array) -> Array:
+    def from_cells(self, values: Tensor) -> Tensor:
         """Sum (..., ny, nx) values over the cells, weighted by each function -> (..., ky, kx)."""
         return self.cell_rows.T @ values @ self.cell_cols
 
-    def at_pixels(self, coefficients: Array) -> NDArray[np.float32]:
+    def at_pixels(self, coefficients: Tensor) -> Tensor:
         """Evaluate (..., ky, kx) coefficients at the pixels -> (..., H, W) float32."""
-        field: NDArray[np.float32] = self.rows @ coefficients.astype(np.float32) @ self.cols.T
-        return field
+        return self.rows @ coefficients.float() @ self.cols.T
 
 
 def splines_over(
@@ -85,14 +89,29 @@ def splines_over(
     shape: tuple[int, int],
     *,
     penalties: tuple[tuple[int, float], ...] = _LONG_WAVES,
+    device: torch.device | str = "cpu",
 ) -> Splines:
     """Return splines over an image of a shape, for cells centred at rows and cols (px)."""
+    return _splines(tuple(rows), tuple(cols), shape, penalties, torch.device(device))
+
+
+@lru_cache(maxsize=16)
+def _splines(
+    rows: tuple[float, ...],
+    cols: tuple[float, ...],
+    shape: tuple[int, int],
+    penalties: tuple[tuple[int, float], ...],
+    device: torch.device,
+) -> Splines:
     (cell_y, pixel_y, bend_y), (cell_x, pixel_x, bend_x) = (
-        _bending_basis(at, length, penalties)
+        [
+            torch.from_numpy(part).to(device)
+            for part in _bending_basis(np.array(at), length, penalties)
+        ]
         for at, length in zip((rows, cols), shape, strict=True)
     )
-    rows_at, cols_at = pixel_y.astype(np.float32), pixel_x.astype(np.float32)
-    return Splines(cell_y, cell_x, rows_at, cols_at, bend_y[:, None] + bend_x)
+    bending = bend_y[:, None] + bend_x
+    return Splines(cell_y, cell_x, pixel_y.float(), pixel_x.float(), bending)
 
 
 def basis(positions: NDArray, length: int, k: int) -> Array:
@@ -127,67 +146,97 @@ def _bending_basis(
 
 def fit(
     splines: Splines,
-    information: Array,
-    pull: Array,
+    information: Tensor,
+    pull: Tensor,
     stiffness: float,
     *,
-    start: Array | None = None,
-    tolerance: float = 1e-4,
-) -> Array:
+    start: Tensor | None = None,
+    tolerance: float = 1e-5,
+) -> Tensor:
     """Find the field d that minimises the sum over cells of d.A d - 2 b.d, plus its bending.
 
     Parameters
     ----------
     splines : Splines
-    information : (..., 3, ny, nx) float64
+    information : (..., 3, ny, nx) float64 tensor
         A of each cell: yy, xx and yx, in 1/px^2; the inverse of the variance of what the cell says.
-    pull : (..., 2, ny, nx) float64
+    pull : (..., 2, ny, nx) float64 tensor
         b of each cell: A times the displacement it speaks for, 1/px.
     stiffness : float
         What bending costs, against the mean information of a pixel.
-    start : (..., 2, ky, kx) array, optional
+    start : (..., 2, ky, kx) tensor, optional
         Coefficients near the solution.
     tolerance : float
         Where the conjugate gradients end, relative.
 
     Returns
     -------
-    (..., 2, ky, kx) float64
+    (..., 2, ky, kx) float64 tensor
         Coefficients.
     """
     cells = information.shape[-2] * information.shape[-1]
     area = len(splines.rows) * len(splines.cols) / cells
-    mean = information[..., :2, :, :].mean((-3, -2, -1), keepdims=True) / area + 1e-30
+    mean = information[..., :2, :, :].mean((-3, -2, -1), keepdim=True) / area + 1e-30
     cost = mean * stiffness * splines.bending
-    preconditioner = 1 / (cost + mean)
+    precondition = _preconditioner(splines, information, cost, mean)
 
-    def apply(coefficients: Array) -> Array:
+    def apply(coefficients: Tensor) -> Tensor:
         pulled = times(information, splines.at_cells(coefficients))
-        return splines.from_cells(pulled) + cost * coefficients
+        return splines.from_cells(pulled).addcmul_(cost, coefficients)
 
     right = splines.from_cells(pull)
-    solution = np.zeros_like(right) if start is None else start.copy()
-    residual = right.copy() if start is None else right - apply(solution)
-    ahead = preconditioner * residual
-    direction, energy = ahead.copy(), _inner(residual, ahead)
-    enough = tolerance**2 * _inner(right, preconditioner * right)
+    solution = torch.zeros_like(right) if start is None else start.clone()
+    residual = right.clone() if start is None else right - apply(solution)
+    direction = precondition(residual)
+    energy = _inner(residual, direction)
+    enough = tolerance**2 * _inner(right, precondition(right))
     for _ in range(_MOST_STEPS):
         if (energy <= enough).all():
             break
         image = apply(direction)
         step = energy / (_inner(direction, image) + 1e-300)
-        solution += step * direction
-        residual -= step * image
-        ahead = preconditioner * residual
+        solution.addcmul_(step, direction)
+        residual.addcmul_(step, image, value=-1)
+        ahead = precondition(residual)
         energy, before = _inner(residual, ahead), energy
-        direction = ahead + energy / (before + 1e-300) * direction
+        direction = ahead.addcmul_(energy / (before + 1e-300), direction)
     return solution
+
+
+def _preconditioner(
+    splines: Splines, information: Tensor, cost: Tensor, mean: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Return what all but solves for coefficients.
+
+    The functions that bend least, along one axis at a time, are solved for exactly; what information is
+    spread unevenly mixes those. For the others bending outweighs the information, and its mean will do.
+    """
+    single = 1 / (cost + mean)
+    smooth = (..., slice(_SOLVED), slice(_SOLVED))
+    rows, cols = (
+        (part[:, :_SOLVED, None] * part[:, None, :_SOLVED]).flatten(1)
+        for part in (splines.cell_rows, splines.cell_cols)
+    )
+    products = rows.T @ information[..., :2, :, :] @ cols
+    n, m = cost[smooth].shape[-2:]
+    normal = products.unflatten(-2, (n, n)).unflatten(-1, (m, m)).transpose(-3, -2)
+    normal = normal.flatten(-2).flatten(-3, -2) + torch.diag_embed(cost[smooth].flatten(-2))
+    ridge = 1e-9 * mean * torch.eye(n * m).to(mean)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(normal + ridge))
+
+    def precondition(residual: Tensor) -> Tensor:
+        ahead = single * residual
+        solved = inverse @ residual[smooth].flatten(-2)[..., None]
+        ahead[smooth] = solved.reshape(ahead[smooth].shape)
+        return ahead
+
+    return precondition
 
 
 def choose_stiffness(
     splines: Splines,
-    information: Array,
-    pull: Array,
+    information: Tensor,
+    pull: Tensor,
     *,
     near: float | None = None,
     together: int = 1,
@@ -201,9 +250,10 @@ def choose_stiffness(
     squares = [-(-n // together) for n in (ny, nx)]
     fold = np.random.default_rng(0).integers(0, _FOLDS, squares)
     fold = fold.repeat(together, 0).repeat(together, 1)[:ny, :nx]
-    seen = np.stack([fold != n for n in range(_FOLDS)]).astype(np.float64)[:, None]
+    seen = np.stack([fold != n for n in range(_FOLDS)])[:, None]
+    seen = torch.from_numpy(seen).to(pull)
     errors: dict[int, float] = {}
-    start: Array | None = None
+    start: Tensor | None = None
 
     def error(index: int) -> float:
         nonlocal start
@@ -213,7 +263,7 @@ def choose_stiffness(
                 start=start, tolerance=1e-3,
             )  # fmt: skip
             field = splines.at_cells(start)
-            said = (field * (times(information, field) - 2 * pull)).sum(1, keepdims=True)
+            said = (field * (times(information, field) - 2 * pull)).sum(1, keepdim=True)
             errors[index] = float((said * (1 - seen)).sum())
         return errors[index]
 
@@ -231,7 +281,9 @@ def fit_vectors(
     trust: Array,
     firm: NDArray[np.bool_],
     shape: tuple[int, int],
-) -> NDArray[np.float32]:
+    *,
+    device: torch.device | str = "cpu",
+) -> Tensor:
     """Fit a smooth field to vectors at block centres, some of them wrong, and evaluate it at pixels.
 
     Parameters
@@ -246,36 +298,40 @@ def fit_vectors(
         Vectors that are right for certain; each counts as ten of the most trusted.
     shape : (int, int)
         Height and width of the field in px.
+    device : torch.device or str
+        Where to compute.
 
     Returns
     -------
-    (2, H, W) float32
+    (2, H, W) float32 tensor
     """
-    splines = splines_over(rows, cols, shape, penalties=_PLAIN)
-    vectors = np.moveaxis(values, -1, 0).astype(np.float64)
-    prior = (trust + 1e-6) / (trust + 1e-6).max()
-    field = np.zeros_like(vectors)
+    splines = splines_over(rows, cols, shape, penalties=_PLAIN, device=device)
+    vectors, prior, sure = (
+        torch.as_tensor(part).to(splines.bending)
+        for part in (np.moveaxis(values, -1, 0), (trust + 1e-6) / (trust + 1e-6).max(), firm)
+    )
+    field = torch.zeros_like(vectors)
     stiffness, coefficients = None, splines.from_cells(field)
     for _ in range(_ROBUST_ROUNDS):
-        residual = np.linalg.norm(field - vectors, axis=0)
+        residual = torch.linalg.vector_norm(field - vectors, dim=0)
         # Vectors far from the fit lose their weight (Geman-McClure).
-        core = np.minimum(residual, np.quantile(residual, 0.8))
-        spread = np.sqrt((core**2 * prior).sum() / prior.sum()) + 0.02
-        weight = np.where(firm, 10.0, prior / (1 + (residual / (2.5 * spread)) ** 2) ** 2)
-        information = np.stack([weight, weight, np.zeros_like(weight)])
+        core = residual.clamp_max(residual.quantile(0.8))
+        spread = ((core**2 * prior).sum() / prior.sum()).sqrt() + 0.02
+        weight = prior / (1 + (residual / (2.5 * spread)) ** 2) ** 2
+        weight = weight.lerp(torch.full_like(weight, 10.0), sure)
+        information = torch.stack([weight, weight, torch.zeros_like(weight)])
         pull = times(information, vectors)
         stiffness = choose_stiffness(splines, information, pull, near=stiffness)
         coefficients = fit(splines, information, pull, stiffness, start=coefficients)
         field = splines.at_cells(coefficients)
-    return unfolded(torch.from_numpy(splines.at_pixels(coefficients))).numpy()
+    return unfolded(splines.at_pixels(coefficients))
 
 
-def times(information: Array, vectors: Array) -> Array:
+def times(information: Tensor, vectors: Tensor) -> Tensor:
     """Multiply (..., 3, ny, nx) symmetric matrices (yy, xx, yx) with (..., 2, ny, nx) vectors."""
-    yy, xx, yx = (information[..., n, :, :] for n in range(3))
-    y, x = vectors[..., 0, :, :], vectors[..., 1, :, :]
-    return np.stack([yy * y + yx * x, yx * y + xx * x], axis=-3)
+    own, shared = information[..., :2, :, :], information[..., 2:, :, :]
+    return (own * vectors).addcmul_(shared, vectors.flip(-3))
 
 
-def _inner(a: Array, b: Array) -> Array:
-    return np.asarray((a * b).sum((-3, -2, -1), keepdims=True))
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((-3, -2, -1), keepdim=True)

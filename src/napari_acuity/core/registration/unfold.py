@@ -34,7 +34,7 @@ def unfolded(shift_map: Tensor) -> Tensor:
     """
     for reach_px in _REACHES_PX:
         (yy, yx), (xy, xx) = (torch.gradient(part) for part in shift_map)
-        folded = (1 + yy) * (1 + xx) - yx * xy < _LEAST_AREA
+        folded = yy.add_(1).mul_(xx.add_(1)).addcmul_(yx, xy, value=-1) < _LEAST_AREA
         if not folded.any():
             break
         near = (smooth(folded.float(), reach_px) > 1e-3).float()

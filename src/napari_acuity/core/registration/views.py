@@ -80,9 +80,9 @@ class Views:
         )
         return row, col, shift
 
-    def through(self, shift_map: NDArray[np.float32]) -> Seen:
+    def through(self, shift_map: Tensor | NDArray[np.float32]) -> Seen:
         """Return what the look sees of both images through a shift map (2, H, W)."""
-        shifts = torch.from_numpy(shift_map).to(self.fixed)
+        shifts = torch.as_tensor(shift_map).to(self.fixed)
         mapping = dense_map(self.plane, shifts, dtype=torch.float32)
         source, inside = sample(self.moving, mapping)
         valid = inside & self.trusted
