@@ -271,7 +271,7 @@ RECIPES = {
         patch=128,
         patch_filter={"least_contrast": 0.0},
         batch=4,
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         losses={"mse": 1.0},
     ),
     "pix2pix-2017": _PIX2PIX,

@@ -113,9 +113,7 @@ def read_triples(
             f"A group is told of '{strange[0]}', which {folder} does not hold.",
             "Correct the groups in the lens.toml.",
         )
-    return [
-        read_field(name, files, kinds, groups.get(name, "")) for name, files in fields.items()
-    ]
+    return [read_field(name, files, kinds, groups.get(name, "")) for name, files in fields.items()]
 
 
 def fields_in(folder: str | os.PathLike[str]) -> dict[str, dict[str, Path]]:

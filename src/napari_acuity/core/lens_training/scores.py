@@ -47,7 +47,7 @@ _HEADER = (
         "X SD (%)",
         "Y SD (%)",
     ),
-    *("X SD (um)", "Y SD (um)", "Matched", "Missed", "Invented"),
+    *("X SD (nm)", "Y SD (nm)", "Matched", "Missed", "Invented"),
 )
 
 
@@ -223,10 +223,10 @@ def _whole(
 
 
 def _kind_row(name: str, scores: KindScores) -> list[str]:
-    at = scores.positions
-    y, x = zip(at.mean_px, at.sd_px, strict=True)
+    at, features = scores.positions, scores.features
+    y, x = zip(features.mean_px, features.sd_px, strict=True)
     share_y, share_x = scores.sd_share or (None, None)
-    um_y, um_x = at.sd_um or (None, None)
+    um_y, um_x = features.sd_um or (None, None)
     cells = (
         *(_cell(value, 3) for value in (scores.iou, scores.iou_alone, scores.iou_mixed)),
         _cell(scores.ssim, 4),
@@ -235,7 +235,7 @@ def _kind_row(name: str, scores: KindScores) -> list[str]:
         _cell(scores.diameter_px, 1),
         *(_cell(value, 2) for value in (*x, *y)),
         *(_cell(value, 2, 100) for value in (share_x, share_y)),
-        *(_cell(value, 3) for value in (um_x, um_y)),
+        *(_cell(value, 0, 1000) for value in (um_x, um_y)),
         *map(str, (len(at.matches), at.missed, at.invented)),
     )
     return [name, *cells]
