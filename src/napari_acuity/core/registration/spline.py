@@ -10,8 +10,10 @@ All in torch in float64, on the device of the images; only the bases are made in
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +23,7 @@ from scipy import linalg
 from .unfold import unfolded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -46,6 +48,8 @@ _PLAIN = ((2, 1.0),)
 _STIFFNESS = tuple(10.0**n for n in np.arange(-9.0, 2.1, 0.5))
 _FOLDS, _ROBUST_ROUNDS = 3, 4
 _MOST_STEPS = 100
+# torch's number of threads is one for all who compute.
+_COUNTING = RLock()
 # So many functions along each axis are solved for at once.
 _SOLVED = 10
 
@@ -144,6 +148,19 @@ def _bending_basis(
     return at_cells @ change, at_pixels @ change, np.clip(bending, 0, None)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: for arrays so small several wait for each other longer than they compute."""
+    with _COUNTING:
+        count = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(count)
+
+
+@_one_thread()
 def fit(
     splines: Splines,
     information: Tensor,
@@ -208,31 +225,32 @@ def _preconditioner(
 ) -> Callable[[Tensor], Tensor]:
     """Return what all but solves for coefficients.
 
-    The functions that bend least, along one axis at a time, are solved for exactly; what information is
-    spread unevenly mixes those. For the others bending outweighs the information, and its mean will do.
+    The functions that bend least are solved for exactly, along one axis at a time: unevenly spread
+    information mixes them. For the others bending outweighs information, and its mean will do.
     """
     single = 1 / (cost + mean)
-    smooth = (..., slice(_SOLVED), slice(_SOLVED))
+    low = (..., slice(_SOLVED), slice(_SOLVED))
     rows, cols = (
-        (part[:, :_SOLVED, None] * part[:, None, :_SOLVED]).flatten(1)
-        for part in (splines.cell_rows, splines.cell_cols)
+        (at[:, :_SOLVED, None] * at[:, None, :_SOLVED]).flatten(1)
+        for at in (splines.cell_rows, splines.cell_cols)
     )
     products = rows.T @ information[..., :2, :, :] @ cols
-    n, m = cost[smooth].shape[-2:]
-    normal = products.unflatten(-2, (n, n)).unflatten(-1, (m, m)).transpose(-3, -2)
-    normal = normal.flatten(-2).flatten(-3, -2) + torch.diag_embed(cost[smooth].flatten(-2))
-    ridge = 1e-9 * mean * torch.eye(n * m).to(mean)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(normal + ridge))
+    batch, (n, m) = products.shape[:-2], cost[low].shape[-2:]
+    normal = products.reshape(*batch, n, n, m, m).transpose(-3, -2).reshape(*batch, n * m, n * m)
+    # What has no information is held by a trace of its mean.
+    held = (cost[low] + 1e-9 * mean).flatten(-2)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(normal + torch.diag_embed(held)))
 
     def precondition(residual: Tensor) -> Tensor:
         ahead = single * residual
-        solved = inverse @ residual[smooth].flatten(-2)[..., None]
-        ahead[smooth] = solved.reshape(ahead[smooth].shape)
+        solved = inverse @ residual[low].flatten(-2)[..., None]
+        ahead[low] = solved.reshape(ahead[low].shape)
         return ahead
 
     return precondition
 
 
+@_one_thread()
 def choose_stiffness(
     splines: Splines,
     information: Tensor,
@@ -250,8 +268,8 @@ def choose_stiffness(
     squares = [-(-n // together) for n in (ny, nx)]
     fold = np.random.default_rng(0).integers(0, _FOLDS, squares)
     fold = fold.repeat(together, 0).repeat(together, 1)[:ny, :nx]
-    seen = np.stack([fold != n for n in range(_FOLDS)])[:, None]
-    seen = torch.from_numpy(seen).to(pull)
+    used = np.stack([fold != n for n in range(_FOLDS)])[:, None]
+    seen = torch.from_numpy(used).to(pull)
     errors: dict[int, float] = {}
     start: Tensor | None = None
 
@@ -274,6 +292,7 @@ def choose_stiffness(
     return _STIFFNESS[best]
 
 
+@_one_thread()
 def fit_vectors(
     rows: Array,
     cols: Array,
