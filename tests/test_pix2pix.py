@@ -292,9 +292,7 @@ QUICK = replace(
     epochs=1,
 )
 # Five levels have no block with dropout; six have one.
-CHANCY = replace(
-    QUICK, network_arguments={"width": 2}, patch=64, epochs=2
-)
+CHANCY = replace(QUICK, network_arguments={"width": 2}, patch=64, epochs=2)
 
 
 def test_network_and_discriminator_take_turns():
