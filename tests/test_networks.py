@@ -34,7 +34,7 @@ def test_the_published_network_has_203787_parameters_and_its_widths():
     assert [block.second.out_channels for block in network.blocks] == [34, 38, 44, 52, 62]
     assert (network.up.out_channels, network.shuffle, network.stride) == (75, 5, 2)
     assert not [part for part in network.modules() if "Norm" in type(part).__name__]
-    assert list(NETWORKS) == ["pyramid_resnet", "unet", "compact_unet"]
+    assert list(NETWORKS) == ["pyramid_resnet", "unet", "compact_unet", "pix2pix"]
 
 
 def test_the_published_start_is_a_truncated_normal_and_no_bias():
