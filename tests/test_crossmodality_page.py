@@ -35,6 +35,7 @@ def shift_by_skimage(moving: Micrograph, fixed: Micrograph) -> NDArray[np.float6
     return np.asarray(found)
 
 
+@pytest.mark.slow
 def test_the_page_from_raw_pair_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
