@@ -16,8 +16,8 @@ import napari_acuity as acuity
 from napari_acuity import AcuityError, ImageError, Micrograph, Model, ModelError
 from napari_acuity.core.inference import model_steps as module
 from napari_acuity.core.inference.enhance import enhance_steps
-from napari_acuity.core.inference.model_steps import Generation, TileDone
-from napari_acuity.core.inference.tiles import Grid, output_shape
+from napari_acuity.core.inference.model_steps import Generation
+from napari_acuity.core.inference.tiles import Grid, TileDone, output_shape
 
 SCALES = [1, 1.5, 2, 2.5, 4, 4 / 3]
 

@@ -17,7 +17,7 @@ from torch import nn
 import napari_acuity as acuity
 from napari_acuity.core.errors import ModelError, TrainingError
 from napari_acuity.core.inference.enhance import enhance_steps
-from napari_acuity.core.inference.model_steps import TileDone
+from napari_acuity.core.inference.tiles import TileDone
 from napari_acuity.core.inference.windows import _ramps, _spans
 from napari_acuity.core.jobs import run
 from napari_acuity.core.micrograph import Micrograph, to_unit

@@ -16,7 +16,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from napari_acuity import FileError, ImageError, Micrograph
 from napari_acuity.core import quality
-from napari_acuity.core.quality.modality_scores import best_deconvolution
+from napari_acuity.core.jobs import run
+from napari_acuity.core.quality.modality_scores import best_deconvolution_steps
 from napari_acuity.core.quality.reports.modality_parts import sections_of
 from napari_acuity.core.simulate import STED, BeadPair, bead_pair
 
@@ -141,7 +142,7 @@ def test_real_inputs_score_what_was_found_before(shared_data, kind):
 def test_real_inputs_deconvolved_reach_what_was_found_before(shared_data, kind):
     truth, low = real(shared_data, kind)
     optics = {"na": 1.49, "wavelength_um": 0.525}
-    method = best_deconvolution(truth, low, 1.0, **optics, psf=None, pixel_size=None)
+    method = run(best_deconvolution_steps(truth, low, 1.0, **optics, psf=None, pixel_size=None))
     found = quality.fitted_scores(truth, method.apply(low), region=RIGHT)
     psnr, ssim = REAL[kind][1]
     assert found.psnr >= psnr
@@ -206,8 +207,11 @@ def test_what_is_no_better_than_deconvolution_is_said(field):
 
 
 def test_the_deconvolution_is_the_best_of_those_tried(field):
-    method = best_deconvolution(
-        field.high, field.low, 1.0, na=None, wavelength_um=None, psf=field.low_psf, pixel_size=None
+    method = run(
+        best_deconvolution_steps(
+            *(field.high, field.low, 1.0),
+            **{"na": None, "wavelength_um": None, "psf": field.low_psf, "pixel_size": None},
+        )
     )
     reached = quality.fitted_scores(field.high, method.apply(field.low)).psnr
     for iterations in (5, 50):
@@ -227,8 +231,10 @@ def test_a_blur_wider_than_the_stated_optics_is_found():
     )
     low = Micrograph(low.clip(0), pixel_size=(0.05, 0.05), name="low")
     chosen = [
-        best_deconvolution(
-            truth, low, 1.0, na=na, wavelength_um=0.6, psf=None, pixel_size=None
+        run(
+            best_deconvolution_steps(
+                truth, low, 1.0, na=na, wavelength_um=0.6, psf=None, pixel_size=None
+            )
         ).widening
         for na in (1.0, 1.4)
     ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Colour", "Limits", "display_limits", "merge"]
+__all__ = ["Colour", "Limits", "display_limits", "full_colour", "merge"]
 
 Colour: TypeAlias = str | tuple[float, float, float]
 """A name ("magenta"), a hex code ("#ff00ff"), red, green and blue from 0 to 1, or a colormap's name."""
@@ -26,6 +26,25 @@ Limits: TypeAlias = tuple[float, float]
 _PERCENTILES = (0.1, 99.9)
 # In CSS, and so in matplotlib, "green" is half as bright, and "gray" is; in microscopy they are not.
 _FULL = {"green": (0.0, 1.0, 0.0), "gray": (1.0, 1.0, 1.0), "grey": (1.0, 1.0, 1.0)}
+
+
+def full_colour(colour: object) -> tuple[float, float, float]:
+    """Return red, green and blue, 0 to 1, of a colour that matplotlib knows; "green" is (0, 1, 0).
+
+    Raises
+    ------
+    ImageError
+        When it is no colour.
+    """
+    from matplotlib.colors import to_rgb
+
+    named = colour.lower() if isinstance(colour, str) else ""
+    try:
+        return _FULL.get(named) or to_rgb(colour)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        raise ImageError(
+            f"{colour!r} is no colour.", "Give #rrggbb, such as #ff0000, or a name."
+        ) from error
 
 
 def merge(
@@ -121,12 +140,10 @@ def _levels(plane: Micrograph, limits: Limits | None) -> NDArray[np.intp]:
 def _shades(colour: Colour) -> NDArray[np.float32]:
     """Return (256, 3) red, green and blue, 0 to 1, from black to the full colour."""
     from matplotlib import colormaps
-    from matplotlib.colors import to_rgb
 
-    named = colour.lower() if isinstance(colour, str) else ""
     try:
-        full = _FULL.get(named) or to_rgb(colour)
-    except ValueError as error:
+        full = full_colour(colour)
+    except ImageError as error:
         if isinstance(colour, str) and colour in colormaps:
             return colormaps[colour](np.arange(256) / 255)[:, :3].astype(np.float32)
         raise ImageError(

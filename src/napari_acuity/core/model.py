@@ -101,6 +101,11 @@ class Model:
         """3 for RGB, 1 for grey."""
         return self.header.channels
 
+    @property
+    def window_px(self) -> int | None:
+        """Side of the images over which its network takes statistics; None where tiles are exact."""
+        return getattr(self.network, "size", None)
+
     @classmethod
     def build(cls, header: Header, *, name: str = "model", seed: int = 0) -> Model:
         """Build the network that a header describes, with fresh weights drawn from `seed`.

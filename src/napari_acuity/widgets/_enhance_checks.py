@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._layers import finest
 
@@ -49,8 +49,7 @@ def no_guard(known: KnownModel | None) -> str | None:
 
 def no_tiles(models: Iterable[Model]) -> str | None:
     """Say why models do not take images in tiles, where that is so of all of them."""
-    networks: list[Any] = [model.network for model in models]
-    sizes = sorted({getattr(network, "size", None) or 0 for network in networks})
+    sizes = sorted({model.window_px or 0 for model in models})
     if not sizes or sizes[0] == 0:
         return None
     windows = " and ".join(f"{size} x {size}" for size in sizes)

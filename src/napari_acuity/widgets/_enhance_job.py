@@ -107,8 +107,8 @@ def enhance_layer(
     if result.pixels.shape != canvas.shape:  # it ended before the last iteration
         canvas = Canvas.of(result.pixels, rgb=result.rgb)
     black_white = result.value_range if settings.dtype or settings.value_range else None
-    notes = tuple(dict.fromkeys(result.notes))  # iterations may have had the same to say
-    yield Event("the result is there", share, Enhanced(canvas, iterations, black_white, notes))
+    made = Enhanced(canvas, iterations, black_white, result.notes)
+    yield Event("the result is there", share, made)
     if not settings.guard:
         return None
     settings = replace(settings, iterations=iterations)
@@ -155,7 +155,8 @@ def enhance_to_zarr(
 def _painted(
     steps: Steps[Micrograph], canvas: Canvas, settings: Settings
 ) -> Steps[tuple[Micrograph, int]]:
-    from ..core.inference.model_steps import Generation, TileDone
+    from ..core.inference.model_steps import Generation
+    from ..core.inference.tiles import TileDone
 
     number = 1
     while True:

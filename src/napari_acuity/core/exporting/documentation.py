@@ -40,7 +40,7 @@ def documentation(model: Model) -> str:
         "Input: 8 bit, 0 is black and 255 white; the network sees value / 255. For 16 bit divide by 65535, "
         "for floats in 0..1 by nothing. Scale by the data type or a stated black and white, never by the "
         "content. Output: float32, clipped and scaled back to 0..255. Its pixels cover the same field.",
-        _borders(model.network),
+        _borders(model.window_px),
         *_section("Network", network, "The header does not say."),
         *_section("Training", header.recipe, "The header does not name a recipe."),
         *_section("Data", _fields(header.data), "The header names no data."),
@@ -57,8 +57,8 @@ def documentation(model: Model) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _borders(network: Any) -> str:
-    if size := getattr(network, "size", None):
+def _borders(size: int | None) -> str:
+    if size is not None:
         return (
             f"The network takes statistics over its whole image and was trained at {size} x {size} px. Give "
             "it that size; tiles of a larger image differ from the whole, so blend them."

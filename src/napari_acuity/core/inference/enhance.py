@@ -143,19 +143,23 @@ def enhance_steps(
     if isinstance(model, Lens):
         if iterations != 1:
             raise ImageError("A lens is applied once.", "Leave the iterations at 1.")
-        of_lens: dict[str, Any] = {"tile": tile, "device": device, "exact": exact}
-        return (yield from lens_steps(image, model, dtype=dtype, **of_lens))
+        of_lens = lens_steps(image, model, dtype=dtype, device=device, tile=tile, exact=exact)
+        return (yield from of_lens)
     given = check_content(as_micrograph(image, name="image"))
-    how: dict[str, Any] = {
-        "iterations": iterations,
-        "grid": grid,
-        "stop_below": stop_below,
-        "look_at": look_at,
-    }
-    # Of finer steps than 8 bit, half precision would lose some.
-    exact = exact or given.pixels.dtype != np.uint8
-    how |= {"tile": tile, "device": device, "exact": exact, "dtype": dtype}
-    return (yield from model_steps(given, model, **how))
+    steps = model_steps(
+        given,
+        model,
+        iterations=iterations,
+        grid=grid,
+        stop_below=stop_below,
+        tile=tile,
+        device=device,
+        # Of finer steps than 8 bit, half precision would lose some.
+        exact=exact or given.pixels.dtype != np.uint8,
+        dtype=dtype,
+        look_at=look_at,
+    )
+    return (yield from steps)
 
 
 def generations(

@@ -176,8 +176,7 @@ def _told(event: Event, words: str) -> Event:
 
 def _finished(image: Micrograph, output: Output, lens: Lens, like: Micrograph) -> Micrograph:
     """Return an output in the type and range it should have."""
-    # Models in a row may have had the same to say.
-    image = replace(image, name=output.name, notes=tuple(dict.fromkeys(image.notes)))
+    image = replace(image, name=output.name)
     values = lens.kinds[output.step].values
     if values in ("image", "mask"):
         pixels = from_unit(to_unit(image), like)

@@ -58,8 +58,8 @@ def enhance_many(
         given = check_content(as_micrograph(image, name="image"))
         layout = Layout.of(given, model.channels)
         started: Callable[[], Micrograph]
-        windows = hasattr(model.network, "size")
-        if layout is not None and not windows and _overlaps(given, layout, where.name):
+        whole = layout is not None and model.window_px is None
+        if layout is not None and whole and _overlaps(given, layout, where.name):
             started = _start(given, layout, engine_for(model, where), model.scale)
         else:
             done = enhance(given, model, device=device)

@@ -16,19 +16,17 @@ from ..quality import bicubic
 from .deploy import engine_for
 from .halving import pieces_done
 from .planes import Layout, new_pixels
-from .tiles import Grid, output_shape
+from .tiles import Grid, TileDone, output_shape
 from .windows import windowed
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..jobs import Steps
     from ..micrograph import Micrograph
     from ..model import Model
     from .deploy import Engine
     from .tiles import Tile
 
-__all__ = ["Generation", "OnGrid", "TileDone", "converted", "model_steps", "of_type"]
+__all__ = ["Generation", "OnGrid", "converted", "model_steps", "of_type"]
 
 OnGrid = Literal["finer", "same"]
 
@@ -36,22 +34,6 @@ OnGrid = Literal["finer", "same"]
 _COPIES = 6
 _HALOS_A_TILE = 24
 _SMALLEST_TILE, _LARGEST_TILE, _LARGEST_TILE_ON_GPU = 64, 512, 4096
-
-
-@dataclass(frozen=True, eq=False)
-class TileDone:
-    """A finished tile of the last iteration.
-
-    Parameters
-    ----------
-    index : tuple
-        (plane, rows, columns): which of the planes, and the slices of the output where it belongs.
-    pixels : array
-        (h, w), (h, w, 3) for RGB, or (C, h, w).
-    """
-
-    index: tuple[Any, ...]
-    pixels: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +67,7 @@ def model_steps(
     dtype: str | None = None,
     look_at: tuple[int, float, float] = (0, 0.0, 0.0),
 ) -> Steps[Micrograph]:
-    """Do what `enhance_steps` does with a model, to an image within a lens.
+    """Apply a model to an image that was checked, or flows within a lens; options as for `enhance_steps`.
 
     It may be blank; and it is computed in half precision where that is faster unless `exact` is asked for,
     whatever its type.
@@ -129,9 +111,8 @@ def _once(
     look_at: tuple[int, float, float],
 ) -> Steps[Micrograph]:
     """Apply an engine once, in the way that the network allows."""
-    size = getattr(model.network, "size", None)
-    if size is not None:
-        return windowed(image, like, engine, layout, size, whole=tile is None, news=TileDone)
+    if model.window_px is not None:
+        return windowed(image, like, engine, layout, model.window_px, whole=tile is None)
     side = _side(tile, image.shape, model, engine.device)
     return _apply(image, like, engine, layout, Grid.of(image.shape, model), side, look_at)
 

@@ -18,9 +18,11 @@ from ..geometry import ratio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from ..model import Model
 
-__all__ = ["Grid", "Tile", "output_shape"]
+__all__ = ["Grid", "Tile", "TileDone", "output_shape"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,22 @@ class Tile:
         return rows.stop - rows.start, cols.stop - cols.start
 
 
+@dataclass(frozen=True, eq=False)
+class TileDone:
+    """A finished tile of the last iteration.
+
+    Parameters
+    ----------
+    index : tuple
+        (plane, rows, columns): which of the planes, and the slices of the output where it belongs.
+    pixels : array
+        (h, w), (h, w, 3) for RGB, or (C, h, w).
+    """
+
+    index: tuple[Any, ...]
+    pixels: NDArray[Any]
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where the tiles of an image may begin and what they have to see.
@@ -79,13 +97,13 @@ class Grid:
         ModelError
             When its network takes statistics over the whole image: no tiles are exact then.
         """
-        network: Any = model.network
-        if hasattr(network, "size"):
+        if model.window_px is not None:
             raise ModelError(
                 f"Model '{model.name}' takes statistics over its whole image, so tiles do not give what the "
                 "whole gives.",
                 "Enhance the image in memory, where windows are blended; or train with the recipe lens.",
             )
+        network: Any = model.network
         return cls(shape, model.scale, network.stride, network.halo)
 
     def tiles(self, side: int) -> Iterator[Tile]:

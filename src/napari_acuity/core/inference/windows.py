@@ -18,10 +18,9 @@ from ..errors import AcuityError
 from ..jobs import Event
 from ..micrograph import from_unit
 from .planes import new_pixels, to_device
+from .tiles import TileDone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from ..jobs import Steps
@@ -42,7 +41,6 @@ def windowed(
     size: int,
     *,
     whole: bool = False,
-    news: Callable[[tuple[Any, ...], NDArray[Any]], object] = lambda _index, _pixels: None,
 ) -> Steps[Micrograph]:
     """Apply a network that keeps the grid and takes its statistics over `size` x `size` px.
 
@@ -57,8 +55,11 @@ def windowed(
         Px; of an image that is larger, windows overlap by at least a quarter of it.
     whole : bool
         One pass over the image, mirrored up to a multiple of `size`, instead of windows.
-    news : callable
-        Makes an event's `new` of (plane, rows, columns) and the pixels that stand there so far.
+
+    Yields
+    ------
+    Event
+        `new` is a `TileDone` of the pixels that stand in a window so far.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def windowed(
         weight[rows, cols] += share
         part = (slice(None), rows, cols)
         output[plane][part] = from_unit(total[part] / weight[rows, cols], like)
-        new = news((plane, rows, cols), layout.piece(output[plane][part]))
+        new = TileDone((plane, rows, cols), layout.piece(output[plane][part]))
         yield Event(f"window {count} of {len(corners)}", count / len(corners), new)
     words = _words(image.shape, side, len(spans[0]) * len(spans[1]))
     # Several iterations have the same to say.

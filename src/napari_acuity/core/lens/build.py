@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..errors import ModelError
+from ..colours import full_colour
+from ..errors import ImageError, ModelError
 from ..model import Model
 from ..model import load as load_model
 from .checks import check_unlike
@@ -26,8 +27,6 @@ Parts: TypeAlias = tuple[
 
 # Rivenson et al. and Wang et al. show magenta, green and blue.
 _COLOURS = ("#ff00ff", "#00ff00", "#0000ff", "#ffff00", "#00ffff", "#ff0000")
-# In CSS, and so in matplotlib, "green" is half as bright; in viewers of microscopy it is not.
-_FULL = {"green": "#00ff00", "gray": "#ffffff", "grey": "#ffffff"}
 
 
 def parts_of_channels(
@@ -177,6 +176,6 @@ def _hex(
             f"Give one for each of the {words}: names, or #rrggbb.",
         )
     try:
-        return [to_hex(_FULL.get(str(colour).lower(), colour)) for colour in listed]
-    except ValueError as error:
-        raise ModelError(f"A colour is not known: {error}.", "Give names, or #rrggbb.") from error
+        return [to_hex(full_colour(colour)) for colour in listed]
+    except ImageError as error:
+        raise ModelError(f"A colour is not known: {error.cause}", error.cure) from error

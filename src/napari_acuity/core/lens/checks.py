@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from .rules import OPERATIONS
+from .rules import OPERATIONS, with_article
 from .steps import refused
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_links", "check_names", "check_outputs", "check_unlike"]
 
-_SAID = {"image": "an image", "labels": "labels"}
+_KINDS = ("image", "labels")
 
 
 def check_names(lens: Lens) -> None:
@@ -67,14 +67,13 @@ def check_outputs(lens: Lens) -> None:
     """Refuse steps that do not fit what they are done with, outputs of another kind, idle models."""
     kinds = lens.kinds
     for output in lens.outputs:
-        if output.kind not in _SAID:
+        if output.kind not in _KINDS:
             raise refused(f"The output '{output.name}' is of the unknown kind '{output.kind}'.")
         made = kinds[output.step].values
         if (output.kind == "labels") != (made == "labels"):
-            article = "an" if made == "image" else "a"
             raise refused(
-                f"The output '{output.name}' is said to be {_SAID[output.kind]}, and step "
-                f"'{output.step}' makes {made if made == 'labels' else f'{article} {made}'}."
+                f"The output '{output.name}' is said to be {with_article(output.kind)}, and step "
+                f"'{output.step}' makes {with_article(made)}."
             )
     if unused := sorted(
         set(lens.models) - {str(step.settings.get("model")) for step in lens.steps}

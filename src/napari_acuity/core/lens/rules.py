@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..model import Model
 
-__all__ = ["OPERATIONS"]
+__all__ = ["OPERATIONS", "with_article"]
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _BLACK = "#000000"
@@ -126,7 +126,7 @@ def _common(step: Step, kinds: list[Kind]) -> Kind:
     _check_alike(step, "kinds", [kind.values for kind in kinds])
     if kinds[0].values != "image":
         raise refused(
-            f"Step '{step.name}' joins images, and '{step.of[0]}' is {_a(kinds[0].values)}."
+            f"Step '{step.name}' joins images, and '{step.of[0]}' is {with_article(kinds[0].values)}."
         )
     return kinds[0]
 
@@ -139,13 +139,17 @@ def _check_alike(step: Step, words: str, values: list[str]) -> None:
 
 def _image(step: Step, kind: Kind, name: str) -> Kind:
     if kind.values not in ("image", "mask"):
-        raise refused(f"Step '{step.name}' takes an image, and '{name}' is {_a(kind.values)}.")
+        raise refused(
+            f"Step '{step.name}' takes an image, and '{name}' is {with_article(kind.values)}."
+        )
     return replace(kind, values="image")
 
 
 def _labels(step: Step, kind: Kind) -> Kind:
     if kind.values != "labels":
-        raise refused(f"Step '{step.name}' takes labels, and '{step.of[0]}' is {_a(kind.values)}.")
+        raise refused(
+            f"Step '{step.name}' takes labels, and '{step.of[0]}' is {with_article(kind.values)}."
+        )
     return kind
 
 
@@ -183,7 +187,8 @@ def _channels(count: int) -> str:
     return f"{count} channel{'s' * (count != 1)}"
 
 
-def _a(values: Values) -> str:
+def with_article(values: str) -> str:
+    """Return what an image is, as one says it."""
     return {"image": "an image", "labels": "labels"}.get(values, f"a {values}")
 
 

@@ -130,20 +130,18 @@ class Tally:
         for part in ("all", "alone" if len(triple.present) == 1 else "mixed"):
             self._common[part] += int(np.count_nonzero(truth & found))
             self._either[part] += int(np.count_nonzero(truth | found))
+        objects, count, places, diameters = _objects(truth)
         if truth.any():
             wanted = of_kind(triple.magnified, triple.labels, self.number)
             self._ssims.append(ssim(wanted, shown).mean)
             self._psnrs.append(psnr(wanted, shown))
+            self._features.append(displacements(_luma(wanted), _luma(shown), objects, count))
         others = (triple.labels > 0) & ~truth
         if others.any():
             self._others[0] += float(unit(shown)[others].mean(axis=-1).sum())
             self._others[1] += int(others.sum())
-        objects, count, places, diameters = _objects(truth)
         self._centres.append((places, grains(found)[0]))
         self._diameters += diameters
-        if count:
-            wanted = of_kind(triple.magnified, triple.labels, self.number)
-            self._features.append(displacements(_luma(wanted), _luma(shown), objects, count))
         self._sizes.append(triple.magnified.pixel_size or triple.input.pixel_size)
 
     def scores(self) -> KindScores:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..colours import full_colour
 from ..errors import ImageError, TrainingError
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ __all__ = ["MOST_KINDS", "Kind", "check_kinds", "rgb_of"]
 
 MOST_KINDS = 255
 """Label maps are 8 bit, and 0 is the background."""
-
-# In CSS, and so in matplotlib, "green" is half as bright; in viewers of microscopy it is not.
-_FULL = {"green": "#00ff00", "gray": "#ffffff", "grey": "#ffffff"}
 
 
 @dataclass(frozen=True)
@@ -94,12 +92,5 @@ def rgb_of(colour: object) -> tuple[int, int, int]:
     ImageError
         When it is no colour.
     """
-    from matplotlib.colors import to_rgb
-
-    try:
-        red, green, blue = to_rgb(_FULL.get(str(colour).lower(), colour))  # type: ignore[arg-type]
-    except (ValueError, TypeError) as error:
-        raise ImageError(
-            f"{colour!r} is no colour.", "Give #rrggbb, such as #ff0000, or a name."
-        ) from error
+    red, green, blue = full_colour(colour)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..geometry import ratio
-from .similarity_map import over_cells
 
 if TYPE_CHECKING:
     from ..micrograph import Micrograph
@@ -33,19 +32,12 @@ def extended(pair: Pair, margin_px: int) -> Pair:
         return pair
     p, q = ratio(pair.scale).as_integer_ratio()
     margin = -(-margin_px // q) * q
-    blocks = pair.similarity_map
-    if blocks is not None:
-        down, across = (
-            (np.arange(count) + 0.5) * length / count
-            for count, length in zip(blocks.shape, pair.low.shape, strict=True)
-        )
-        rows, cols = ((-margin, length + margin) for length in pair.low.shape)
-        blocks = over_cells(blocks, down, across, rows, cols)
+    rows, cols = ((-margin, length + margin) for length in pair.low.shape)
     return replace(
         pair,
         low=_extended(pair.low, margin),
         high=_extended(pair.high, margin * p // q),
-        similarity_map=blocks,
+        similarity_map=pair.similarity_over(rows, cols),
     )
 
 

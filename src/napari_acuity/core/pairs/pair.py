@@ -100,19 +100,31 @@ class Pair:
                 )
             low.append(slice(start, end))
             high.append(slice(start * p // q, math.ceil(end * p / q)))
-        blocks = self.similarity_map
-        if blocks is not None:
-            down, across = (
-                (np.arange(count) + 0.5) * length / count
-                for count, length in zip(blocks.shape, self.low.shape, strict=True)
-            )
-            blocks = over_cells(blocks, down, across, rows, cols)
         return replace(
             self,
             low=self.low.with_pixels(self.low.pixels[tuple(low)]),
             high=self.high.with_pixels(self.high.pixels[tuple(high)]),
-            similarity_map=blocks,
+            similarity_map=self.similarity_over(rows, cols),
         )
+
+    def similarity_over(
+        self, rows: tuple[int, int], cols: tuple[int, int]
+    ) -> NDArray[np.float64] | None:
+        """Return the similarity map of a part, which may reach beyond the field; None where there is none.
+
+        Parameters
+        ----------
+        rows, cols : (int, int)
+            First row or column and the one after the last, in low px.
+        """
+        blocks = self.similarity_map
+        if blocks is None:
+            return None
+        down, across = (
+            (np.arange(count) + 0.5) * length / count
+            for count, length in zip(blocks.shape, self.low.shape, strict=True)
+        )
+        return over_cells(blocks, down, across, rows, cols)
 
     def _check(self) -> None:
         low, high = self.low, self.high

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..errors import ImageError
-from ..jobs import Event, run
+from ..jobs import Event
 from ..micrograph import as_micrograph
 from .deconvolution import enlarged, psf_of, richardson_lucy
 from .matching import matched
@@ -30,7 +30,6 @@ __all__ = [
     "LIMITS",
     "Deconvolution",
     "FittedScores",
-    "best_deconvolution",
     "best_deconvolution_steps",
     "fitted_scores",
 ]
@@ -139,7 +138,7 @@ class Deconvolution:
         return richardson_lucy(image, psf=self.psf, iterations=self.iterations)
 
 
-def best_deconvolution(
+def best_deconvolution_steps(
     truth: Micrograph,
     low: Micrograph,
     scale: float,
@@ -148,8 +147,8 @@ def best_deconvolution(
     wavelength_um: float | None,
     psf: ArrayLike | None,
     pixel_size: float | None,
-) -> Deconvolution:
-    """Choose the Richardson-Lucy deconvolution that comes closest to the truth.
+) -> Steps[Deconvolution]:
+    """Choose the Richardson-Lucy deconvolution that comes closest to the truth, an event before each trial.
 
     Tried are 5, 9, 16, 28 and 50 iterations and, where the optics are stated, point spread functions 1,
     1.2 and 1.4 times as wide as an ideal lens has: real ones are wider. The highest PSNR counts, in the
@@ -172,21 +171,6 @@ def best_deconvolution(
     ImageError
         As `richardson_lucy`.
     """
-    optics: Any = {"na": na, "wavelength_um": wavelength_um, "psf": psf, "pixel_size": pixel_size}
-    return run(best_deconvolution_steps(truth, low, scale, **optics))
-
-
-def best_deconvolution_steps(
-    truth: Micrograph,
-    low: Micrograph,
-    scale: float,
-    *,
-    na: float | None,
-    wavelength_um: float | None,
-    psf: ArrayLike | None,
-    pixel_size: float | None,
-) -> Steps[Deconvolution]:
-    """Do what `best_deconvolution` does, yielding an event before each trial."""
     size = pixel_size and pixel_size * scale
 
     def kernel(widening: float) -> Array:

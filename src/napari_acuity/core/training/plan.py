@@ -166,8 +166,8 @@ def _check_patch(patch: int, model: Model) -> None:
             f"{stride} px.",
             f"Use a recipe with patches of {stride} px or more, larger fields, or a network of fewer levels.",
         )
-    size = getattr(model.network, "size", patch)
-    if patch != size:
+    size = model.window_px
+    if size not in (None, patch):
         raise TrainingError(
             f"The network takes its statistics over {size} x {size} px; patches are of {patch} x {patch}.",
             f"Use a recipe with patches of {size} px, and fields that hold them.",

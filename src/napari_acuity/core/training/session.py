@@ -145,7 +145,7 @@ class Session:
         self._draws = torch.Generator().manual_seed(plan.recipe.seed)
         self._sums: dict[str, torch.Tensor] = {}
         # A network of whole-image statistics is judged at the size at which it takes them.
-        side = getattr(plan.model.network, "size", VALIDATION_SIDE)
+        side = plan.model.window_px or VALIDATION_SIDE
         self._fields = [middle(pair, side, world.device.name) for pair in plan.validation]
         self.bicubic_psnr = validate(
             lambda low: interpolate(low, plan.patches.scale), self._fields

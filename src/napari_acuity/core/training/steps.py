@@ -99,9 +99,9 @@ class Trainee:
             group["lr"] = rate
         while True:
             try:
-                if not self.weights:
-                    self.weights = self._weighed(low, high, share)
                 with self._drawn(number):
+                    if not self.weights:
+                        self.weights = self._weighed(low, high, share)
                     terms, output = self._gradients(low, high, share)
                 break
             except torch.OutOfMemoryError as error:
