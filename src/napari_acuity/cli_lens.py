@@ -15,8 +15,6 @@ from napari_acuity.core.io import check_folder, check_target, replacing
 
 __all__ = ["add_to"]
 
-SCORES = "scores.csv"
-
 lens_app = typer.Typer(
     help="Join models into a lens, train one, or show what is in one.", no_args_is_help=True
 )
@@ -106,6 +104,8 @@ def train(
     workers: Annotated[int, typer.Option(help="Networks trained at once.")] = 1,
 ) -> None:
     """Train the networks of a lens, join them, and score the lens on images that none has seen."""
+    from napari_acuity.core.lens_training.spec import SCORES
+
     lens = acuity.train_lens(spec, out, device=device, workers=workers)
     print(out / f"{lens.name}.lens")
     if (out / SCORES).is_file():

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from ..core.errors import AcuityError
 from ..core.lens_training.kinds import MOST_KINDS, Kind, check_kinds
+from ._lens_ticks import square
 from ._panel import enable, side_by_side
 
 if TYPE_CHECKING:
@@ -192,9 +193,7 @@ class KindsTable(QWidget):
 
 
 def _paint(button: QToolButton, colour: str) -> None:
-    swatch = QPixmap(_SWATCH_PX, _SWATCH_PX)
-    swatch.fill(QColor(colour))
-    button.setIcon(QIcon(swatch))
+    button.setIcon(square(colour, _SWATCH_PX))
     button.setProperty("colour", colour)
     button.setToolTip(_TIPS["colour"].format(colour))
     button.setAccessibleName(f"Colour {colour}")

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QFrame, QGridLayout, QScrollArea, QVBoxLay
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["TickList"]
+__all__ = ["TickList", "square"]
 
 _SQUARE_PX = 10
 _GAP_PX = 2
@@ -56,7 +56,7 @@ class TickList(QWidget):
             box.setAccessibleName(name)
             box.setChecked(name not in unticked)
             if colours is not None:
-                box.setIcon(_square(colours[name]))
+                box.setIcon(square(colours[name]))
                 box.setIconSize(QSize(_SQUARE_PX, _SQUARE_PX))
             box.toggled.connect(self._on_toggled)
         self.all = QCheckBox("All") if len(self.boxes) > _MANY else None
@@ -127,12 +127,12 @@ class TickList(QWidget):
             self.all.setCheckState(state)
 
 
-def _square(colour: str) -> QIcon:
+def square(colour: str, side_px: int = _SQUARE_PX) -> QIcon:
     """Return a square of a colour with a rim, so that it is seen on any ground."""
-    pixels = QPixmap(_SQUARE_PX, _SQUARE_PX)
+    pixels = QPixmap(side_px, side_px)
     pixels.fill(QColor(colour))
     painter = QPainter(pixels)
     painter.setPen(QColor("#808080"))
-    painter.drawRect(0, 0, _SQUARE_PX - 1, _SQUARE_PX - 1)
+    painter.drawRect(0, 0, side_px - 1, side_px - 1)
     painter.end()
     return QIcon(pixels)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 from superqt.utils import create_worker
 
 from ._jobs import report_error
+from ._kinds_layers import colours_of
 from ._layers import LayerChooser, add_result, grid_of, is_plane, made_by, shape_of, snapshot
 from ._panel import add_row, enable, options, side_by_side
 from ._value_range import ValueRange
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import napari.viewer
     from napari.layers import Image, Layer
+    from napari.utils import DirectLabelColormap
 
     from ._kinds_table import KindsTable
 
@@ -175,9 +176,7 @@ class AddImages(QWidget):
             layer.selected_label = self._kinds.number
 
     def _colormap(self) -> DirectLabelColormap:
-        colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
-        colours |= {number: kind.colour for number, kind in enumerate(self._kinds.kinds, start=1)}
-        return DirectLabelColormap(color_dict=colours)
+        return colours_of([(kind.name, kind.colour) for kind in self._kinds.kinds])
 
     def _held(self, layer: Image) -> SimpleNamespace:
         held = snapshot(layer)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from ..core.errors import AcuityError
-from ..core.lens_training.spec import LensSpec
+from ..core.lens_training.spec import SPEC, LensSpec
 from ._jobs import report_error
 from ._kinds_table import KindsTable
 from ._lens_training_data import LensDataBox
 from ._lens_training_look import Wanted
 from ._lens_training_plan import LensPlan
-from ._lens_training_process import SPEC, place_problem
+from ._lens_training_process import place_problem
 from ._lens_training_run import LensRunBox
 from ._lens_training_script import LensIntent, command_of, python_of
 from ._panel import DeviceChip, form, more_button, options

@@ -14,26 +14,21 @@ import psutil
 
 from ..core.errors import AcuityError, TrainingError
 from ..core.io import make_folder, replacing
-from ..core.lens_training.spec import LensSpec
+from ..core.lens_training.spec import FACTS, SPEC, LensSpec
 from ..core.recipe import recipe_by_name
 from ..core.training.process import start_process
 from ..core.training.run_folder import OUTPUT
-from ._run_reader import behind_the_window
+from ._run_reader import behind_the_window, end_process
 
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["SPEC", "end_lens", "lens_process", "place_problem", "same_lens", "start_lens"]
+__all__ = ["end_lens", "lens_process", "place_problem", "start_lens"]
 
-SPEC = "lens.toml"
-"""What `lens_run` calls the spec in the folder of a lens; importing that would import torch."""
-
-_FACTS = "lens-run.json"  # the same
 _RECIPE, _PROCESS = "recipe.toml", "process.json"
 _CLOCK_S = 2.0
 # A lens whose stages run side by side asks them to end, and waits for them.
 _PATIENCE_S = 15.0
-_TERMINATE_S = 5.0
 # Kept, so that a process whose panel was closed is not a zombie when it ends.
 _processes: dict[Path, subprocess.Popen[bytes]] = {}
 
@@ -87,7 +82,7 @@ def end_lens(processes: list[psutil.Process], folder: Path) -> None:
         _interrupt(process)
     psutil.wait_procs(processes, _PATIENCE_S)
     for process in (*processes, *children):
-        _end(process)
+        end_process(process)
     if (ours := _processes.get(folder)) is not None:
         ours.poll()
 
@@ -100,7 +95,7 @@ def place_problem(folder: Path, spec: LensSpec | None) -> tuple[str | None, bool
         return f"{folder} cannot be used: {error.strerror}. Choose another.", False
     if found <= {OUTPUT, _PROCESS, _RECIPE, SPEC}:
         return None, False
-    if not {_FACTS, SPEC} <= found:
+    if not {FACTS, SPEC} <= found:
         return f"{folder} holds something already. Give each lens a new folder.", False
     try:
         begun = LensSpec.load(folder / SPEC)
@@ -108,7 +103,7 @@ def place_problem(folder: Path, spec: LensSpec | None) -> tuple[str | None, bool
         return str(error), False
     if (folder / f"{begun.name}.lens").exists():
         return f"{folder} holds a lens that is done. Give each lens a new folder.", False
-    if spec is not None and (other := same_lens(begun, spec)):
+    if spec is not None and (other := _unlike(begun, spec)):
         return (
             f"The lens in {folder} was begun with another value of {other}. Change that back, or choose "
             "a new folder.",
@@ -117,14 +112,9 @@ def place_problem(folder: Path, spec: LensSpec | None) -> tuple[str | None, bool
     return None, True
 
 
-def same_lens(begun: LensSpec, spec: LensSpec) -> str:
+def _unlike(begun: LensSpec, spec: LensSpec) -> str:
     """Return what differs between two, in words; "" where one may go on as the other."""
-    then, now = begun.as_dict(), spec.as_dict()
-    for table in (then, now):
-        for may_change in ("name", "data", "recipe"):
-            del table[may_change]
-    if recipe_by_name(begun.recipe) != recipe_by_name(spec.recipe):
-        return "recipe"
+    then, now = begun.settled(), spec.settled()
     return next((key for key in then | now if then.get(key) != now.get(key)), "")
 
 
@@ -141,14 +131,3 @@ def _interrupt(process: psutil.Process) -> None:
             process.terminate()
         else:
             process.send_signal(signal.SIGINT)
-
-
-def _end(process: psutil.Process) -> None:
-    """End a process that was told to end and has not."""
-    with suppress(psutil.NoSuchProcess):
-        try:
-            process.terminate()
-            process.wait(_TERMINATE_S)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(_TERMINATE_S)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 from ..core.errors import AcuityError
-from ..core.lens_training.spec import LensSpec
+from ..core.lens_training.spec import SCORES, SPEC, LensSpec
 from ..core.training.process import Watch
 from ..core.training.run_folder import EVENTS, RunFolder
-from ._lens_training_process import SPEC, lens_process
+from ._lens_training_process import lens_process
 from ._run_reader import RunReader
 from ._run_state import RunState
 from ._run_words import counted
@@ -207,7 +207,7 @@ def _folders(spec: LensSpec, folder: Path) -> list[tuple[str, Path]]:
 
 def _table(folder: Path) -> tuple[tuple[str, ...], ...]:
     try:
-        with (folder / "scores.csv").open(encoding="utf-8", newline="") as file:
+        with (folder / SCORES).open(encoding="utf-8", newline="") as file:
             return tuple(tuple(row) for row in csv.reader(file))
     except (OSError, csv.Error):
         return ()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..core.recipe import Recipe
     from ._pair_source import Source
 
-__all__ = ["News", "RunReader", "behind_the_window", "resume_run", "start_run"]
+__all__ = ["News", "RunReader", "behind_the_window", "end_process", "resume_run", "start_run"]
 
 _PAIRS = "pairs"
 _CLOCK_S = 2.0
@@ -259,16 +259,20 @@ class RunReader:
             process = psutil.Process(ours.pid)
         if process is None:
             return
+        end_process(process)
+        if ours is not None:
+            ours.poll()
+
+
+def end_process(process: psutil.Process) -> None:
+    """Tell a process to end, and where it does not, end it."""
+    with suppress(psutil.NoSuchProcess):
         try:
             process.terminate()
             process.wait(_TERMINATE_S)
         except psutil.TimeoutExpired:
             process.kill()
             process.wait(_TERMINATE_S)
-        except psutil.NoSuchProcess:
-            pass
-        if ours is not None:
-            ours.poll()
 
 
 def _output_pixel_size(path: Path) -> tuple[float, float] | None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import AcuityError, FileError, PairError, TrainingError
 from ..io import make_folder, replacing
 from ..pairs.split import split
-from ..recipe import recipe_by_name
 from ..training.process import Watch
 from ..training.run_folder import MODEL, RunFolder, check_free, discard_run
+from .spec import FACTS, SPEC
 from .stages import stages
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .stages import Stage
 
 __all__ = [
-    "FACTS",
-    "SPEC",
     "LensRun",
     "StageState",
     "cleared",
@@ -37,7 +35,6 @@ __all__ = [
     "stage_states",
 ]
 
-SPEC, FACTS = "lens.toml", "lens-run.json"
 # What a kill leaves of a file that was being written, see `replacing`.
 _HALF_WRITTEN = re.compile(r"\.(recipe|run|best|checkpoint|log|preview|command|asked)-.+")
 _ENDS = ("done", "stopped", "failed")
@@ -110,7 +107,7 @@ def prepare(spec: LensSpec, out: str | os.PathLike[str], triples: Sequence[Tripl
         parts = split(groups, 0.0, spec.test, seed=spec.seed)
         facts: dict[str, Any] = {
             "format": 1,
-            "spec": _comparable(spec),
+            "spec": spec.settled(),
             "train": parts["train"],
             "test": parts["test"],
         }
@@ -197,13 +194,6 @@ def _last_kind(events: list[dict[str, Any]]) -> str:
     return kind if kind in _ENDS else ""
 
 
-def _comparable(spec: LensSpec) -> dict[str, Any]:
-    """Return what must stay as it is while the lens is trained; data may move."""
-    table = spec.as_dict() | {"recipe": asdict(recipe_by_name(spec.recipe))}
-    del table["name"], table["data"]
-    return json.loads(json.dumps(table))
-
-
 def _facts(folder: Path) -> dict[str, Any] | None:
     path = folder / FACTS
     try:
@@ -220,7 +210,7 @@ def _facts(folder: Path) -> dict[str, Any] | None:
 
 
 def _check_same(facts: dict[str, Any], spec: LensSpec, folder: Path) -> None:
-    then, now = facts["spec"], _comparable(spec)
+    then, now = facts["spec"], spec.settled()
     # A later version may know more of a recipe than the one that began.
     now["recipe"] = {key: now["recipe"].get(key) for key in then.get("recipe", {})}
     for key in sorted(then.keys() | now.keys()):

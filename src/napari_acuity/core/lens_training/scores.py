@@ -22,6 +22,7 @@ from ..quality.measure import measure_steps
 from ..quality.set_scores import SetScores
 from ..scoring import scorer_for
 from .kind_scores import KindScores, Tally
+from .spec import SCORES
 
 if TYPE_CHECKING:
     import os
@@ -105,7 +106,7 @@ class LensScores:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(self.rows())
         for name, content in (
-            ("scores.csv", text.getvalue()),
+            (SCORES, text.getvalue()),
             ("scores.json", json.dumps(self.as_dict(), indent=1)),
         ):
             with replacing(Path(folder) / name) as temporary:

@@ -10,7 +10,8 @@ from ..io import make_folder
 from ..jobs import Event
 from ..training.process import Watch, start_process
 from ..training.run_folder import ASKED, CHECKPOINT, MODEL
-from .lens_run import SPEC, cleared, is_over
+from .lens_run import cleared, is_over
+from .spec import SPEC
 from .stages import stages
 
 if TYPE_CHECKING:

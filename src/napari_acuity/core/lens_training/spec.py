@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
 
-__all__ = ["LensSpec"]
+__all__ = ["FACTS", "SCORES", "SPEC", "LensSpec"]
+
+SPEC, FACTS, SCORES = "lens.toml", "lens-run.json", "scores.csv"
+"""In the folder of a lens: how it is trained, on which images, and what it scored."""
 
 _DOCS = "See the docs page Train a lens."
 
@@ -154,6 +158,13 @@ class LensSpec:
             table["recipe"] = _told(Path(self.recipe), folder)
         with replacing(path) as temporary:
             temporary.write_text(tomli_w.dumps(table), encoding="utf-8")
+
+    def settled(self) -> dict[str, Any]:
+        """Return what must stay as it is while the lens is trained, as JSON has it; data may move."""
+        table = self.as_dict() | {"recipe": asdict(recipe_by_name(self.recipe))}
+        del table["name"], table["data"]
+        found: dict[str, Any] = json.loads(json.dumps(table))
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """Return its values as plain numbers, text and tables; what is None is left out."""
