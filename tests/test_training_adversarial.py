@@ -376,16 +376,16 @@ def test_a_grey_recipe_refuses_rgb() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
 
-    with pytest.raises(TrainingError, match="is for grey images, and the pairs are RGB"):
+    with pytest.raises(
+        TrainingError, match=r"The pairs are RGB, and the recipe .* is for grey images"
+    ):
         acuity.train([Pair(image, image, 1)], "crossmodality", epochs=1, device="cpu")
 
 
 def test_patches_smaller_than_a_cell_of_the_network_are_refused() -> None:
     recipe = replace(RECIPES["crossmodality-2019"], patch=12)
 
-    with pytest.raises(
-        TrainingError, match="12 x 12 px are smaller than a cell of the network, 16 x 16"
-    ):
+    with pytest.raises(TrainingError, match="12 px are smaller than a cell of the network, 16 px"):
         acuity.train(fields(), recipe, epochs=1, device="cpu")
 
 

@@ -122,6 +122,17 @@ def test_images_and_outputs_are_chosen_by_how_they_were_made(viewer: Any, tab: M
     assert ticked(tab) == [second.name, first.name]
 
 
+def test_what_is_opened_beside_a_pair_takes_no_ones_place(viewer: Any, tab: ModalityTab) -> None:
+    """Nothing tells that another program's output is one."""
+    truth, low = open_pair(viewer)
+    plain = viewer.add_image(output(2), name="from elsewhere", **HERE)
+    assert (tab.truth.layer, tab.low.layer) == (truth, low)
+    assert tab.outputs.fitting == [plain]
+    # Where Enhance has made something of another one, that is the low-resolution image.
+    viewer.add_image(output(), name="made", metadata=enhanced("from elsewhere", "net"), **HERE)
+    assert tab.low.layer == plain
+
+
 def test_the_choice_is_kept_when_layers_come_go_and_are_renamed(
     viewer: Any, tab: ModalityTab
 ) -> None:

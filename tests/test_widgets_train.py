@@ -106,6 +106,17 @@ def test_a_folder_that_holds_a_run_is_refused_and_spared(
     assert "Choose a folder for the run" in panel.out_problem.text()
 
 
+def test_the_preview_stands_beside_layers_of_units_that_do_not_go_together(viewer: Any) -> None:
+    for name, units in (("length", ("um", "um")), ("time", ("s", "s"))):
+        viewer.add_image(np.eye(8, dtype=np.uint8), name=name, units=units)
+    preview = LivePreview(viewer)
+    crop = dict.fromkeys(("input", "output", "truth"), np.eye(8, dtype=np.uint8))
+    for _ in range(3):
+        assert preview.show(crop, (0.1, 0.1))
+    assert not preview.show(None, None)
+    assert preview.shown and len(preview.layers) == 3
+
+
 def test_a_preview_layer_the_user_removes_stays_away(viewer: Any) -> None:
     preview = LivePreview(viewer)
     picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -318,6 +329,19 @@ def test_a_plot_follows_the_theme(viewer: Any, qtbot: QtBot) -> None:
         inks.append(plot._view.getPlotItem().getAxis("left").textPen().color().lightness())
     assert inks[0] > 200
     assert inks[1] < 50
+
+
+def test_small_numbers_stay_as_they_are_when_a_plot_is_drawn_again(qtbot: QtBot) -> None:
+    """pyqtgraph would show thousandths, and no label says so."""
+    plot = CurvePlot(Chart("Frequency (1/px)", "Contrast", [Curve("one", [0.0, 0.5], [0.0, 0.8])]))
+    qtbot.addWidget(plot)
+    plot.show()
+    qtbot.waitExposed(plot)
+    for _ in range(2):
+        plot.show_chart(plot.chart)
+        qtbot.wait(20)
+        axis = plot._view.getPlotItem().getAxis("left")
+        assert axis.tickStrings([0.5], axis.autoSIPrefixScale * axis.scale, 0.1) == ["0.5"]
 
 
 @pytest.mark.parametrize(

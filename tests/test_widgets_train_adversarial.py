@@ -23,11 +23,12 @@ from napari_acuity.core.device import Device
 from napari_acuity.core.networks import NETWORKS
 from napari_acuity.core.recipe import RECIPES
 from napari_acuity.core.training.critic import Critic
+from napari_acuity.core.training.fit import check_patch
 from napari_acuity.core.training.plan import make_plan
 from napari_acuity.core.training.schedule import Bound
 from napari_acuity.core.training.train import train
 from napari_acuity.core.training.world import World
-from napari_acuity.widgets._network_check import check_patch, cost_note, network_of
+from napari_acuity.widgets._network_check import cost_note, network_of
 from napari_acuity.widgets._recipe_words import about
 from napari_acuity.widgets._run_adversary import AccuracyPlot, TermsPlot, accuracy_chart
 from napari_acuity.widgets._run_reader import RunReader
@@ -426,7 +427,7 @@ def test_grey_pairs_and_their_cost(
     wait_for_look(qtbot, panel)
     said = panel.pairs.summary.text()
     assert said.startswith("Patches of 10 px are smaller than a cell of the network, 16 px.")
-    assert said.endswith("Set Patch in Options to 16 px or more.")
+    assert "Set patch to 16 px or more" in said
     panel.recipe.options["patch"].setValue(16)
     wait_for_look(qtbot, panel)
     assert panel.job.button.isEnabled()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 import pytest
+import torch
 from napari.layers import Labels
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QApplication, QColorDialog, QFileDialog
@@ -21,6 +22,7 @@ from napari_acuity import Recipe
 from napari_acuity.core.lens_training.data import PARTS, add_triple, read_triples
 from napari_acuity.core.lens_training.kinds import Kind
 from napari_acuity.core.lens_training.spec import LensSpec
+from napari_acuity.samples import open_grains
 from napari_acuity.widgets import _lens_training_process, _lenses
 from napari_acuity.widgets._kinds_table import KindsTable
 from napari_acuity.widgets._lens_training_results import by_kind, whole_images
@@ -252,6 +254,27 @@ def test_kinds_that_cannot_be_are_told_at_once(
 # Data
 
 
+def test_images_that_a_network_cannot_take_and_what_it_costs_are_told(
+    page: LensTrainingPage, qtbot: QtBot, data: Path, tmp_path: Path
+) -> None:
+    use_data(qtbot, page, data, None)
+    page.plan.recipe.box.setCurrentIndex(1)
+    page.plan.recipe.box.activated.emit(1)
+    settle(qtbot, page)
+    assert page.plan.recipe.name == "pix2pix-2017"
+    assert "Add fields of 256 px a side or more" in why_not(page)
+
+    for seed, kinds in enumerate(("rs", "r", "s")):
+        images = (
+            np.kron(each, np.ones((6, 6) + (1,) * (each.ndim - 2))) for each in field(seed, kinds)
+        )
+        add_triple(tmp_path / "large", *(each.astype(np.uint8) for each in images), f"f{seed}")
+    use_data(qtbot, page, tmp_path / "large", None)
+    assert page.job.button.isEnabled(), page.job.button.toolTip()
+    there_is_a_gpu = torch.cuda.is_available()
+    assert ("! The network has 54 million weights" in page.data.words.text()) != there_is_a_gpu
+
+
 def test_what_is_in_the_folder_is_told(
     page: LensTrainingPage, qtbot: QtBot, data: Path, tmp_path: Path
 ) -> None:
@@ -328,9 +351,30 @@ def held_out_first(folder: Path) -> int:
 def open_layers(viewer: Any, page: LensTrainingPage, seed: int = 0, kinds: str = "rs") -> Any:
     low, high, labels = field(seed, kinds)
     place = {"scale": (0.5, 0.5), "units": ("um", "um")}
-    viewer.add_image(low, name=f"low/{seed}", rgb=True, **place)
     viewer.add_image(high, name=f"high {seed}", rgb=True, **place)
+    viewer.add_image(low, name=f"low/{seed}", rgb=True, **place)
     return labels
+
+
+def test_the_layers_of_a_sample_are_what_they_should_be(
+    viewer: Any, page: LensTrainingPage, qtbot: QtBot
+) -> None:
+    for pixels, arguments, kind in open_grains():
+        getattr(viewer, f"add_{kind}")(pixels, **arguments)
+    adding = page.data.adding
+    chosen = [chooser.currentText() for chooser in (adding.input, adding.magnified, adding.labels)]
+    assert chosen == ["transmission", "shaded", "kinds"]
+
+
+def test_labels_of_kinds_get_their_colours_and_others_keep_their_own(
+    viewer: Any, page: LensTrainingPage, qtbot: QtBot
+) -> None:
+    cells = viewer.add_labels(np.arange(16).reshape(4, 4), name="cells")
+    before = cells.colormap
+    painted = viewer.add_labels(np.zeros((48, 48), np.uint8), name="painted")
+    np.testing.assert_allclose(painted.colormap.map(2), (0, 1, 0, 1), atol=0.01)
+    page.data.adding.labels.choose(cells)
+    assert cells.colormap == before
 
 
 def test_labels_are_drafted_corrected_and_added(
@@ -431,7 +475,8 @@ def test_a_folder_that_is_taken_is_told(
     page: LensTrainingPage, qtbot: QtBot, data: Path, recipe: Path, tmp_path: Path
 ) -> None:
     use_data(qtbot, page, data, recipe)
-    page.plan.out.setText(str(data))
+    page.plan.out.selectAll()
+    qtbot.keyClicks(page.plan.out, str(data))
     assert "holds something already" in why_not(page)
     assert "holds something already" in page.plan.out_problem.text()
 
@@ -441,7 +486,8 @@ def test_a_folder_that_is_taken_is_told(
     LensSpec("other", data, page.kinds.kinds, recipe=str(recipe), epochs=1).save(
         begun / "lens.toml"
     )
-    page.plan.out.setText(str(begun))
+    page.plan.out.selectAll()
+    qtbot.keyClicks(page.plan.out, str(begun))
     assert page.job.button.isEnabled()
     assert page.job.button.text() == "Go on"
     page.plan.shadows.setChecked(False)
@@ -449,6 +495,7 @@ def test_a_folder_that_is_taken_is_told(
     page.plan.shadows.setChecked(True)
     page.plan.recipe.box.setCurrentIndex(0)
     page.plan.recipe.changed.emit()
+    settle(qtbot, page)
     assert "begun with another value of recipe" in why_not(page)
     page.plan.out.setText("")
     assert "Choose a folder for the lens" in why_not(page)
@@ -539,7 +586,7 @@ def test_a_lens_is_trained_and_used(
         assert results.table.horizontalHeaderItem(column).text() == kind
         shown = results.table.item(titles.index("IoU"), column).text()
         iou = scores[kind]["iou"]
-        assert shown == ("" if iou is None else f"{iou:.3f}")
+        assert shown == ("–" if iou is None else f"{iou:.3f}")
     assert "magnified: SSIM" in results.whole.text()
     click(qtbot, results.copy)
     assert QApplication.clipboard().text().splitlines()[0].startswith("Kind or image\tIoU")
@@ -592,6 +639,7 @@ def test_training_outlives_the_panel_is_stopped_and_gone_on_with(
         assert not any(child.is_running() for child in children)
         assert page.job.outcome.text().startswith("Stopped. Go on trains further")
         assert states(page) == ["stopped", "stopped", "waiting", "waiting"]
+        page.data.look_again()
         settle(qtbot, page)
         assert page.job.button.text() == "Go on"
         told = page.run.stages.table.item(0, 2).text()
@@ -632,6 +680,8 @@ def test_a_network_that_failed_says_why(
     assert table.currentRow() == 0  # at once
     table.selectRow(1)
     assert not page.run.stages.why.isVisible()
+    table.selectRow(2)
+    assert page.run.stages.why.text() == "magnifying square: It has not begun."
     table.selectRow(0)
     assert page.run.stages.why.text() == "labelling: The disk is full. Make room."
     assert page.run.stages.why.isVisible()
@@ -661,8 +711,8 @@ def test_a_folder_without_a_lens_is_told(
 ) -> None:
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
     click(qtbot, page.run.open)
-    assert "There is no file" in page.job.outcome.text()
-    assert "There is no file" in notes[-1]
+    assert "holds no lens in training: there is no lens.toml" in page.job.outcome.text()
+    assert "holds no lens in training" in notes[-1]
     assert page.run.folder is None
 
 

@@ -34,10 +34,11 @@ def problem_of(lens: Lens, layers: dict[str, Image]) -> str | None:
 
 def facts_of(lens: Lens, layers: dict[str, Image]) -> str:
     """Say what a lens is, and what it will make of the layers."""
-    taken = ", ".join(each.name for each in lens.inputs)
     scales = sorted({lens.kinds[each.step].scale for each in lens.outputs})
     words = f"{', '.join(f'x{scale:g}' for scale in scales)}, {counted(len(lens.models), 'model')}"
-    words += f"; takes {taken}; makes {listed([each.name for each in lens.outputs])}."
+    if len(lens.inputs) > 1:
+        words += f"; takes {', '.join(each.name for each in lens.inputs)}"
+    words += f"; makes {listed([each.name for each in lens.outputs])}."
     for told in (_taken_as(lens, layers), _caution(lens, layers)):
         words += f"\n{told}" if told else ""
     if problem_of(lens, layers) is None:

@@ -124,8 +124,9 @@ class LensRun:
             ]
         show_kinds(layers, self.known)
         notes = dict.fromkeys(note for each in made.values() for note in each.notes)
-        names = listed([repr(layer.name) for layer in layers])
-        return f"Made {counted(len(layers), 'layer')}: {names}.{cautions(notes)}"
+        sources = listed([repr(layer.name) for layer in self.layers.values()])
+        names = listed([output.name for output in order])
+        return f"Made {counted(len(layers), 'layer')} of {sources}: {names}.{cautions(notes)}"
 
     def _layer(self, output: Output, found: Found) -> Layer:
         lens = self.known.lens

@@ -67,8 +67,10 @@ class AddImages(QWidget):
         self._viewer, self._kinds, self._folder = viewer, kinds, folder
         self._working = self._words = ""
         self._done: Callable[[Any], None] = self._say
-        self.input = LayerChooser(viewer, fits=is_plane, rank=1, parent=self)
-        self.magnified = LayerChooser(viewer, fits=is_plane, prefers=self._is_partner, parent=self)
+        self.input = LayerChooser(viewer, fits=is_plane, parent=self)
+        self.magnified = LayerChooser(
+            viewer, fits=is_plane, rank=1, prefers=self._is_partner, parent=self
+        )
         self.labels = LayerChooser(viewer, fits=is_label_map, prefers=is_label_map, parent=self)
         section, rows = options("Add images from open layers")
         header = section.findChild(QToolButton)
@@ -163,7 +165,7 @@ class AddImages(QWidget):
         self._paint_with()
 
     def _on_kinds(self) -> None:
-        """Colour the labels by kind, those drafted before too; the brush paints the selected one."""
+        """Colour those drafted before too."""
         for layer in self._viewer.layers:
             if is_label_map(layer) and layer.metadata.get("acuity", {}).get("verb") == _VERB:
                 layer.colormap = self._colormap()
@@ -171,8 +173,13 @@ class AddImages(QWidget):
         self.update_state()
 
     def _paint_with(self) -> None:
+        """Show the chosen labels in the kinds' colours, where they number kinds; paint the selected one."""
         layer = self.labels.layer
-        if layer is not None and layer.selected_label != self._kinds.number:
+        if layer is None:
+            return
+        if isinstance(layer.data, np.ndarray) and layer.data.max() <= len(self._kinds.kinds):
+            layer.colormap = self._colormap()
+        if layer.selected_label != self._kinds.number:
             layer.selected_label = self._kinds.number
 
     def _colormap(self) -> DirectLabelColormap:
@@ -217,7 +224,10 @@ class AddImages(QWidget):
         )
         self.labels.choose(made)
         self._paint_with()
-        self._say(f"Correct '{made.name}' with the brush and the fill tool, then add to the data.")
+        self._say(
+            f"Correct '{made.name}' with the brush, the eraser (cast shadows) and the fill tool, then add to "
+            "the data."
+        )
 
     # Add
 

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QLabel, QLineEdit
 from superqt.utils import create_worker
 
 from ._lens_training_add import AddImages
 from ._lens_training_look import DataLook, look_at_data
-from ._panel import add_row, browse_button, form
+from ._panel import add_row, browse_button
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from ._kinds_table import KindsTable
-    from ._lens_training_look import Wanted
+    from ._lens_training_look import Known, Wanted
 
 __all__ = ["LensDataBox"]
 
@@ -32,8 +32,8 @@ _TIP = (
 )
 
 
-class LensDataBox(QWidget):
-    """A folder, a line on what is in it, and Add images.
+class LensDataBox(QObject):
+    """Rows added to a form: a folder, a line on what is in it, and Add images.
 
     The folder is looked at in a thread; `changed` is emitted when that begins and when it has ended.
 
@@ -41,6 +41,7 @@ class LensDataBox(QWidget):
     ----------
     viewer : napari.Viewer
     kinds : KindsTable
+    rows : QFormLayout
     wanted : callable
         Returns what the data are to train.
 
@@ -53,26 +54,28 @@ class LensDataBox(QWidget):
     changed = Signal()
 
     def __init__(
-        self, viewer: napari.viewer.Viewer, kinds: KindsTable, wanted: Callable[[], Wanted]
+        self,
+        viewer: napari.viewer.Viewer,
+        kinds: KindsTable,
+        rows: QFormLayout,
+        wanted: Callable[[], Wanted],
+        *,
+        parent: QObject,
     ) -> None:
-        super().__init__()
+        super().__init__(parent)
         self._wanted = wanted
         self._looks, self._first = 0, True
         self._workers: list[Any] = []
-        self._known: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        self._known: Known = {}
         self.problem: str | None = _LOOKING
         self.line = QLineEdit(placeholderText="a new folder, or one filled before")
         self.words = QLabel()
         self.words.setWordWrap(True)
         self.adding = AddImages(viewer, kinds, lambda: self.folder)
-        rows = form()
         browse = browse_button("Choose the folder of the data", self._browse)
         add_row(rows, "Data", self.line, _TIP, beside=browse)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(rows)
-        layout.addWidget(self.words)
-        layout.addWidget(self.adding)
+        for widget in (self.words, self.adding):
+            rows.addRow(widget)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(_TYPING_MS)
@@ -126,16 +129,16 @@ class LensDataBox(QWidget):
             return
         self._leave()
         self.problem = look.problem
-        self.words.setText("\n".join(filter(None, (look.words, look.problem))))
-        if (
-            self._first and not look.words
-        ):  # there is nothing to train on yet: show how to come by it
+        note = f"! {look.note}" if look.note else None
+        self.words.setText("\n".join(filter(None, (look.words, look.problem, note))))
+        # There is nothing to train on yet: show how to come by it.
+        if self._first and not look.words:
             self.adding.header.setChecked(True)
         self._first = False
         self.changed.emit()
 
     def _browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder of the data")
+        folder = QFileDialog.getExistingDirectory(None, "Folder of the data")
         if folder:
             self.line.setText(folder)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..core.errors import AcuityError, PairError
+from ._network_check import cost_note, network_of, patch_side
 from ._run_words import counted
 
 if TYPE_CHECKING:
@@ -13,22 +14,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..core.lens_training.kinds import Kind
+    from ..core.recipe import Recipe
 
-    Known = dict[tuple[Any, ...], tuple[int, ...]]
-
-__all__ = ["DataLook", "Wanted", "look_at_data"]
+__all__ = ["DataLook", "Known", "Wanted", "look_at_data"]
 
 _CHOOSE = "Choose a folder for the data. Add images, below, fills it."
 
 
 class Wanted(NamedTuple):
-    """What the data are to train: the folder, the kinds, and how some fields are held out."""
+    """What the data are to train: the folder, the kinds, how some fields are held out, and the networks."""
 
     folder: Path | None
     kinds: tuple[Kind, ...]
     groups: dict[str, str]
     test: float
     seed: int
+    recipe: Recipe
+    device: str
+
+
+class Field(NamedTuple):
+    """What was seen of a field: the numbers of its kinds, and its rows and columns."""
+
+    present: tuple[int, ...]
+    size: tuple[int, int]
+
+
+Known: TypeAlias = dict[tuple[Any, ...], Field]
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,15 @@ class DataLook:
         What is in the folder, in a line.
     problem : str or None
         Why no lens can be trained on it.
+    note : str or None
+        What the user should know before that.
     number : int
         Of the look.
     """
 
     words: str = ""
     problem: str | None = None
+    note: str | None = None
     number: int = 0
 
 
@@ -57,7 +72,7 @@ def look_at_data(wanted: Wanted, known: Known, number: int) -> Generator[DataLoo
     ----------
     wanted : Wanted
     known : dict
-        The kinds in the fields read before, which are not read again; added to.
+        The fields read before, which are not read again; added to.
     number : int
         Of the look.
 
@@ -67,22 +82,35 @@ def look_at_data(wanted: Wanted, known: Known, number: int) -> Generator[DataLoo
         How far it is.
     """
     if wanted.folder is None:
-        return DataLook("", _CHOOSE, number)
+        return DataLook("", _CHOOSE, number=number)
     try:
-        present = yield from _present(wanted.folder, wanted.kinds, known, number)
+        fields = yield from _fields(wanted.folder, wanted.kinds, known, number)
     except AcuityError as error:
-        return DataLook("", str(error), number)
+        return DataLook("", str(error), number=number)
+    present = {name: field.present for name, field in fields.items()}
     words = _count(list(present.values()), wanted.kinds)
     try:
-        return DataLook(f"{words}. {_divided(present, wanted)}.", None, number)
+        words_on_parts = _divided(present, wanted)
+        note = _checked(wanted, [field.size for field in fields.values()])
     except AcuityError as error:
-        return DataLook(f"{words}.", str(error), number)
+        return DataLook(f"{words}.", str(error), number=number)
+    return DataLook(f"{words}. {words_on_parts}.", None, note, number)
 
 
-def _present(
+def _checked(wanted: Wanted, sizes: list[tuple[int, int]]) -> str | None:
+    """Return a caution about the networks; raise TrainingError where they do not go with the fields."""
+    from ..core.device import choose_device
+    from ..core.training.fit import check_patch
+
+    network = network_of(wanted.recipe, 1.0, rgb=True)
+    check_patch(patch_side(wanted.recipe, sizes), wanted.recipe, network)
+    return cost_note(network, choose_device(wanted.device))
+
+
+def _fields(
     folder: Path, kinds: tuple[Kind, ...], known: Known, look: int
-) -> Generator[DataLook, None, dict[str, tuple[int, ...]]]:
-    """Return the numbers of the kinds in each field, by name."""
+) -> Generator[DataLook, None, dict[str, Field]]:
+    """Return what each field is, by name."""
     from ..core.lens_training.data import fields_in, read_field
 
     fields, found = fields_in(folder), {}
@@ -90,7 +118,8 @@ def _present(
         key = (*map(_stamp, paths.values()), tuple(kind.colour for kind in kinds))
         if key not in known:
             yield DataLook(f"Reading image {number} of {len(fields)}.", number=look)
-            known[key] = read_field(name, paths, kinds).present
+            triple = read_field(name, paths, kinds)
+            known[key] = Field(triple.present, triple.input.shape)
         found[name] = known[key]
     return found
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from ..core.errors import AcuityError
+from ..core.errors import AcuityError, TrainingError
 from ..core.lens_training.spec import SPEC, LensSpec
 from ._jobs import report_error
 from ._kinds_table import KindsTable
@@ -27,18 +28,22 @@ if TYPE_CHECKING:
 __all__ = ["LensTrainingPage"]
 
 _NO_PLACE = "Choose a folder for the lens."
+_RUNS = "Choose the folder that Run folder named when it was trained."
 
 
 class LensTrainingPage(QWidget):
     """Name kinds, gather data, train all networks of a lens, watch them, use the lens."""
+
+    began = Signal()
+    """Emitted at a click on Train."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._saved: list[Path] = []
         self.kinds = KindsTable()
         rows, (fold, option_rows) = form(), options()
+        self.data = LensDataBox(viewer, self.kinds, rows, self._wanted, parent=self)
         self.plan = LensPlan(rows, option_rows, parent=self)
-        self.data = LensDataBox(viewer, self.kinds, self._wanted)
         self.device = DeviceChip()
         self.run = LensRunBox(viewer, self._train)
         self.job = self.run.job
@@ -49,13 +54,17 @@ class LensTrainingPage(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
         layout.addWidget(self.kinds)
-        layout.addWidget(self.data)
         layout.addLayout(rows)
         layout.addWidget(fold)
         layout.addWidget(self.run)
-        self.kinds.changed.connect(self.data.look_again)
-        for box in (self.plan.test, self.plan.seed):
-            box.valueChanged.connect(self.data.look_again)
+        for changed in (
+            self.kinds.changed,
+            self.plan.recipe.changed,
+            self.plan.test.valueChanged,
+            self.plan.seed.valueChanged,
+            self.device.menu().triggered,
+        ):
+            changed.connect(self.data.look_again)
         self.data.changed.connect(self._on_data)
         self.plan.changed.connect(self._update)
         self.run.changed.connect(self._on_run)
@@ -67,6 +76,10 @@ class LensTrainingPage(QWidget):
     def open_run(self, folder: Path, *, quiet: bool = False) -> None:
         """Show the lens of a folder, and how it was begun."""
         try:
+            if not (folder / SPEC).is_file():
+                raise TrainingError(
+                    f"{folder} holds no lens in training: there is no {SPEC}.", _RUNS
+                )
             spec = LensSpec.load(folder / SPEC)
         except AcuityError as error:
             if not quiet:
@@ -87,6 +100,8 @@ class LensTrainingPage(QWidget):
             self.plan.groups(folder),
             self.plan.test.value() / 100,
             self.plan.seed.value(),
+            self.plan.recipe.original,
+            self.device.device,
         )
 
     def _spec(self) -> LensSpec | None:
@@ -99,8 +114,14 @@ class LensTrainingPage(QWidget):
         except AcuityError:
             return None
 
+    @property
+    def _unfinished(self) -> bool:
+        """Whether Run folder is that of the lens on show, which can be gone on with."""
+        folder = self.run.folder
+        return folder is not None and folder.resolve() == self.plan.folder and not self.run.done
+
     def _on_data(self) -> None:
-        if not self.run.going:
+        if not self.run.going and not self._unfinished:
             self.plan.suggest_folder(self.data.folder)
         self._update()
 
@@ -128,7 +149,9 @@ class LensTrainingPage(QWidget):
         except AcuityError as error:
             self.job.say(*report_error(error))
             return
+        self.data.adding.header.setChecked(False)
         self.run.launch(spec, out, workers=self.plan.workers.value(), device=self.device.device)
+        self.began.emit()
 
     # The same in words
 

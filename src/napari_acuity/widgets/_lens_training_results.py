@@ -84,7 +84,7 @@ class LensResults(QWidget):
         self.table.setVerticalHeaderLabels([title for title, *_ in rows])
         for row, (_, *cells) in enumerate(rows):
             for column, text in enumerate(cells):
-                item = QTableWidgetItem(text)
+                item = QTableWidgetItem(text or "–")
                 item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 self.table.setItem(row, column, item)
         heights = sum(self.table.rowHeight(row) for row in range(len(rows)))

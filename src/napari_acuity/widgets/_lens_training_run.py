@@ -23,12 +23,12 @@ from ._run_state import RunState
 from ._run_words import time_words, why_it_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import napari.viewer
 
     from ..core.lens_training.spec import LensSpec
-    from ._lens_training_watch import LensNews
+    from ._lens_training_watch import LensNews, StageNews
 
 __all__ = ["LensRunBox"]
 
@@ -182,11 +182,7 @@ class LensRunBox(QWidget):
         elif self._asked:
             words, details = f"Stopped. Go on trains further from there.\n{news.folder}", ""
         elif failed:
-            names = ", ".join(stage.name for stage in failed)
-            words = (
-                f"{len(failed)} of {len(news.stages)} networks failed: {names}. Select it below to see "
-                f"why. The others are kept; Go on tries again.\n{news.folder}"
-            )
+            words = f"{_failures(failed, len(news.stages))}\n{news.folder}"
         elif first and any(stage.state != "waiting" for stage in news.stages):
             words, details = f"Not done yet: Go on trains further.\n{news.folder}", ""
         else:
@@ -235,6 +231,15 @@ class LensRunBox(QWidget):
 
 def _end(watch: LensWatch) -> None:
     end_lens(watch.processes(), watch.folder)
+
+
+def _failures(failed: Sequence[StageNews], count: int) -> str:
+    names = ", ".join(stage.name for stage in failed)
+    words = f"{len(failed)} of {count} networks failed: {names}. "
+    words += "Select one below to see why. " if len(failed) > 1 else "Select it below to see why. "
+    if len(failed) < count:
+        words += "The others are kept. "
+    return f"{words}Go on tries again."
 
 
 def _fraction(news: LensNews | None) -> float:

@@ -39,7 +39,7 @@ class StageNews:
     words : str
         For a user.
     why : str
-        It failed.
+        It failed, or there is nothing to see of it.
     """
 
     name: str
@@ -91,7 +91,7 @@ class _Stage:
         # A look at a folder in which nothing happened yet would hold its lock for a moment.
         if not (folder / EVENTS).exists():
             self.state, self.reader = RunState(), RunReader(folder)
-            return StageNews(self.name, folder, "waiting", 0.0, "waiting")
+            return StageNews(self.name, folder, "waiting", 0.0, "waiting", "It has not begun.")
         news = self.reader.read()
         self.alive = news.alive
         for event in news.events:

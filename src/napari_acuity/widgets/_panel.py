@@ -41,6 +41,7 @@ __all__ = [
     "enable",
     "options",
     "panel_layout",
+    "scroll_to",
     "side_by_side",
 ]
 
@@ -63,6 +64,13 @@ def panel_layout(panel: QScrollArea) -> QVBoxLayout:
     panel.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
     _Keeper(panel, body)
     return layout
+
+
+def scroll_to(panel: QScrollArea, widget: QWidget) -> None:
+    """Scroll a panel so that a widget in it begins at the top, as far as that goes."""
+    body: Any = panel.widget()
+    body.layout().activate()  # what was just shown or hidden has not been laid out yet
+    panel.verticalScrollBar().setValue(widget.mapTo(body, widget.rect().topLeft()).y())
 
 
 class _Keeper(QObject):

@@ -111,7 +111,6 @@ class CurvePlot(QWidget):
         item.setLogMode(x=chart.log_x, y=chart.log_y)
         for side, label in zip(_SIDES, (chart.x_label, chart.y_label), strict=True):
             axis = item.getAxis(side)
-            axis.enableAutoSIPrefix(False)
             axis.setLabel(label, color=ink.name())
             axis.setTextPen(ink)
             axis.setPen(_faded(ink))
@@ -162,6 +161,9 @@ class _Axis(pg.AxisItem):
     """
 
     whole = False
+
+    def updateAutoSIPrefix(self) -> None:
+        """Leave the numbers as they are: labels state their units, and prefixes would not show there."""
 
     def tickValues(self, minVal: float, maxVal: float, size: float) -> list[Any]:
         levels = super().tickValues(minVal, maxVal, size)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import AcuityError, ModelError
-from ._network_check import check_patch, cost_note, network_of
+from ._network_check import cost_note, network_of, patch_side
 from ._pair_source import FolderSource
 from ._run_words import counted
 
@@ -74,6 +74,7 @@ class Look:
 def look(source: Source, intent: Intent, number: int) -> Look:
     """Look at what a run would use; in a worker's thread."""
     from ..core.device import choose_device
+    from ..core.training.fit import check_patch
 
     try:
         pairs = source.open()
@@ -90,7 +91,7 @@ def look(source: Source, intent: Intent, number: int) -> Look:
         network = _network(intent, scale, rgb=rgb)
         sizes, steps = _sizes(source, pairs, parts["train"]), None
         if sizes:
-            side = min(intent.recipe.patch, *(length for size in sizes for length in size))
+            side = patch_side(intent.recipe, sizes)
             check_patch(side, intent.recipe, network)
             patches = _patches(sizes, side, cut=len(set(groups.values())) == 1)
             steps = max(1, round(max(patches, _LEAST_PATCHES_AN_EPOCH) / intent.recipe.batch))

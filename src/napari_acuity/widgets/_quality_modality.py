@@ -23,7 +23,7 @@ from ._layers import (
     is_result,
     shape_of,
 )
-from ._panel import add_option, add_row, form, options
+from ._panel import add_option, add_row, enable, form, options
 from ._quality_modality_boxes import OpticsBox, RegionBox
 from ._quality_modality_job import (
     Task,
@@ -59,6 +59,8 @@ _TIPS = {
     "maps": "Lay over the low-resolution image where each output, blurred back, contradicts it",
 }
 
+_NO_MAPS = "Compare first."
+
 
 class ModalityTab(QWidget):
     """Choose truth, low-resolution image and outputs, state the optics, compare."""
@@ -68,6 +70,7 @@ class ModalityTab(QWidget):
         self._viewer = viewer
         self._begun: Task | None = None
         self._shown: Task | None = None
+        self._settled: Layer | None = None
         self._make_choices()
         self._make_results()
         self._lay_out()
@@ -94,7 +97,7 @@ class ModalityTab(QWidget):
         self.pixel_nm.setDecimals(1)
         self.pixel_nm.setSuffix(" nm")
         self.pixel_nm.setSpecialValueText("as the layers say")
-        self.spots = QCheckBox("Spots")
+        self.spots = QCheckBox("Measure spots (beads)")
         self.spots.setToolTip(_TIPS["spots"])
 
     def _make_results(self) -> None:
@@ -102,8 +105,7 @@ class ModalityTab(QWidget):
         self.warning.setWordWrap(True)
         self.warning.hide()
         self.maps = QPushButton("Add error maps")
-        self.maps.setToolTip(_TIPS["maps"])
-        self.maps.setEnabled(False)
+        enable(self.maps, _TIPS["maps"], _NO_MAPS)
         self.maps.clicked.connect(lambda _checked=False: self._add_maps())
 
     def _lay_out(self) -> None:
@@ -137,10 +139,14 @@ class ModalityTab(QWidget):
     # What is chosen
 
     def _is_low(self, layer: Layer) -> bool:
-        """Whether Enhance has made something of a layer, which it did not make itself."""
-        if not is_image(layer) or recipe_of(layer).get("verb") == "enhance":
-            return False
-        return any(made_of(other, layer) for other in self._viewer.layers)
+        """Whether Enhance has made something of a layer, which it did not make itself.
+
+        Where it has made nothing of any, the present choice stays: what is opened beside a pair is an output.
+        """
+        layers = self._viewer.layers
+        sources = [x for x in layers if any(made_of(other, x) for other in layers)]
+        found = [x for x in sources if is_image(x) and recipe_of(x).get("verb") != "enhance"]
+        return layer in (found or [self._settled])
 
     def _is_truth(self, layer: Layer) -> bool:
         """Whether a layer was probably taken together with the low-resolution image."""
@@ -152,7 +158,9 @@ class ModalityTab(QWidget):
         return bool(fitting) and layer is min(fitting, key=lambda x: abs(layers.index(x) - place))
 
     def _list_outputs(self) -> None:
-        self.outputs.list_for(self.truth.layer, self.low.layer)
+        truth, low = self.truth.layer, self.low.layer
+        self._settled = low if problem_of_images(truth, low) is None else None
+        self.outputs.list_for(truth, low)
         self.frame.check()
 
     def _chosen(self) -> Task:
@@ -214,7 +222,7 @@ class ModalityTab(QWidget):
         """Offer the maps of the comparison on show, and keep its names in sight."""
         part: Any = self.frame.part
         self.warning.setVisible(part is not None and bool(part.report.warnings))
-        self.maps.setEnabled(part is not None)
+        enable(self.maps, _TIPS["maps"], None if part is not None else _NO_MAPS)
         if part is not None:
             keep_names(self.frame.table, part.short)
 
@@ -222,7 +230,7 @@ class ModalityTab(QWidget):
         """Lay the error map of each output over the low-resolution image; the first is shown."""
         task, part = self._shown, cast("ModalityPart | None", self.frame.part)
         if task is not None and part is not None:
-            self.maps.setEnabled(False)
+            enable(self.maps, _TIPS["maps"], "They are in the viewer.")
             for layer in reversed(map_layers(task, part.report)):
                 layer.colorbar.visible = True
                 add_result(self._viewer, layer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
 
 from ._layers import LayerChooser, shape_of
 from ._panel import side_by_side
@@ -57,6 +57,7 @@ class OpticsBox(QWidget):
             box.setToolTip(_TIPS[key])
             box.valueChanged.connect(lambda _value: self.changed.emit())
         self.setLayout(side_by_side(self.na, self.wavelength))
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 
 class RegionBox(QWidget):

@@ -184,13 +184,13 @@ class LivePreview:
     def _lay(self, pictures: Sequence[Any], pixel_size: tuple[float, float] | None) -> None:
         """Show the next layer in its place."""
         column = self._laid
-        self._laid += 1
         picture, truth = pictures[column], pictures[-1]
         if column == len(self._layers):
             self._add(picture)
         if not column:
             self._alone = len(self._viewer.layers) == len(self.layers)
             self._place = _free_place(self._viewer.layers, self._layers, pixel_size)
+        self._laid += 1
         layer = self._layers[column]
         if layer not in self._viewer.layers:
             return
@@ -218,15 +218,16 @@ def _free_place(
 ) -> tuple[Any, Any, Any]:
     """Return units, scale and corner of a place below everything that is open but `ours`.
 
-    The units are those of the open layers: napari drops all units where some cannot be converted.
+    The units are those of the open layers: napari drops all units where some cannot be converted, and has
+    none where that is so already.
     """
     others = [layer for layer in layers if layer not in ours]
     if not others:
         known = pixel_size is not None
         return ("um", "um") if known else None, pixel_size or (1.0, 1.0), np.zeros(2)
     extent = layers.get_extent(others)
-    units, step = extent.units[-2:], extent.step[-2:]
-    lengths = all(dict(unit.dimensionality) == {"[length]": 1} for unit in units)
+    units, step = extent.units and extent.units[-2:], extent.step[-2:]
+    lengths = units and all(dict(unit.dimensionality) == {"[length]": 1} for unit in units)
     if pixel_size is not None and lengths:
         unit_um = [float((1.0 * unit).to("micrometer").magnitude) for unit in units]
         step = np.divide(pixel_size, unit_um)

@@ -8,6 +8,9 @@ from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
 __all__ = ["Tabs"]
 
 
+_BESIDE_PX = 3
+
+
 class Tabs(QWidget):
     """Pages of which one is shown, and a bar to choose it."""
 
@@ -20,6 +23,8 @@ class Tabs(QWidget):
         self.bar.setDrawBase(False)
         self.bar.setExpanding(False)
         self.bar.setUsesScrollButtons(True)
+        # Those of Quality fit beside a canvas at 1366 px.
+        self.bar.setStyleSheet(f"QTabBar::tab {{ padding: 3px {_BESIDE_PX}px }}")
         self.pages: list[QWidget] = []
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)

@@ -31,6 +31,7 @@ from ._panel import (
     more_button,
     options,
     panel_layout,
+    scroll_to,
 )
 from ._preflight import Intent, time_to_expect
 from ._recipe_chooser import RecipeChooser
@@ -120,6 +121,8 @@ class TrainPanel(QScrollArea):
 
             self.lens = LensTrainingPage(self._viewer)
             self._lens_layout.addWidget(self.lens)
+            self.lens.began.connect(lambda: scroll_to(self, self.lens.run))
+        scroll_to(self, self.modes)
 
     def _make_plan(self, rows: QFormLayout) -> None:
         self.amount = QDoubleSpinBox()

@@ -164,5 +164,6 @@ def _check(channels: int, scale: float, size: int, width: int, dropout: float) -
     if scale != 1:
         raise ModelError(
             f"A pix2pix network keeps the grid of its image; a scale of {scale:g} is asked for.",
-            "Register the pairs onto one grid, or use the recipe crossmodality.",
+            "Register the pairs onto one grid, or use another recipe: brightfield for RGB, crossmodality for "
+            "grey images.",
         )

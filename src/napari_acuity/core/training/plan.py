@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TrainingError
 from ..micrograph import fingerprint
@@ -18,6 +18,7 @@ from ..pairs.levels import levelled, percentile_levels
 from ..pairs.pair_set import PairSet, readable
 from ..pairs.sampling import Patches
 from ..versions import installed
+from .fit import check_channels, check_patch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,7 +118,7 @@ def make_plan(
         words += cautions(division.train)
     words += [f"left out {name}: {error}" for name, error in unreadable.items()]
     model = _model(recipe, division, levels, start)
-    _check_patch(patches.patch, model)
+    check_patch(patches.patch, recipe, model.network)
     return Plan(
         recipe,
         bound,
@@ -158,22 +159,6 @@ def _augmentation(recipe: Recipe) -> Augmentation:
         ) from error
 
 
-def _check_patch(patch: int, model: Model) -> None:
-    stride = cast("int", model.network.stride)
-    if patch < stride:
-        raise TrainingError(
-            f"Patches of {patch} x {patch} px are smaller than a cell of the network, {stride} x "
-            f"{stride} px.",
-            f"Use a recipe with patches of {stride} px or more, larger fields, or a network of fewer levels.",
-        )
-    size = model.window_px
-    if size not in (None, patch):
-        raise TrainingError(
-            f"The network takes its statistics over {size} x {size} px; patches are of {patch} x {patch}.",
-            f"Use a recipe with patches of {size} px, and fields that hold them.",
-        )
-
-
 def _model(
     recipe: Recipe,
     division: Division,
@@ -193,13 +178,8 @@ def _model(
                 f"the recipe and the pairs ask for {ours[0]}, {ours[1]:g} and {ours[2]}.",
                 "Start from a model of the same kind, or from none.",
             )
-    if arguments.get("channels", first.low.channels) != first.low.channels:
-        kinds = {1: "grey", 3: "RGB"}
-        raise TrainingError(
-            f"The recipe '{recipe.name}' is for {kinds.get(arguments['channels'], 'other')} images, and the "
-            f"pairs are {kinds[first.low.channels]}.",
-            "Train a model a channel, or choose a recipe for bright-field images.",
-        )
+    else:
+        check_channels(first.low.channels, recipe)
     fitted: dict[str, Any] = {"scale": first.scale, "channels": first.low.channels}
     # The levels are the instruments', whatever those of the model to start from were.
     if levels is not None:

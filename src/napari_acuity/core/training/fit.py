@@ -1,0 +1,59 @@
+"""Whether a recipe's network goes with the pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from ..errors import TrainingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..recipe import Recipe
+
+__all__ = ["check_channels", "check_patch"]
+
+_KINDS = {1: "grey", 3: "RGB"}
+
+
+def check_channels(channels: int, recipe: Recipe) -> None:
+    """Raise TrainingError where a recipe is for images of another number of channels."""
+    wanted = recipe.arguments.get("channels", channels)
+    if wanted == channels:
+        return
+    raise TrainingError(
+        f"The pairs are {_KINDS[channels]}, and the recipe '{recipe.name}' is for "
+        f"{_KINDS.get(wanted, 'other')} images.",
+        "Split the images into channels and train a model for each, or choose the recipe brightfield."
+        if channels == 3
+        else "Choose another recipe, such as brightfield or crossmodality.",
+    )
+
+
+def check_patch(patch: int, recipe: Recipe, network: nn.Module) -> None:
+    """Raise TrainingError where patches are smaller than the network can see, or not of its size.
+
+    Parameters
+    ----------
+    patch : int
+        Side of the patches, px of the low image: the recipe's, or less where fields are smaller.
+    recipe : Recipe
+    network : nn.Module
+        Without weights too.
+    """
+    stride, size = cast("int", network.stride), getattr(network, "size", None)
+    if patch < stride:
+        larger = f"Set patch to {stride} px or more, or use a network of fewer levels."
+        if recipe.patch >= stride:
+            larger = f"Add fields of {stride} px a side or more."
+        raise TrainingError(
+            f"Patches of {patch} px are smaller than a cell of the network, {stride} px.", larger
+        )
+    if size not in (None, patch):
+        larger = f"Set patch to {size} px."
+        if recipe.patch == size:
+            larger = f"Add fields of {size} px a side or more, or choose a recipe for smaller ones."
+        raise TrainingError(
+            f"The network takes its statistics over {size} px a side; patches are of {patch} px.",
+            larger,
+        )
