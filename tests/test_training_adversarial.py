@@ -16,9 +16,11 @@ from skimage.metrics import structural_similarity
 import napari_acuity as acuity
 from napari_acuity import Micrograph, Pair, PairError, Recipe, TrainingError
 from napari_acuity.core.device import choose_device
+from napari_acuity.core.model import Model
 from napari_acuity.core.pairs.cautions import cautions
 from napari_acuity.core.pairs.levels import levelled, percentile_levels
 from napari_acuity.core.recipe import RECIPES
+from napari_acuity.core.training import session
 from napari_acuity.core.training.checkpoint import load_state
 from napari_acuity.core.training.critic import Critic, generator_steps
 from napari_acuity.core.training.losses import structure_loss
@@ -29,7 +31,7 @@ from napari_acuity.core.training.train import train_steps
 from napari_acuity.core.training.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -251,6 +253,54 @@ def test_a_run_whose_discriminator_wins_goes_back_and_lets_it_learn_half_as_ofte
     assert [row["step"] for row in rows] == [8, 16, 24, 8, 16, 24]
 
 
+@pytest.fixture
+def scripted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[dict[str, Any]]]:
+    """Return what trains a run whose discriminator and validation fare as told; of each the last goes on."""
+
+    def train(accuracies: list[float], losses: list[float], epochs: int) -> list[dict[str, Any]]:
+        accurate, lost = iter(accuracies), iter(losses)
+        ended = Critic.end_epoch
+
+        def end_epoch(self: Critic) -> dict[str, float]:
+            self._sums = torch.tensor([1.0, next(accurate, accuracies[-1]), 1.0])
+            return ended(self)
+
+        monkeypatch.setattr(Critic, "end_epoch", end_epoch)
+        monkeypatch.setattr(session, "validate", lambda *_: (next(lost, losses[-1]), 20.0))
+        list(train_steps(fields(), QUICK, tmp_path / "run", epochs=epochs, device="cpu"))
+        return events_of(tmp_path / "run")
+
+    return train
+
+
+def test_a_run_that_goes_back_keeps_its_best_model(scripted: Any) -> None:
+    # The first of the losses is bicubic's.
+    events = scripted([0.9, 1.0, 1.0, 1.0, 0.9], [0.0, 0.5, 0.3, 0.2, 0.1, 0.4], 6)
+    rows = [event for event in events if event["kind"] == "epoch"]
+    assert [row["step"] for row in rows] == [8, 16, 24, 32, 16, 24]
+    assert [row["best"] for row in rows] == [True, True, True, True, False, False]
+
+
+def test_a_run_whose_discriminator_collapses_goes_back_to_before_it_did(scripted: Any) -> None:
+    events = scripted([0.9, 0.8, 0.5, 0.5, 0.5, 0.8], [0.1], 6)
+    words = [event["words"] for event in events if event["kind"] == "warning"]
+    assert "the discriminator has collapsed" in words[0]
+    assert "back to step 16 of 40" in words[0]
+
+
+def test_a_run_does_not_go_back_for_ever(scripted: Any) -> None:
+    events = scripted([1.0], [0.1], 20)
+    words = [event["words"] for event in events if event["kind"] == "warning"]
+    for rarer, said in zip((2, 4, 8, 16), words[:4], strict=True):
+        assert f"learns {rarer} times as rarely" in said
+    assert len(words) == 6
+    assert all(said.endswith("however rarely it learns; training goes on") for said in words[4:])
+    steps = [event["step"] for event in events if event["kind"] == "epoch"]
+    assert steps[12:] == list(range(8, 72, 8))
+
+
 def test_where_other_terms_lead_a_discriminator_that_wins_is_only_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +403,21 @@ def test_a_model_gives_the_targets_units_whatever_the_bit_depth_and_background()
     assert slope == pytest.approx(1, abs=0.25)
     assert abs(offset) < 0.02
     assert np.corrcoef(out.ravel(), truth.ravel())[0, 1] > 0.8
+
+
+def test_an_output_too_coarse_for_what_it_shows_says_so(tmp_path: Path) -> None:
+    """The better instrument's images fill a hundredth of its 16 bit, and the input is of 8 bit."""
+    levels = ((0.1, 0.9), (0.002, 0.01))
+    model = Model.new("crossmodality", channels=1, width=4, levels=levels)
+    image = np.random.default_rng(0).integers(20, 220, (32, 32)).astype(np.uint8)
+
+    (note,) = acuity.enhance(image, model, device="cpu").notes
+    assert note.startswith("the result lies within 2 grey values of uint8")
+    assert not acuity.enhance(image, model, device="cpu", dtype="uint16").notes
+    assert not acuity.enhance(image, model, device="cpu", dtype="float32").notes
+    bundle = acuity.Lens.of_channels({"actin": model}).save(tmp_path / "bundle")
+    made = acuity.enhance([image], bundle, device="cpu")
+    assert (made["actin"].notes, made["merged"].notes) == ((note,), ())
 
 
 # Transfer, and what is wrong with pairs

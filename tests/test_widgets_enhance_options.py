@@ -15,6 +15,7 @@ from enhance_panel import model, use, wait_for_model
 from gui import click, names, opened, wait
 from napari_acuity.core.inference import enhance as engine
 from napari_acuity.core.micrograph import as_micrograph
+from napari_acuity.core.model import Model
 from napari_acuity.core.quality import bicubic
 from napari_acuity.widgets.enhance import EnhancePanel
 
@@ -48,6 +49,27 @@ def panel(viewer: Any, qtbot: QtBot) -> Iterator[EnhancePanel]:
 def run(qtbot: QtBot, panel: EnhancePanel) -> None:
     click(qtbot, panel.job.button)
     wait(qtbot, panel)
+
+
+def test_a_model_of_instruments_shows_its_result_from_the_better_ones_black_to_white(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot, tissue: NDArray[np.uint8]
+) -> None:
+    """The contrast of the layer tells nothing of it."""
+    grey = tissue[:32, :32, 1].astype(np.uint16) * 8 + 600
+    layer = viewer.add_image(grey, name="camera", contrast_limits=(600, 2700), colormap="green")
+    levels = ((0.01, 0.04), (0.002, 0.5))
+    made = Model.new("crossmodality", channels=1, width=4, levels=levels)
+    panel.image.choose(layer)
+    use(panel, made)
+    panel.options.values.box.setCurrentText("12 bit, 0 to 4095")
+    run(qtbot, panel)
+    result = viewer.layers[-1]
+    assert result.contrast_limits == pytest.approx([share * 4095 for share in levels[1]])
+    assert result.colormap.name == "green"
+
+    panel.options.dtype.setCurrentText("Float, 0 to 1")
+    run(qtbot, panel)
+    assert viewer.layers[-1].contrast_limits == pytest.approx(levels[1])
 
 
 def copied(panel: EnhancePanel, what: str) -> str:

@@ -16,10 +16,13 @@ import torch
 from .errors import ModelError
 from .io import replacing
 from .networks import NETWORKS
+from .networks.levels import NO_LEVELS
 from .recipe import recipe_by_name
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .networks.levels import Levels
 
 __all__ = ["SHIPPED", "Header", "Model", "load"]
 
@@ -100,6 +103,11 @@ class Model:
     def channels(self) -> int:
         """3 for RGB, 1 for grey."""
         return self.header.channels
+
+    @property
+    def levels(self) -> Levels:
+        """What it takes as black and white of its input and of its output, in units of their range."""
+        return getattr(self.network, "levels", NO_LEVELS)
 
     @property
     def window_px(self) -> int | None:

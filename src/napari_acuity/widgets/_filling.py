@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from ._enhance_script import Settings
     from ._session import KnownModel
 
-__all__ = ["Filling", "look_at", "output_bytes", "output_shape", "output_type"]
+__all__ = ["Filling", "look_at", "look_of", "output_bytes", "output_shape", "output_type"]
 
+_WHOLE_RANGE = (0.0, 1.0)
 # Drawing takes at most this share of the window's time.
 _SHARE = 0.25
 # Above 3 noises it is no noise; half a model's guesses differ by less than a hundredth of the range.
@@ -147,7 +148,8 @@ class Filling:
         return self._settings.finer(self._known.model.scale, iterations)
 
     def _add(self, canvas: Canvas, iterations: int, more: str = "") -> Image:
-        finer, look = self._finer(iterations), _limits(self._source, self._settings)
+        levels = self._known.model.levels[1]
+        finer, look = self._finer(iterations), look_of(self._source, self._settings, levels)
         with keep_selection(self._viewer):
             layer = result_layer(
                 self._source,
@@ -200,20 +202,29 @@ def look_at(viewer: napari.viewer.Viewer, layer: Image, channels: int) -> tuple[
     return plane, float(at[-2]), float(at[-1])
 
 
-def _limits(source: Image, settings: Settings) -> dict[str, Any]:
-    """Return the contrast limits of the source in the values of the result."""
+def look_of(source: Image, settings: Settings, levels: tuple[float, float]) -> dict[str, Any]:
+    """Return the look of a result: that of the source, in the values of the result.
+
+    Parameters
+    ----------
+    source : Image
+    settings : Settings
+    levels : (float, float)
+        Black and white of a better instrument, in units of the range: where the model knows them, they are
+        the contrast limits, for the source's tell nothing of it.
+    """
     wanted = output_type(source, settings)
     if source.rgb:  # napari would read all pixels to find limits that it does not use
         return {"contrast_limits": (0, 255 if wanted == np.uint8 else _white(wanted))}
-    low, high = (float(v) for v in source.contrast_limits)
-    if settings.dtype is None:
-        return {"contrast_limits": (low, high)}
+    limits = tuple(float(value) for value in source.contrast_limits)
     given = settings.value_range or source.metadata.get("acuity", {}).get("value_range")
     black, white = given or (0.0, _white(np.dtype(source.dtype)))
-    full = _white(wanted)
-    limits = [(v - black) / (white - black) * full for v in (low, high)]
+    if levels != _WHOLE_RANGE:
+        limits = tuple(black + share * (white - black) for share in levels)
+    if settings.dtype is None:
+        return {"contrast_limits": limits}
     return {
-        "contrast_limits": tuple(limits),
+        "contrast_limits": tuple((v - black) / (white - black) * _white(wanted) for v in limits),
         "colormap": source.colormap.name,
         "gamma": source.gamma,
         "blending": source.blending,

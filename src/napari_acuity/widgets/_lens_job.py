@@ -12,6 +12,7 @@ import numpy as np
 
 from ._canvas import Canvas
 from ._enhance_job import cautions
+from ._filling import look_of
 from ._kinds_layers import labels_layer, labels_levels, show_kinds
 from ._layers import add_result, keep_selection, made_by, result_layer, snapshot
 from ._lens_checks import counted, listed
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..core.jobs import Steps
     from ..core.lens import Lens, Output
+    from ..core.lens.steps import Kind
     from ._enhance_script import Settings
     from ._lenses import KnownLens
 
@@ -157,7 +159,7 @@ class LensRun:
             layer = labels_layer(source, levels, classes=kind.classes, **how)
         else:
             pixels = levels if len(levels) > 1 else levels[0]
-            layer = result_layer(source, pixels, **how, **_look(lens, output, source))
+            layer = result_layer(source, pixels, **how, **_look(kind, output, source, settings))
         if others := len(lens.inputs_of(output.name)) - 1:
             layer.name = layer.name.replace(source.name, f"{source.name} + {others}", 1)
         return layer
@@ -205,20 +207,21 @@ def _how(settings: dict[str, Settings]) -> dict[str, Any]:
     return {name: first.how[name] for name in ("tile", "device", "exact")}
 
 
-def _look(lens: Lens, output: Output, source: Image) -> dict[str, Any]:
+def _look(kind: Kind, output: Output, source: Image, settings: Settings) -> dict[str, Any]:
     """Return how an output is shown: a spread up to a share of the image's contrast, colours as they are."""
     plain = {"colormap": "gray", "gamma": 1.0, "blending": "translucent"}
-    values = lens.kinds[output.step].values
-    if values == "picture":
+    if kind.values == "picture":
         return {**plain, "contrast_limits": (0, 255)}
-    if values == "spread":
-        low, high = (float(v) for v in source.contrast_limits)
-        limits = (0.0, _FULL_SPREAD * (high - low))
-        return {**plain, "contrast_limits": limits, "colormap": output.colormap or "inferno"}
-    if lens.kinds[output.step].channels == 3 and not source.rgb:
+    if kind.channels == 3 and not source.rgb:
         # Colours of a grey image, which may itself be shown in a colour, and added to others.
         return {"blending": "translucent"}
-    return {"colormap": output.colormap, "blending": "additive"} if output.colormap else {}
+    look = look_of(source, settings, kind.levels)
+    if kind.values == "spread":
+        low, high = look["contrast_limits"]
+        limits = (0.0, _FULL_SPREAD * (high - low))
+        return {**plain, "contrast_limits": limits, "colormap": output.colormap or "inferno"}
+    in_colour = {"colormap": output.colormap, "blending": "additive"} if output.colormap else {}
+    return {**look, **in_colour}
 
 
 def _as_deep(found: Found, source: Image) -> list[NDArray[Any]]:

@@ -21,7 +21,7 @@ from ._enhance_checks import file_of, no_guard, no_tiles, not_to_zarr, wrong_kin
 from ._enhance_job import Enhanced, Made, Painted, cautions, enhance_layer, enhance_to_zarr
 from ._enhance_options import EnhanceOptions
 from ._enhance_script import command_of, python_of
-from ._filling import Filling, look_at, output_bytes, output_shape
+from ._filling import Filling, look_at, look_of, output_bytes, output_shape
 from ._folder_dialog import FolderDialog
 from ._folder_job import MOST_BYTES
 from ._generations import GenerationTable
@@ -408,7 +408,7 @@ class EnhancePanel(QScrollArea):
         finer = known.model.scale
         with keep_selection(self._viewer):
             what = f"x{finer:.4g} {known.short}"
-            look = {"contrast_limits": layer.contrast_limits}
+            look = look_of(layer, self._settings(), known.model.levels[1])
             pixels = levels if len(levels) > 1 else levels[0]
             made = result_layer(layer, pixels, what=what, recipe=recipe, finer=finer, **look)
             add_result(self._viewer, made)

@@ -13,7 +13,7 @@ from ..jobs import Event, altered, together, within
 from ..micrograph import from_unit, to_unit
 from .lens_input import images_for
 from .lens_operations import gatherer_for
-from .model_steps import model_steps, of_type
+from .model_steps import cautioned, model_steps, of_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,10 +177,11 @@ def _told(event: Event, words: str) -> Event:
 def _finished(image: Micrograph, output: Output, lens: Lens, like: Micrograph) -> Micrograph:
     """Return an output in the type and range it should have."""
     image = replace(image, name=output.name)
-    values = lens.kinds[output.step].values
+    kind = lens.kinds[output.step]
+    values = kind.values
     if values in ("image", "mask"):
         pixels = from_unit(to_unit(image), like)
-        return replace(image, pixels=pixels, value_range=like.value_range)
+        return cautioned(replace(image, pixels=pixels, value_range=like.value_range), kind.levels)
     if values == "spread":
         low, high = like.range()
         pixels = image.pixels * np.float32(high - low)

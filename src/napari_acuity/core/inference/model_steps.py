@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from .deploy import Engine
     from .tiles import Tile
 
-__all__ = ["Generation", "OnGrid", "converted", "model_steps", "of_type"]
+__all__ = ["Generation", "OnGrid", "cautioned", "converted", "model_steps", "of_type"]
 
 OnGrid = Literal["finer", "same"]
 
 # Bytes of feature maps an input pixel costs at its peak, in units of its `widest` layer (float32).
 _COPIES = 6
 _HALOS_A_TILE = 24
+_FEW_GREY_VALUES = 64
 _SMALLEST_TILE, _LARGEST_TILE, _LARGEST_TILE_ON_GPU = 64, 512, 4096
 
 
@@ -95,7 +96,7 @@ def model_steps(
             result = shown
             break
         current = result if grid == "finer" else _shrunk(result, given, model.scale)
-    return result
+    return cautioned(result, model.levels[1])
 
 
 # One iteration
@@ -177,6 +178,26 @@ def of_type(image: Micrograph, dtype: str | None) -> Micrograph:
     full = np.dtype(dtype)
     white = 1.0 if full.kind == "f" else float(np.iinfo(full).max)
     return image.with_pixels(np.zeros(shape, full), value_range=(0.0, white))
+
+
+def cautioned(image: Micrograph, levels: tuple[float, float]) -> Micrograph:
+    """Return an output with a note, where its whole numbers are too coarse for what it shows.
+
+    Parameters
+    ----------
+    image : Micrograph
+    levels : (float, float)
+        Its black and white, in units of its range.
+    """
+    (low, high), (black, white) = image.range(), levels
+    grey_values = (white - black) * (high - low)
+    if image.pixels.dtype.kind == "f" or grey_values >= _FEW_GREY_VALUES:
+        return image
+    note = (
+        f"the result lies within {grey_values:.0f} grey values of {image.pixels.dtype}: the better "
+        "instrument fills less of its range; output of a finer type shows more"
+    )
+    return replace(image, notes=(*image.notes, note))
 
 
 def converted(image: Micrograph, like: Micrograph) -> Micrograph:

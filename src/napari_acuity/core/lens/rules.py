@@ -36,7 +36,7 @@ def _model(step: Step, kinds: list[Kind], models: Mapping[str, Model]) -> Kind:
             f"The model '{name}' takes images of {_channels(model.channels)}, and '{step.of[0]}' is "
             f"{what or f'of {_channels(given.channels)}'}."
         )
-    return Kind(model.channels, given.scale * model.scale)
+    return Kind(model.channels, given.scale * model.scale, levels=model.levels[1])
 
 
 def _statistic(values: Values) -> Rule:
@@ -68,7 +68,8 @@ def _multiply(step: Step, kinds: list[Kind], models: Mapping[str, Model]) -> Kin
     wide = [
         kind if kind.values != "mask" else replace(kind, channels=widest.channels) for kind in kinds
     ]
-    return replace(_common(step, wide), values="image" if images else "mask")
+    common = _common(step, wide)
+    return replace(common, values="image" if images else "mask", levels=widest.levels)
 
 
 def _classify(step: Step, kinds: list[Kind], models: Mapping[str, Model]) -> Kind:

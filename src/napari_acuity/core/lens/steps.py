@@ -93,12 +93,15 @@ class Kind:
         intensities; 8-bit colours to look at.
     classes : tuple of (str, str)
         Of labels: name and colour ("#rrggbb") of the kinds 1, 2, ...; 0 is the background.
+    levels : (float, float)
+        Of intensities: black and white, in units of the range, as far as a model tells them.
     """
 
     channels: int
     scale: float = 1.0
     values: Values = "image"
     classes: tuple[tuple[str, str], ...] = ()
+    levels: tuple[float, float] = (0.0, 1.0)
 
 
 Rule: TypeAlias = Callable[[Step, list[Kind], Mapping[str, Model]], Kind]

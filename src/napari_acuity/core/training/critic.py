@@ -143,15 +143,21 @@ class Critic:
             return None
         if min(last) > _WON:
             return "the discriminator wins: it tells every image, and no longer shows the network a way"
-        learnt = max(self._accuracies) > _LEARNT
-        if learnt and max(abs(accuracy - 0.5) for accuracy in last) < _SAME:
+        if self._learnt and all(map(_is_guess, last)):
             return "the discriminator has collapsed: it answers alike whatever it sees"
         return None
 
     @property
     def sound(self) -> bool:
         """Whether the last epoch gives no cause to distrust the state."""
-        return not self._accuracies or self._accuracies[-1] <= _WON
+        if not self._accuracies:
+            return True
+        last = self._accuracies[-1]
+        return last <= _WON and not (self._learnt and _is_guess(last))
+
+    @property
+    def _learnt(self) -> bool:
+        return max(self._accuracies) > _LEARNT
 
     def forgive(self) -> None:
         """Judge it anew, by the epochs to come."""
@@ -199,3 +205,7 @@ class Critic:
         with autocast(self._world.device, self._precision):
             judged: torch.Tensor = self.network(image, low)
         return judged.float()
+
+
+def _is_guess(accuracy: float) -> bool:
+    return abs(accuracy - 0.5) < _SAME

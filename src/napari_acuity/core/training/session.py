@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..model import Model
+    from .critic import Critic
     from .plan import Plan
     from .run_folder import RunFolder
     from .world import World
@@ -238,7 +239,8 @@ class Session:
         """See whether the discriminator has won or collapsed; where it has, go back to before that.
 
         Where it takes less than half of the loss, as in pix2pix, the other terms still show the network a
-        way: then it is told, and training goes on.
+        way: then it is told, and training goes on. So it does where the discriminator is as gentle as can be:
+        from the same state it would do the same again.
 
         Returns
         -------
@@ -250,24 +252,28 @@ class Session:
         # All processes of a run do alike; the accuracies are those of all of them.
         if critic is None or trouble is None:
             return None
-        at = self.progress
-        if at.rows[-1]["loss_adversarial"] < _LEADS * at.rows[-1]["train_loss"]:
+        last = self.progress.rows[-1]
+        if last["loss_adversarial"] < _LEADS * last["train_loss"]:
             critic.forgive()
             words = f"{trouble}; the other terms of the loss lead, so training goes on"
-            self._say("warning", words=words)
-            return words
-        epochs, rows, seconds = at.epoch, at.rows, at.seconds
-        rarer, step = critic.rarer, at.step
-        self._restore(self._sound)
-        at = self.progress
-        words = f"{trouble}: back to step {at.step} of {step}"
-        critic.rarer = rarer
-        if critic.be_gentler():
-            words += f", and it learns {critic.rarer} times as rarely as published"
-        # What has been is not undone: its epochs and time count, and its rows stay on the curves.
-        at.epoch, at.rows, at.seconds = epochs, rows, seconds
+        elif critic.be_gentler():
+            step = self.progress.step
+            self._return_to_sound(critic)
+            words = f"{trouble}: back to step {self.progress.step} of {step}, and it learns {critic.rarer} "
+            words += "times as rarely as published"
+        else:
+            words = f"{trouble}, however rarely it learns; training goes on"
         self._say("warning", words=words)
         return words
+
+    def _return_to_sound(self, critic: Critic) -> None:
+        """Go back to the last sound state, but for what has been: epochs, time, curves, the best model."""
+        kept = ("epoch", "rows", "seconds", "best_loss", "stale")
+        been, rarer = {name: getattr(self.progress, name) for name in kept}, critic.rarer
+        self._restore(self._sound)
+        self.progress = replace(self.progress, **been)
+        critic.forgive()
+        critic.rarer = rarer
 
     def end_epoch(self) -> Epoch:
         """Validate, and keep the model where it is the best so far."""
