@@ -61,6 +61,8 @@ def test_lines_scanned_twice_are_averaged(cli, tmp_path):
     wrong = cli("average", "lines.tif", "--lines", "3", "--out", "no.tif")
     assert wrong.code == 1
     assert "no 3 scans" in wrong.err
+    assert cli("average", "lines.tif", "--lines", "0", "--out", "no.tif").code == 1
+    assert not (tmp_path / "no.tif").exists()
 
 
 def test_channels_are_merged_and_their_limits_told(cli, tmp_path):
@@ -103,6 +105,11 @@ def test_modalities_are_compared_beside_the_baselines(cli, tmp_path):
         "0.5",
     )
     assert wrong.code == 1
+    twice = cli(
+        *("modalities", "truth.tif", "output.tif", tmp_path / "output.tif", "--low", "low.tif"),
+        *("--na", "1.0", "--wavelength", "0.5"),
+    )
+    assert "Two images have the name 'output.tif'" in twice.err
 
 
 def test_a_bundle_is_made_shown_and_applied(cli, models, tmp_path):
@@ -145,7 +152,7 @@ def test_an_ensemble_is_made_and_nothing_is_overwritten(cli, models, tmp_path):
     [
         (("bundle", "m0.safetensors"), "has no channel"),
         (("bundle", "actin=none.safetensors"), "no model file"),
-        (("ensemble", "m0.safetensors"), "An ensemble of 1 models"),
+        (("ensemble", "m0.safetensors"), "An ensemble of 1 model tells"),
     ],
 )
 def test_what_makes_no_lens_is_refused(cli, models, tmp_path, words, said):

@@ -162,7 +162,7 @@ def test_a_model_of_other_channels_or_scale_makes_no_bundle() -> None:
         Lens.of_channels({"a": model(), "b": model(scale=2)})
     with pytest.raises(ModelError, match="'b' takes images of 3 channels, and 'b' is of 1 channel"):
         Lens.of_channels({"a": model(), "b": model(channels=3)})
-    with pytest.raises(ModelError, match="done with 0 images"):
+    with pytest.raises(ModelError, match="A bundle of no models"):
         Lens.of_channels({})
     with pytest.raises(ModelError, match="2 outputs have the name 'merged'"):
         Lens.of_channels({"merged": model(), "b": model(1)})
@@ -176,7 +176,7 @@ def test_colours_are_given_by_name_or_in_order() -> None:
 
     assert [output.colormap for output in by_name.outputs] == ["#123456", "#ff0000", ""]
     assert [output.colormap for output in in_order.outputs] == ["#00ff00", "#ffff00", ""]
-    with pytest.raises(ModelError, match="2 channels, and 1 colours"):
+    with pytest.raises(ModelError, match="2 channels, and 1 colour for"):
         Lens.of_channels(models, colours={"a": "red", "c": "blue"})
     with pytest.raises(ModelError, match="A colour is not known"):
         Lens.of_channels(models, colours=["red", "no colour"])
@@ -274,7 +274,7 @@ def test_an_ensemble_is_built_from_snapshots(members: list[Model], tmp_path: Pat
     assert lens.kinds["mean of all"].scale == 2.5
     with pytest.raises(ModelError, match="Members 1 and 3 of the ensemble are the same"):
         Lens.ensemble([paths[0], paths[1], paths[0]])
-    with pytest.raises(ModelError, match="1 models tells nothing"):
+    with pytest.raises(ModelError, match="1 model tells nothing"):
         Lens.ensemble(paths[:1])
     with pytest.raises(ModelError, match="unlike scales"):
         Lens.ensemble([model(), model(1, scale=2)])
@@ -468,6 +468,8 @@ OUT = (Output("o", "s"),)
             | {"outputs": (*OUT, Output("p", "u"))},
             "'t' is a spread",
         ),
+        ({"inputs": (*ONE, Input("idle"))}, "Nothing is done with the input 'idle'"),
+        ({"outputs": (Output("o", "s", colormap="bogus"),)}, "the colormap 'bogus', which is"),
         ({"models": {}}, "uses the model 'm', which the lens does not hold"),
         ({"models": {**MODELS, "n": model(1)}}, "The model 'n' is not used"),
         ({"outputs": ()}, "has no outputs"),
@@ -606,6 +608,8 @@ def test_a_package_that_is_wrong_is_refused(saved: Path, tmp_path: Path) -> None
         loading(**{"lens.toml": b"\xff\xfe"})
     with pytest.raises(ModelError, match="There is no lens file"):
         acuity.load(tmp_path / "nowhere.lens")
+    with pytest.raises(ModelError, match=r"one\.safetensors is a model, and no lens"):
+        Lens.load(model().save(tmp_path / "one"))
     with pytest.raises(ModelError, match="There is no lens file"):
         acuity.load(tmp_path.rename(tmp_path.with_name("folder.lens")))
 
@@ -723,6 +727,14 @@ def test_a_dask_array_is_read_for_a_lens(members: list[Model], cell: Micrograph)
 
     expected = pixels_of(acuity.enhance(plane, lens))
     np.testing.assert_array_equal(lazy["mean"].pixels, expected["mean"])
+
+
+def test_the_commands_take_no_name_twice(cli: Callable[..., Outcome], tmp_path: Path) -> None:
+    one = model().save(tmp_path / "one")
+    told = cli("lens", "bundle", f"a={one}", f"a={one}", "--out", tmp_path / "b.lens")
+    assert "Two channels have the name 'a'" in told.err
+    assert not (tmp_path / "b.lens").exists()
+    assert "JPEG changes labels" in cli("lens", "labels", "x.tif", "--out", "labels.jpg").err
 
 
 def test_the_command_writes_each_output(

@@ -646,7 +646,6 @@ def lenses() -> dict[str, Lens]:
     grey = [Model.new(seed=n, channels=1, width=6, blocks=1) for n in range(5)]
     three = {"spiny": "red", "smooth": "green", "grooved": "blue"}
     odd = ['"quoted", [x] $a_b$ & <i> -- a rather long name that goes on', "µ-Kanal\n488", "細胞"]
-    step = Step("s", "threshold", ("image",), {"at": 0.25})
     return {
         "bundle": Lens.of_channels(dict(zip(("actin", "mito", "tubulin"), grey, strict=False))),
         "ensemble": Lens.ensemble(grey),
@@ -657,7 +656,6 @@ def lenses() -> dict[str, Lens]:
             shadowing=doing(lambda x: x),
         ),
         "odd": Lens.of_channels(dict(zip(odd, grey, strict=False))),
-        "idle input": Lens("x", (Input("image"), Input("idle")), (step,), (Output("o", "s"),), {}),
     }
 
 

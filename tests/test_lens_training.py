@@ -494,6 +494,26 @@ def test_a_kind_without_training_images_ends_it_before_it_begins(
     assert not (tmp_path / "out" / "labelling").exists()
 
 
+def test_a_kind_on_one_image_that_cannot_be_cut_ends_it_before_it_begins(
+    spec: LensSpec, tmp_path: Path
+) -> None:
+    """The square lies to the left, and the right part, to validate on, shows none of it."""
+    for seed, kinds in enumerate(("r", "r", "r", "rs")):
+        triple = field(seed, kinds)
+        images = (triple.input.pixels, triple.magnified.pixels, triple.labels)
+        add_triple(tmp_path / "data", *(image[:, ::-1] for image in images), triple.name)
+    alone = replace(spec, data=tmp_path / "data", test=0.0)
+    with pytest.raises(PairError, match="magnifying square has 1 image") as error:
+        train_lens(alone, tmp_path / "out", device="cpu")
+    assert "Add an image that shows the kind 'square'" in str(error.value)
+    assert not (tmp_path / "out" / "labelling").exists()
+
+
+def test_a_recipe_for_grey_images_trains_no_lens(spec: LensSpec) -> None:
+    with pytest.raises(TrainingError, match="'crossmodality' is for images of 1 channel"):
+        replace(spec, recipe="crossmodality")
+
+
 def test_a_folder_keeps_to_its_lens(trained: tuple, spec: LensSpec, tmp_path: Path) -> None:
     _, out, _ = trained
     for changed in ({"seed": 4}, {"kinds": KINDS[::-1]}, {"epochs": 2}, {"shadowing": False}):
@@ -832,6 +852,21 @@ def test_small_parts_are_no_grains() -> None:
     assert centres.tolist() == [[5.5, 5.5]]
     assert diameters == pytest.approx([2 * np.sqrt(64 / np.pi)])
     assert grains(np.zeros((4, 4), bool))[0].shape == (0, 2)
+
+
+def test_an_image_that_cannot_be_scored_leaves_the_others_their_scores(
+    trained: tuple, spec: LensSpec
+) -> None:
+    blank = field(1)
+    blank = replace(
+        blank, name="blank", input=blank.input.with_pixels(np.full_like(blank.input.pixels, 30))
+    )
+    found = score_lens(trained[0], [blank, named(field(2))], device="cpu")
+    alone = score_lens(trained[0], [named(field(2))], device="cpu")
+    assert list(found.images.fields) == ["f2"]
+    assert "nothing to see" in found.images.failed["blank"]
+    assert "blank" in found.table()
+    assert found.rows() == alone.rows()
 
 
 def test_what_cannot_be_scored_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

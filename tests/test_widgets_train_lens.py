@@ -326,6 +326,7 @@ def test_too_few_images_are_told(page: LensTrainingPage, qtbot: QtBot, tmp_path:
     settle(qtbot, page)
     assert page.job.button.isEnabled()
     assert "1 image: 1 mixed. 1 to train on, none held out" in page.data.words.text()
+    assert "! 'round' and 'square': one image to train on" in page.data.words.text()
 
     # Both images of a kind in the part that is held out.
     add_triple(tmp_path / "one", *field(1, "r"), "b")
@@ -685,6 +686,24 @@ def test_a_network_that_failed_says_why(
     table.selectRow(0)
     assert page.run.stages.why.text() == "labelling: The disk is full. Make room."
     assert page.run.stages.why.isVisible()
+
+
+def test_a_lens_that_was_not_scored_can_be_gone_on_with(
+    page: LensTrainingPage, qtbot: QtBot, data: Path, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lens"
+    spec = LensSpec("lens", data, page.kinds.kinds, recipe=str(recipe), epochs=1)
+    out.mkdir()
+    spec.save(out / "lens.toml")
+    (out / "lens-run.json").write_text("{}")
+    (out / "lens.lens").write_bytes(b"")
+    (out / "output.txt").write_text("acuity: 'f3' cannot be scored.\n")
+
+    page.open_run(out)
+    qtbot.waitUntil(lambda: "was not scored" in page.job.outcome.text(), timeout=30_000)
+    settle(qtbot, page)
+    assert page.job.button.text() == "Go on" and page.job.button.isEnabled()
+    assert "cannot be scored" in page.job.details_text.toPlainText()
 
 
 def test_what_ends_at_once_says_why(

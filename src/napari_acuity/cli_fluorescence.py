@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
-from napari_acuity.cli_options import Force, Image, Range, fresh, read
+from napari_acuity.cli_options import Force, Image, Range, check_unlike, fresh, read
 from napari_acuity.core.io import check_folder, check_target
 
 __all__ = ["add_to"]
@@ -37,7 +37,7 @@ def average(
     stack = read(frames, value_range)
     shape = (1, 1, 3) if stack.rgb else (1, 1)
     check_target(stack.with_pixels(np.zeros(shape, stack.pixels.dtype)), fresh(out, force))
-    if lines > 1:
+    if lines != 1:
         image = acuity.average_lines(stack, lines)
     else:
         found = acuity.average(stack, correct_drift=drift)
@@ -91,6 +91,7 @@ def modalities(
     """Score IMAGES against TRUTH of another modality, beside bicubic and Richardson-Lucy."""
     if out:
         check_folder(fresh(out, force))
+    check_unlike([path.name for path in images], "images")
     report = acuity.quality.compare_modalities(
         acuity.read(truth),
         {path.name: acuity.read(path) for path in images},

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
-from napari_acuity.cli_options import Device, Force, fresh
+from napari_acuity.cli_options import Device, Force, check_unlike, fresh
 from napari_acuity.core.errors import FileError
 from napari_acuity.core.io import check_folder, check_target, replacing
 
@@ -46,6 +46,7 @@ def bundle(
     for entry, (_, sign, _) in zip(models, named, strict=True):
         if not sign:
             raise FileError(f"The model '{entry}' has no channel.", "Give it as NAME=MODEL.")
+    check_unlike([name for name, _, _ in named], "channels")
     chosen: Any = None if colours is None else [each.strip() for each in colours.split(",")]
     channels = {name: path for name, _, path in named}
     _save(acuity.Lens.of_channels(channels, colours=chosen, name=out.stem), out, force)
@@ -90,6 +91,8 @@ def labels(
     force: Force = False,
 ) -> None:
     """Draft the label map of an IMAGE of one kind: edges, closed and filled. Correct it by hand."""
+    if out.suffix.lower() in (".jpg", ".jpeg"):
+        raise FileError(f"{out.name}: JPEG changes labels.", "End it in .png or .tif.")
     check_target(np.zeros((1, 1), np.uint8), fresh(out, force))
     made = acuity.label_map(
         acuity.read(image), kind, sigma_px=sigma, closing_px=closing, least_px=least

@@ -11,7 +11,7 @@ import typer
 import napari_acuity as acuity
 from napari_acuity.core.errors import FileError
 
-__all__ = ["Device", "Force", "Image", "Range", "fresh", "read"]
+__all__ = ["Device", "Force", "Image", "Range", "check_unlike", "fresh", "read"]
 
 Image: TypeAlias = Annotated[Path, typer.Argument(help="TIFF, PNG, JPEG or DNG.")]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
@@ -26,6 +26,12 @@ def read(path: Path, value_range: tuple[float, float] | None) -> acuity.Microgra
     """Read an image, and state its black and white where they are given."""
     image = acuity.read(path)
     return replace(image, value_range=value_range) if value_range else image
+
+
+def check_unlike(names: list[str], what: str) -> None:
+    """Raise FileError where a name comes twice."""
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise FileError(f"Two {what} have the name '{twice[0]}'.", "Give each its own.")
 
 
 def fresh(path: Path, force: bool) -> Path:

@@ -129,8 +129,8 @@ class LensDataBox(QObject):
             return
         self._leave()
         self.problem = look.problem
-        note = f"! {look.note}" if look.note else None
-        self.words.setText("\n".join(filter(None, (look.words, look.problem, note))))
+        notes = [f"! {note}" for note in look.notes]
+        self.words.setText("\n".join(filter(None, (look.words, look.problem, *notes))))
         # There is nothing to train on yet: show how to come by it.
         if self._first and not look.words:
             self.adding.header.setChecked(True)

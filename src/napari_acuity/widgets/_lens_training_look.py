@@ -53,7 +53,7 @@ class DataLook:
         What is in the folder, in a line.
     problem : str or None
         Why no lens can be trained on it.
-    note : str or None
+    notes : tuple of str
         What the user should know before that.
     number : int
         Of the look.
@@ -61,7 +61,7 @@ class DataLook:
 
     words: str = ""
     problem: str | None = None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
     number: int = 0
 
 
@@ -90,11 +90,11 @@ def look_at_data(wanted: Wanted, known: Known, number: int) -> Generator[DataLoo
     present = {name: field.present for name, field in fields.items()}
     words = _count(list(present.values()), wanted.kinds)
     try:
-        words_on_parts = _divided(present, wanted)
-        note = _checked(wanted, [field.size for field in fields.values()])
+        words_on_parts, cut = _divided(present, wanted)
+        cost = _checked(wanted, [field.size for field in fields.values()])
     except AcuityError as error:
         return DataLook(f"{words}.", str(error), number=number)
-    return DataLook(f"{words}. {words_on_parts}.", None, note, number)
+    return DataLook(f"{words}. {words_on_parts}.", None, tuple(filter(None, (cut, cost))), number)
 
 
 def _checked(wanted: Wanted, sizes: list[tuple[int, int]]) -> str | None:
@@ -144,8 +144,8 @@ def _count(present: list[tuple[int, ...]], kinds: tuple[Kind, ...]) -> str:
     return f"{counted(len(present), 'image')}: {', '.join(parts)}"
 
 
-def _divided(present: dict[str, tuple[int, ...]], wanted: Wanted) -> str:
-    """Say how many images are held out; raise PairError where a kind is left without any."""
+def _divided(present: dict[str, tuple[int, ...]], wanted: Wanted) -> tuple[str, str | None]:
+    """Say how many images are held out, and which kinds have one; raise PairError where one has none."""
     from ..core.pairs.split import split
 
     for number, kind in enumerate(wanted.kinds, start=1):
@@ -160,10 +160,19 @@ def _divided(present: dict[str, tuple[int, ...]], wanted: Wanted) -> str:
             "Add others, or set Held out to 0 in Options.",
         )
     parts = split(groups, 0.0, wanted.test, seed=wanted.seed)
+    seen_once = []
     for number, kind in enumerate(wanted.kinds, start=1):
-        if not any(number in present[name] for name in parts["train"]):
+        count = sum(number in present[name] for name in parts["train"])
+        if not count:
             raise PairError(
                 f"All images that show the kind '{kind.name}' are held out to score on.",
                 "Add others that show it, hold fewer out, or change the seed, in Options.",
             )
-    return f"{len(parts['train'])} to train on, {len(parts['test']) or 'none'} held out to score on"
+        seen_once += [f"'{kind.name}'"] * (count == 1)
+    words = (
+        f"{len(parts['train'])} to train on, {len(parts['test']) or 'none'} held out to score on"
+    )
+    if not seen_once:
+        return words, None
+    kinds = " and ".join(seen_once)
+    return words, f"{kinds}: one image to train on, whose right part is kept to validate on. Add others."

@@ -14,7 +14,7 @@ import psutil
 
 from ..core.errors import AcuityError, TrainingError
 from ..core.io import make_folder, replacing
-from ..core.lens_training.spec import FACTS, SPEC, LensSpec
+from ..core.lens_training.spec import FACTS, SCORES, SPEC, LensSpec
 from ..core.recipe import recipe_by_name
 from ..core.training.process import start_process
 from ..core.training.run_folder import OUTPUT
@@ -23,7 +23,7 @@ from ._run_reader import behind_the_window, end_process
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["end_lens", "lens_process", "place_problem", "start_lens"]
+__all__ = ["end_lens", "is_done", "lens_process", "place_problem", "start_lens"]
 
 _RECIPE, _PROCESS = "recipe.toml", "process.json"
 _CLOCK_S = 2.0
@@ -101,7 +101,7 @@ def place_problem(folder: Path, spec: LensSpec | None) -> tuple[str | None, bool
         begun = LensSpec.load(folder / SPEC)
     except AcuityError as error:
         return str(error), False
-    if (folder / f"{begun.name}.lens").exists():
+    if is_done(folder, begun):
         return f"{folder} holds a lens that is done. Give each lens a new folder.", False
     if spec is not None and (other := _unlike(begun, spec)):
         return (
@@ -110,6 +110,12 @@ def place_problem(folder: Path, spec: LensSpec | None) -> tuple[str | None, bool
             False,
         )
     return None, True
+
+
+def is_done(folder: Path, spec: LensSpec) -> bool:
+    """Whether there is nothing left to do: the lens is built and, where images are held out, scored."""
+    scored = not spec.test or (folder / SCORES).exists()
+    return scored and (folder / f"{spec.name}.lens").exists()
 
 
 def _unlike(begun: LensSpec, spec: LensSpec) -> str:

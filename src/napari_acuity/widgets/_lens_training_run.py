@@ -95,8 +95,8 @@ class LensRunBox(QWidget):
 
     @property
     def done(self) -> bool:
-        """Whether the lens that is shown is made."""
-        return self._news is not None and self._news.lens is not None
+        """Whether the lens that is shown is made and scored."""
+        return self._news is not None and self._news.done
 
     def disable(self, reason: str | None, *, go_on: bool = False) -> None:
         """Disable Train and say why; None enables it. Training that is going can always be stopped."""
@@ -177,8 +177,10 @@ class LensRunBox(QWidget):
     def _end(self, news: LensNews, *, first: bool) -> None:
         failed = [stage for stage in news.stages if stage.state == "failed"]
         details = news.last_lines
-        if news.lens is not None:
+        if news.done:
             words, details = f"Done: {news.lens}", ""
+        elif news.lens is not None:
+            words = f"The lens is made, and was not scored: Go on tries again.\n{news.lens}"
         elif self._asked:
             words, details = f"Stopped. Go on trains further from there.\n{news.folder}", ""
         elif failed:

@@ -13,7 +13,7 @@ from ..core.errors import AcuityError
 from ..core.lens_training.spec import SCORES, SPEC, LensSpec
 from ..core.training.process import Watch
 from ..core.training.run_folder import EVENTS, RunFolder
-from ._lens_training_process import lens_process
+from ._lens_training_process import is_done, lens_process
 from ._run_reader import RunReader
 from ._run_state import RunState
 from ._run_words import counted
@@ -64,6 +64,8 @@ class LensNews:
         Whether a process is at it.
     lens : Path or None
         The file of the lens, once it is made.
+    done : bool
+        Whether it was scored too, where it should be.
     scores : tuple of tuple of str
         The table as `LensScores.rows` gives it; empty where nothing was scored.
     last_lines : str
@@ -75,6 +77,7 @@ class LensNews:
     stages: tuple[StageNews, ...]
     going: bool
     lens: Path | None = None
+    done: bool = False
     scores: tuple[tuple[str, ...], ...] = ()
     last_lines: str = ""
 
@@ -150,7 +153,8 @@ class LensWatch:
         lens = self.folder / f"{spec.name}.lens"
         if going or not lens.exists():
             return LensNews(self.folder, spec, stages, going, last_lines=self._last_lines())
-        return LensNews(self.folder, spec, stages, going, lens, _table(self.folder))
+        done, lines = is_done(self.folder, spec), self._last_lines()
+        return LensNews(self.folder, spec, stages, going, lens, done, _table(self.folder), lines)
 
     def processes(self) -> list[psutil.Process]:
         """Return those that are at it, whoever started them on this machine."""

@@ -34,6 +34,8 @@ def parts_of_channels(
 ) -> Parts:
     """Return what `Lens.of_channels` is made of."""
     channels = list(models)
+    if not channels:
+        raise ModelError("A bundle of no models shows nothing.", "Give a model for each channel.")
     shown = dict(zip(channels, _hex(channels, colours, "channels"), strict=True))
     held, used = _held(models)
     steps = [
@@ -55,8 +57,8 @@ def parts_of_ensemble(models: Sequence[Loadable]) -> Parts:
     members = [_loaded(model) for model in models]
     if len(members) < 2:
         raise ModelError(
-            f"An ensemble of {len(members)} models tells nothing of their disagreement.",
-            "Give at least two: of several seeds, or snapshots of one run.",
+            f"An ensemble of {len(members)} model{'s' * (len(members) != 1)} tells nothing of disagreement.",
+            "Give at least two, such as those of runs with several seeds.",
         )
     check_unlike(members)
     held = {f"member {number}": model for number, model in enumerate(members, start=1)}
@@ -172,7 +174,7 @@ def _hex(
         listed = list(_COLOURS[: len(names)] if colours is None else colours)
     if len(listed) != len(names):
         raise ModelError(
-            f"There are {len(names)} {words}, and {len(listed)} colours for them.",
+            f"There are {len(names)} {words}, and {len(listed)} colour{'s' * (len(listed) != 1)} for them.",
             f"Give one for each of the {words}: names, or #rrggbb.",
         )
     try:

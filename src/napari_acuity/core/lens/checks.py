@@ -7,16 +7,22 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from .rules import OPERATIONS, with_article
+from .rules import OPERATIONS, is_colour, with_article
 from .steps import refused
 
 if TYPE_CHECKING:
     from ..model import Model
     from .lens import Lens
 
-__all__ = ["check_links", "check_names", "check_outputs", "check_unlike"]
+__all__ = ["COLORMAPS", "check_links", "check_names", "check_outputs", "check_unlike"]
 
 _KINDS = ("image", "labels")
+COLORMAPS = (
+    "",
+    *("gray", "red", "green", "blue", "cyan", "magenta", "yellow"),
+    *("inferno", "magma", "plasma", "viridis", "turbo"),
+)
+"""What an output may be shown in beside a colour like #00ff00; "" leaves it as its image is."""
 
 
 def check_names(lens: Lens) -> None:
@@ -64,11 +70,16 @@ def check_links(lens: Lens) -> None:
 
 
 def check_outputs(lens: Lens) -> None:
-    """Refuse steps that do not fit what they are done with, outputs of another kind, idle models."""
+    """Refuse steps and outputs that do not fit what they are made of, and idle models and inputs."""
     kinds = lens.kinds
     for output in lens.outputs:
         if output.kind not in _KINDS:
             raise refused(f"The output '{output.name}' is of the unknown kind '{output.kind}'.")
+        if not (output.colormap in COLORMAPS or is_colour(output.colormap)):
+            raise refused(
+                f"The output '{output.name}' has the colormap '{output.colormap}', which is neither a colour "
+                f"like #00ff00 nor one of: {', '.join(filter(None, COLORMAPS))}."
+            )
         made = kinds[output.step].values
         if (output.kind == "labels") != (made == "labels"):
             raise refused(
@@ -79,6 +90,9 @@ def check_outputs(lens: Lens) -> None:
         set(lens.models) - {str(step.settings.get("model")) for step in lens.steps}
     ):
         raise refused(f"The model '{unused[0]}' is not used by any step.")
+    used = {name for step in lens.steps for name in step.of}
+    if idle := [each.name for each in lens.inputs if each.name not in used]:
+        raise refused(f"Nothing is done with the input '{idle[0]}'.")
 
 
 def check_unlike(members: list[Model]) -> None:

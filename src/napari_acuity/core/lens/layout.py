@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -82,10 +83,7 @@ def _heights(columns: list[list[Node]], links: list[tuple[Node, Node]]) -> dict[
     for sweep in range(_SWEEPS):
         neighbours, order = (before, columns) if sweep % 2 == 0 else (after, columns[::-1])
         for nodes in order:
-            wanted = {
-                node: float(np.mean([heights[n] for n in neighbours[node]] or [heights[node]]))
-                for node in nodes
-            }
+            wanted = {node: fmean(heights[n] for n in neighbours[node] or [node]) for node in nodes}
             nodes.sort(key=lambda node: wanted[node])
             heights.update(zip(nodes, _apart(nodes, [wanted[n] for n in nodes]), strict=True))
     lowest = min(heights.values())

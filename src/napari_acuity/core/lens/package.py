@@ -65,6 +65,11 @@ def read_package(path: Path) -> tuple[str, dict[str, bytes]]:
     """
     if not path.is_file():
         raise ModelError(f"There is no lens file {path}.", "Choose a .lens file, or build a lens.")
+    if path.suffix == ".safetensors":
+        raise ModelError(
+            f"{path.name} is a model, and no lens.",
+            "Choose a .lens file, or build a lens of models.",
+        )
     try:
         with zipfile.ZipFile(path) as package:
             entries = _checked(package, path)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..model import Model
 
-__all__ = ["OPERATIONS", "with_article"]
+__all__ = ["OPERATIONS", "is_colour", "with_article"]
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _BLACK = "#000000"
@@ -119,6 +119,11 @@ def _colourise(step: Step, kinds: list[Kind], models: Mapping[str, Model]) -> Ki
 # What several of them ask
 
 
+def is_colour(colour: object) -> bool:
+    """Whether something is a colour like #00ff00."""
+    return isinstance(colour, str) and _COLOUR.fullmatch(colour) is not None
+
+
 def _common(step: Step, kinds: list[Kind]) -> Kind:
     """Return what several images have in common: everything."""
     kinds = [replace(kind, values="image") if kind.values == "mask" else kind for kind in kinds]
@@ -180,7 +185,7 @@ def _classes(step: Step) -> tuple[tuple[str, str], ...]:
 
 def _check_colours(step: Step, colours: Any) -> None:
     for colour in colours:
-        if not (isinstance(colour, str) and _COLOUR.fullmatch(colour)):
+        if not is_colour(colour):
             raise refused(f"Step '{step.name}' has the colour '{colour}', not one like #00ff00.")
 
 

@@ -13,9 +13,7 @@ __all__ = ["Input", "Kind", "Operation", "Output", "Rule", "Step", "Values", "re
 
 Values = Literal["image", "mask", "labels", "spread", "picture"]
 
-_CURE = (
-    "Mend it in lens.toml, or build the lens anew; the docs page Lens tells what its lines mean."
-)
+_CURE = "Mend what the lens is built of, or its lens.toml; the docs page Lens tells what its lines mean."
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Output:
     kind : {"image", "labels"}
         Intensities (masks too), or whole numbers that stand for kinds of objects.
     colormap : str
-        To show it in: "#rrggbb" that white becomes, or the name of a colormap; "" leaves it as it is.
+        To show it in: "#rrggbb" that white becomes, or one of `checks.COLORMAPS`; "" leaves it as it is.
     shown : bool
         Whether its layer is visible at first.
     """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..device import choose_device
-from ..errors import PairError
+from ..errors import AcuityError, PairError
 from ..inference.enhance import enhance_steps
 from ..io import replacing
 from ..jobs import Event, Steps, altered, run, within
@@ -62,7 +62,8 @@ class LensScores:
         By name.
     images : SetScores
         SSIM, PSNR and CIE-94 of "magnified" against the magnified image, beside the input itself and, where
-        there were images to learn them on, the input with its colours fitted.
+        there were images to learn them on, the input with its colours fitted. Its `failed` names the images
+        that could not be scored.
     count : int
         Of images.
     """
@@ -147,8 +148,6 @@ def score_lens(
     ------
     PairError
         When there are no images, or the lens has other outputs.
-    ModelError, ImageError
-        When the lens cannot be applied to an image.
     """
     return run(score_lens_steps(lens, triples, colour_from=colour_from, device=device))
 
@@ -168,13 +167,16 @@ def score_lens_steps(
     images = SetScores(kind="held-out image", shown=("psnr", "ssim", "cie94"))
     for at, triple in enumerate(triples):
         first, last = at / len(triples), (at + 1) / len(triples)
-        applied = _applied(triple, lens, device)
-        made = yield from within(applied, first, (first + last) / 2)
-        labels = np.asarray(made["labels"].pixels)
+        try:
+            made = yield from within(_applied(triple, lens, device), first, (first + last) / 2)
+            steps = _whole(triple, made[_OUTPUT], fit, device)
+            report = yield from within(steps, (first + last) / 2, last)
+        except AcuityError as error:  # a blank image among many is no reason to lose all scores
+            images = replace(images, failed={**images.failed, triple.name: str(error)})
+            yield Event(f"{triple.name} is not scored: {error}", last)
+            continue
         for kind, tally in tallies.items():
-            tally.add(triple, labels, made[_ONLY + kind])
-        steps = within(_whole(triple, made[_OUTPUT], fit, device), (first + last) / 2, last)
-        report = yield from steps
+            tally.add(triple, np.asarray(made["labels"].pixels), made[_ONLY + kind])
         images = replace(images, fields={**images.fields, triple.name: report})
         yield Event(f"scored {triple.name}", last)
     return LensScores(

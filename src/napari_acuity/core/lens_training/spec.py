@@ -80,7 +80,13 @@ class LensSpec:
                 "seed a whole number of at least 0, shadowing true or false, groups names by names.",
             )
         check_kinds(self.kinds)
-        recipe_by_name(self.recipe)
+        channels = recipe_by_name(self.recipe).arguments.get("channels", 3)
+        if channels != 3:
+            raise TrainingError(
+                f"The recipe '{self.recipe}' is for images of {channels} channel{'s' * (channels != 1)}, and "
+                "the networks of a lens are from RGB to RGB.",
+                "Use the recipe lens or pix2pix-2017, or one of your own for RGB.",
+            )
 
     def _fits(self) -> dict[str, bool]:
         return {

@@ -13,8 +13,8 @@ from ..training.run_folder import MODEL
 from .scores import score_lens_steps
 from .side_by_side import side_by_side_steps
 from .spec import LensSpec
-from .stages import LABELLING, SHADOWING, pairs_for, stages
-from .train_stage import FAILURES, opened, stage_steps
+from .stages import LABELLING, SHADOWING, stages
+from .train_stage import FAILURES, check_stage, opened, stage_steps
 
 if TYPE_CHECKING:
     import os
@@ -90,7 +90,7 @@ def train_lens_steps(
     lens = opened(spec, out)
     yield Event(lens.words, 0.0)
     for stage in stages(spec):
-        pairs_for(stage, lens.train, spec)  # says now what would end a stage after hours of others
+        check_stage(stage, lens)  # says now what would end a stage after hours of others
     steps = _one_by_one(lens, device) if workers == 1 else side_by_side_steps(lens, device, workers)
     failed = yield from within(steps, 0.0, _TRAINING)
     if failed:

@@ -6,9 +6,10 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
-from ..errors import AcuityError
+from ..errors import AcuityError, PairError
 from ..jobs import Event, Steps, run
 from ..model import Model, load
+from ..pairs.division import divide_pairs
 from ..training.run_folder import CHECKPOINT, MODEL
 from ..training.train import resume_steps, train_steps
 from .data import read_triples
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .lens_run import LensRun
     from .stages import Stage
 
-__all__ = ["FAILURES", "opened", "stage_steps", "train_stage", "train_stage_steps"]
+__all__ = ["FAILURES", "check_stage", "opened", "stage_steps", "train_stage", "train_stage_steps"]
 
 FAILURES = (AcuityError, MemoryError, RuntimeError)
 """What may end a stage and leaves the others be; a device's errors are RuntimeErrors."""
@@ -81,6 +82,22 @@ def train_stage_steps(
 def opened(spec: LensSpec, out: str | os.PathLike[str]) -> LensRun:
     """Read the images of a lens and open the folder it is trained in."""
     return prepare(spec, Path(out), read_triples(spec.data, spec.kinds, spec.groups))
+
+
+def check_stage(stage: Stage, lens: LensRun) -> None:
+    """Raise PairError where the images of a stage cannot be divided into some to train and validate on."""
+    pairs, recipe = (
+        pairs_for(stage, lens.train, lens.spec),
+        lens.spec.chosen_recipe(shaded=stage.shaded),
+    )
+    try:
+        divide_pairs(pairs, guard=recipe.patch // 2, seed=recipe.seed, test=0.0)
+    except PairError as error:
+        what = f"that shows the kind '{stage.of}'" if stage.of else "to train on"
+        raise PairError(
+            f"{stage.name} has {len(pairs)} image{'s' * (len(pairs) != 1)}: {error.cause}",
+            f"Add an image {what}, so that one can be kept whole to validate on.",
+        ) from error
 
 
 def stage_steps(lens: LensRun, stage: Stage, device: str) -> Steps[Model]:
