@@ -80,3 +80,16 @@ def test_wrong_inputs_are_refused(
         (tmp_path / "bad.toml").write_text(text)
         with pytest.raises(ModelError, match="no mapping of channels"):
             ChannelMap.load(tmp_path / "bad.toml")
+
+
+def test_one_channel_may_be_blank(mapping: ChannelMap, image: Micrograph) -> None:
+    image.pixels[1] = 0
+
+    found = acuity.enhance_channels(image, mapping)
+
+    alone = acuity.enhance(image.pixels[0], mapping.folder / "dapi.safetensors")
+    np.testing.assert_array_equal(found.channels[0].pixels, alone.pixels)
+    assert found.merged.pixels[..., 2].any()
+    image.pixels[:] = 0
+    with pytest.raises(ImageError, match="nothing to see"):
+        acuity.enhance_channels(image, mapping)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -340,6 +341,7 @@ def test_pairs_asks_for_black_and_white_before_it_registers(cli, fields, tmp_pat
     [
         (["set", "a.tif"], "1 images cannot be paired: the last one has no partner"),
         (["low0.tif"], "low0.tif is a file, not a folder of pairs"),
+        (["set", "low0.tif", "high0.tif", "--scale", 0], "The scale of the pair is 0"),
     ],
 )
 def test_pairs_refuses(cli, fields, words, message):
@@ -349,11 +351,15 @@ def test_pairs_refuses(cli, fields, words, message):
     assert message in found.err
 
 
-def test_pairs_of_a_missing_folder_is_an_empty_list(cli, tmp_path):
-    found = cli("pairs", "set")
+def test_pairs_lists_an_empty_folder_and_names_a_missing_one(cli, tmp_path):
+    missing = cli("pairs", "set")
+    (tmp_path / "empty").mkdir()
+    empty = cli("pairs", "empty")
 
-    assert (found.code, found.out) == (0, "set holds no pairs.\n")
+    assert (missing.code, missing.out) == (1, "")
+    assert "There is no folder set." in missing.err
     assert not (tmp_path / "set").exists()
+    assert (empty.code, empty.out) == (0, "empty holds no pairs.\n")
 
 
 # train
@@ -364,7 +370,8 @@ def test_train_writes_a_run_and_says_what_it_reached(cli, fields, tmp_path):
     recipe = quick_recipe(tmp_path)
 
     found = cli(
-        "train", "set", "--out", "run", "--recipe", recipe, "--epochs", 2, "--device", "cpu"
+        *("train", "set", "--out", "run", "--recipe", recipe),
+        *("--epochs", 2, "--device", "cpu", "--seed", 3),
     )
 
     with (tmp_path / "run" / "log.csv").open() as file:
@@ -379,7 +386,11 @@ def test_train_writes_a_run_and_says_what_it_reached(cli, fields, tmp_path):
         f"bicubic {float(best['bicubic_psnr']):.2f} dB",
         os.path.join("run", "best.safetensors"),
     ]
-    assert acuity.load("run/best.safetensors").scale == 2.5
+    model = acuity.load("run/best.safetensors")
+    assert (model.scale, model.header.recipe["seed"]) == (2.5, 3)
+    # Of a run that was gone on with the plan is told once.
+    more = cli("resume", "run", "--device", "cpu")
+    assert more.out == found.out
     again = cli("train", "set", "--out", "run")
     assert again.code == 1
     assert "run holds something already" in again.err
@@ -388,7 +399,7 @@ def test_train_writes_a_run_and_says_what_it_reached(cli, fields, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "There are no pairs to train on"),
+        (["nowhere"], "There is no folder nowhere"),
         (["nowhere", "--recipe", "darkfield"], "There is no recipe 'darkfield'"),
         (["nowhere", "--recipe", "mine.toml"], "There is no recipe mine.toml"),
         (["nowhere", "--epochs", 0], "Training for 0 epochs is no training"),
@@ -422,6 +433,7 @@ def test_an_interrupt_exits_with_130_and_keeps_the_best_model(cli, fields, tmp_p
 
     assert process.returncode == 130
     assert "Traceback" not in err
+    assert "stopped; to go on: acuity resume run" in err
     assert acuity.load(tmp_path / "run" / "best.safetensors").header.recipe["name"] == "quick"
 
 
@@ -470,6 +482,53 @@ def test_enhance_on_the_same_grid_until_little_changes(cli, fields, tmp_path):
     assert acuity.read("b.png").shape == once.shape
 
 
+def test_enhance_tells_its_iterations_and_guards_those_that_were_done(cli, fields):
+    words = ["--out", "out.tif", "--guard", "--iterations", 2, "--stop-below", 0.9]
+
+    found = cli("enhance", fields[0], *words)
+
+    assert found.code == 0, found.err
+    assert "iteration 1 changed" in found.out and "ended there: that is less than 90" in found.out
+    image, model = acuity.read(fields[0]), acuity.load("default")
+    expected = acuity.guard(image, acuity.read("out.tif"), model).disagreement.pixels
+    np.testing.assert_allclose(acuity.read("out-disagreement.tif").pixels, expected, atol=1e-4)
+
+
+def test_enhance_warns_of_another_pixel_size_or_resamples(cli, fields):
+    acuity.write(replace(acuity.read(fields[0]), pixel_size=(2.0, 2.0)), "coarse.tif")
+    plain = cli("enhance", "coarse.tif", "--out", "plain.tif")
+    brought = cli("enhance", "coarse.tif", "--out", "brought.tif", "--resample")
+
+    ratio = 2.0 / acuity.load("default").header.pixel_size[0]
+    assert f"warning: the image's pixels are {ratio:.2g} times" in plain.out
+    assert brought.out == "brought.tif\n"
+    rows = acuity.read("brought.tif").shape[0] / acuity.read("plain.tif").shape[0]
+    assert rows == pytest.approx(ratio, rel=0.02)
+
+
+def test_enhance_checks_the_format_of_what_comes_out(cli, fields, tmp_path):
+    image = acuity.read(fields[0])
+    acuity.write(image.with_pixels(image.pixels.astype(np.uint16) * 257), "16.tif")
+    model = small_model(tmp_path)
+
+    fits = cli("enhance", "16.tif", "--model", model, "--dtype", "uint8", "--out", "out.jpg")
+    fails = cli("enhance", fields[0], "--model", model, "--dtype", "uint16", "--out", "not.jpg")
+
+    assert fits.code == 0, fits.err
+    assert fails.code == 1 and "uint16" in fails.err
+
+
+@pytest.mark.parametrize("option", [("--grid", "same"), ("--stop-below", 0.5), ("--resample",)])
+@pytest.mark.parametrize("target", ["x.lens", "out.zarr"])
+def test_options_that_a_lens_or_a_zarr_does_not_take_are_refused(cli, fields, target, option):
+    where = ["--model", target] if target == "x.lens" else []
+    out = target if target == "out.zarr" else "out.tif"
+
+    found = cli("enhance", fields[0], "--out", out, *where, *option)
+
+    assert found.code == 1 and option[0] in found.err
+
+
 def test_channels_are_enhanced_and_merged(cli, tissue, tmp_path):
     tifffile.imwrite("cells.tif", np.moveaxis(tissue[:30, :32, :2], -1, 0).copy())
     small_model(tmp_path, channels=1)
@@ -483,6 +542,13 @@ def test_channels_are_enhanced_and_merged(cli, tissue, tmp_path):
 
     assert found.out.split() == ["out.png", "out-DAPI.tif", "out-FITC.tif"], found.err
     assert acuity.read("out.png").pixels.shape == (75, 80, 3)
+    words = ["enhance-channels", "cells.tif", "--mapping", "map.toml", "--out", "again.png"]
+    names = Path("map.toml").read_text()
+    Path("map.toml").write_text(names.replace("FITC", "DAPI"))
+    twice = cli(*words)
+    assert twice.code == 1 and "Two channels have the name 'DAPI'" in twice.err
+    Path("map.toml").write_text(names.replace("FITC", "a/b"))
+    assert "again-a-b.tif" in cli(*words).out
 
 
 def test_enhance_takes_black_and_white(cli, fields, tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import tifffile
 from scipy.ndimage import gaussian_filter
 
 import napari_acuity as acuity
@@ -143,3 +145,50 @@ def test_a_stack_is_fused(cli, tissue):
     assert depth[:, :32].mean() < 0.3 and depth[:, -32:].mean() > 0.7
     ran = cli("fuse", "z0.tif", "--out", "one.gif")
     assert ran.code == 1 and "names no format" in ran.err
+
+
+def test_files_are_measured_whole_without_the_package_that_reads_parts(
+    cli, scored, tissue, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    assert cli("measure", "truth/a.tif", "out/a.tif").code == 0
+    planes = np.moveaxis(tissue[:100, :100], -1, 0)
+    tifffile.imwrite("planar.tif", planes, photometric="rgb", planarconfig="separate")
+    ran = cli("measure", "truth/a.tif", "planar.tif")
+    assert (ran.code, ran.err) == (0, "")
+    ran = cli("measure", "truth/a.tif", "none.tif")
+    assert ran.code == 1 and "There is no file none.tif" in ran.err
+
+
+def test_options_that_would_not_be_done_are_refused(cli, scored, monkeypatch):
+    ran = cli("measure", "truth", "out", "--baseline", "low=low/a.tif")
+    assert ran.code == 1 and "without --baseline" in ran.err
+    monkeypatch.setattr("napari_acuity.cli_quality._LARGE_PX", 100)
+    ran = cli("measure", "truth/a.tif", "out/a.tif", "--fit", "intensity")
+    assert ran.code == 1 and "part by part, without baselines, fits" in ran.err
+
+
+def test_input_and_image_may_have_one_name(cli, scored):
+    ran = cli("measure", "truth/a.tif", "out/a.tif", "--low", "truth/a.tif")
+    assert ran.code == 0 and "a (input)" in ran.out
+
+
+def test_bars_are_resolved_at_the_contrast_that_is_asked_for(cli):
+    sharp = usaf_target((6, 7), pixel_size=0.35)
+    acuity.write(eight_bit(0.1 + 0.8 * gaussian_filter(sharp.pixels, 2.5), 0.35), "bars.tif")
+    limits = []
+    for least in (0.1, 0.6):
+        ran = cli("mtf", "bars.tif", "--contrast", least)
+        assert f"a contrast of {least:.0%}" in ran.out
+        limits.append(float(re.search(r"bars.tif: ([\d.]+) and", ran.out)[1]))
+    assert limits[0] > limits[1]
+
+
+def test_close_pairs_of_spots(cli):
+    rows, columns = np.indices((80, 80))
+    at = ((40, 36), (40, 45))
+    spots = sum(np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8) for y, x in at)
+    acuity.write(eight_bit(0.1 + 0.6 * spots + RNG.normal(0, 0.003, (80, 80))), "two.tif")
+    ran = cli("spots", "two.tif", "--pairs")
+    assert ran.code == 0 and "Peak to peak (px)" in ran.out
+    assert "Peak to peak" not in cli("spots", "two.tif").out

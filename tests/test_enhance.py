@@ -17,6 +17,7 @@ from napari_acuity import AcuityError, ImageError, Micrograph, Model, ModelError
 from napari_acuity.core.inference import model_steps as module
 from napari_acuity.core.inference.enhance import enhance_steps
 from napari_acuity.core.inference.model_steps import Generation
+from napari_acuity.core.inference.pixel_size import at_size_of
 from napari_acuity.core.inference.tiles import Grid, TileDone, output_shape
 
 SCALES = [1, 1.5, 2, 2.5, 4, 4 / 3]
@@ -313,3 +314,45 @@ def test_the_gpu_gives_what_the_cpu_gives(tissue):
     cpu, gpu = (acuity.enhance(tissue / 255, model, device=d).pixels for d in ("cpu", "cuda"))
 
     assert relative_difference(cpu, gpu) < 2e-3  # TF32
+
+
+def test_generations_are_kept_also_of_one_iteration(tissue):
+    pixels = (tissue[:20, :21] / 255).astype(np.float32)
+    model, image = model_of(), Micrograph(pixels, rgb=True, pixel_size=(1, 1))
+    header = replace(model.header, pixel_size=(0.5, 0.5))
+    model = replace(model, header=header)
+
+    (once,) = acuity.generations(image, model, iterations=1)
+    kept = acuity.generations(image, model, iterations=2)
+
+    assert [each.number for each in kept] == [1, 2] and once.number == 1
+    np.testing.assert_array_equal(once.image.pixels, kept[0].image.pixels)
+    assert once.change == pytest.approx(kept[0].change, rel=0.01)
+    assert "2 times" in once.image.notes[0] and kept[1].image.notes == once.image.notes
+
+
+def test_a_model_for_another_pixel_size_is_noted_with_ratio_and_cure(tissue):
+    model = model_of()
+    model = replace(model, header=replace(model.header, pixel_size=(0.5, 0.5)))
+    image = Micrograph(tissue[:20, :21], rgb=True, pixel_size=(1.25, 1.25))
+
+    (note,) = acuity.enhance(image, model).notes
+
+    assert "2.5 times those that the model was trained on" in note
+    assert "to 2.5 times as many pixels a side" in note
+    same = at_size_of(model, image)
+    assert same.shape == (50, 53)
+    for fitting in (same, replace(image, pixel_size=None), replace(image, pixel_size=(0.55, 0.55))):
+        assert acuity.enhance(fitting, model).notes == ()
+    with pytest.raises(ImageError, match="none to resample to"):
+        at_size_of(model, replace(image, pixel_size=None))
+
+
+def test_zarr_pixels_are_read(tissue):
+    zarr = pytest.importorskip("zarr")
+    image = Micrograph(zarr.array(tissue[:20, :21]), rgb=True)
+
+    np.testing.assert_array_equal(
+        acuity.enhance(image, model_of()).pixels,
+        acuity.enhance(tissue[:20, :21], model_of()).pixels,
+    )

@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pint
 import pytest
 import tifffile
 import torch
@@ -270,6 +272,24 @@ def test_a_job_that_was_killed_goes_on(slide, tmp_path, times):
 
     assert tiles_done(words) <= 154 - kept
     assert content(out) == content(plain)
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("what", ["damaged", "missing"])
+def test_a_job_whose_journal_suffered_is_done_to_its_end(slide, tmp_path, what):
+    model, out = model_of(), tmp_path / "out.zarr"
+    plain = enhance_large(slide, model, tmp_path / "plain.zarr", tile=32, device="cpu")
+    steps = enhance_large_steps(slide, model, out, tile=32, device="cpu")
+    while not next(steps).stage.startswith("tile 9"):
+        pass
+    steps.close()
+    journal = tmp_path / ".out.zarr.unfinished" / "done.txt"
+    if what == "damaged":
+        journal.write_bytes(b"\0\0x\n" + journal.read_bytes())
+    else:
+        journal.unlink()
+
+    assert content(enhance_large(slide, model, out, tile=32, device="cpu")) == content(plain)
     assert left_behind(tmp_path) == []
 
 
@@ -546,6 +566,37 @@ def test_dask_pixels_are_computed_on_demand(field, tmp_path):
     assert set(touched) <= {(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)}
 
 
+def test_an_image_smaller_than_the_halo_is_computed_on_demand(field):
+    import dask.array as da
+
+    for shape in ((60, 1), (1, 1), (13, 60)):
+        cut = field[: shape[0], : shape[1]]
+        lazy = acuity.enhance(da.from_array(cut, chunks=20), model_of(), tile=20, device="cpu")
+        whole = acuity.enhance(cut, model_of(), device="cpu")
+        assert np.abs(lazy.pixels.compute().astype(int) - whole.pixels).max() <= 1
+
+
+def test_a_layer_of_dask_pixels_is_lazy_and_its_options_are_checked(field):
+    import dask.array as da
+
+    units = (pint.get_application_registry().pixel,) * 2
+    layer = SimpleNamespace(
+        data=da.from_array(field[:40, :40]),
+        rgb=True,
+        scale=(1, 1),
+        units=units,
+        name="a",
+        metadata={},
+    )
+
+    assert isinstance(acuity.enhance(layer, model_of()).pixels, da.Array)
+    assert acuity.enhance(layer, model_of(), iterations=2).shape == (250, 250)
+    with pytest.raises(ImageError, match="There is no grid 'foo'"):
+        acuity.enhance(layer.data, model_of(), grid="foo")
+    with pytest.raises(ImageError, match="A tile of -3 pixels"):
+        acuity.enhance(layer.data, model_of(), tile=-3)
+
+
 def test_a_lazy_stack_and_its_range(field):
     import dask.array as da
 
@@ -683,6 +734,7 @@ def test_the_command(slide, tmp_path, monkeypatch, capsys):
 PEAK = """
 import json, sys, threading, time
 import numpy as np
+import pint
 import psutil
 import napari_acuity as acuity
 from napari_acuity.core.inference.large import enhance_large

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import napari_acuity as acuity
-from napari_acuity import Micrograph, Model, ModelError, Pair
+from napari_acuity import ImageError, Micrograph, Model, ModelError, Pair
 from napari_acuity.core.inference.capture import Capture, fit_capture
 from napari_acuity.core.inference.guard import guard
 
@@ -94,3 +94,16 @@ def test_stacks_are_guarded_plane_by_plane(tissue: np.ndarray) -> None:
 def test_a_model_that_tells_no_capture_is_refused(tissue: np.ndarray) -> None:
     with pytest.raises(ModelError, match="does not tell how its captures came about"):
         guard(tissue[:20, :20], tissue[:50, :50], Model.new("brightfield"))
+
+
+def test_an_output_that_was_made_otherwise_is_refused(tissue: np.ndarray) -> None:
+    image, model = tissue[:20, :22], acuity.load("default")
+    once, twice = (acuity.enhance(image, model, iterations=n) for n in (1, 2))
+
+    assert guard(image, twice, model, iterations=2).consistency.shape == twice.shape
+    for output in (twice, once.pixels[..., 0], once.pixels[:40]):
+        with pytest.raises(ImageError, match=r"makes \(50, 55, 3\) of 'image' in 1 iteration"):
+            guard(image, output, model)
+    for option in ({"dtype": "uint8"}, {"stop_below": 0.1}):
+        with pytest.raises(ImageError, match=f"depend on no {next(iter(option))}"):
+            guard(image, once, model, **option)

@@ -25,6 +25,7 @@ FLOORS = (
     {
         "widgets",
         "cli",
+        "cli_enhance",
         "cli_options",
         "cli_quality",
         "cli_fluorescence",

@@ -441,6 +441,19 @@ def test_a_virtual_imagej_stack_cut_short_is_refused(tmp_path):
         acuity.read(path)
 
 
+def test_a_tiff_that_claims_more_than_it_lists_is_refused(tmp_path):
+    path = tmp_path / "liar.tif"
+    tifffile.imwrite(path, np.tile(grey(), (3, 3)), tile=(32, 32))
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        tags = file.pages.first.tags
+        tags["ImageLength"].overwrite(100_000)
+
+    with pytest.raises(
+        FileError, match=r"liar\.tif is damaged: it tells of an image in \d+ pieces"
+    ):
+        acuity.read(path)
+
+
 @settings(max_examples=60)
 @given(st.binary(max_size=300), st.sampled_from(["tif", "png", "jpg", "svs", "dng"]))
 def test_no_rubbish_ends_in_anything_but_our_errors(tmp_path_factory, content, suffix):

@@ -140,7 +140,7 @@ def test_impossible_pixel_sizes_are_refused(size):
         Micrograph(camera(), pixel_size=size)
 
 
-@pytest.mark.parametrize("limits", [(1, 1), (2, 1), (0, np.nan)])
+@pytest.mark.parametrize("limits", [(1, 1), (2, 1), (0, np.nan), (0, np.inf)])
 def test_impossible_value_ranges_are_refused(limits):
     with pytest.raises(ImageError, match="value range"):
         Micrograph(camera(), value_range=limits)
@@ -267,6 +267,15 @@ def test_a_micrograph_prints_in_one_line(tissue):
         "Micrograph('colon', 512 x 512 x 3, uint8, RGB, 0.5 x 0.5 um, black 0, white 255)"
     )
     assert acuity.Micrograph is Micrograph
+
+
+def test_lazy_pixels_of_a_micrograph_are_read_where_an_array_is_needed() -> None:
+    import dask.array as da
+
+    image = Micrograph(da.ones((4, 5), dtype=np.uint8), name="a")
+
+    assert isinstance(as_micrograph(image).pixels, np.ndarray)
+    assert as_lazy_micrograph(image) is image
 
 
 def test_lazy_pixels_stay_lazy() -> None:

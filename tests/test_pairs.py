@@ -53,6 +53,13 @@ def test_scales_that_are_no_ratio_of_small_numbers_are_refused(tissue, scale):
         pair_of(tissue, scale=scale)
 
 
+def test_scale_and_similarity_map_may_come_as_text_and_lists(tissue):
+    pair = pair_of(tissue, scale="2.5", similarity_map=[[0.5, 1]])
+
+    assert pair.scale == 2.5
+    assert pair.similarity_map.tolist() == [[0.5, 1.0]]
+
+
 def test_colour_and_grey_do_not_pair(tissue):
     with pytest.raises(PairError, match=r"the low image has colour and the high one has none"):
         Pair(tissue[:40, :60], tissue[:100, :150, 0], 2.5)
@@ -289,10 +296,11 @@ def test_shares_that_leave_nothing_are_refused(shares):
 
 
 def test_one_group_cannot_be_split_by_group():
-    with pytest.raises(
-        PairError, match=r"1 group of pairs cannot be split.*other fields or slides"
-    ):
+    words = r"One group of fields cannot be split.*Add some of other slides or patients"
+    with pytest.raises(PairError, match=words + r"\.$"):
         split({"a": "1", "b": "1"})
+    with pytest.raises(PairError, match=words + r", or set test to 0\."):
+        split({"a": "1", "b": "1"}, 0.0, 0.2)
 
 
 def test_a_set_splits_by_the_groups_in_its_files(tmp_path, tissue):

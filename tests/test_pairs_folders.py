@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_acuity import FileError, ImageError, Micrograph, Pair, PairError, PairSet, write
+from napari_acuity.core.pairs.described import Described
 from napari_acuity.core.pairs.folders import scale_of_sizes
-from napari_acuity.core.pairs.pair_set import readable
 from napari_acuity.core.pairs.similarity_map import over_cells
+from napari_acuity.core.pairs.usable import readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,10 @@ def test_two_folders_of_one_set_of_names_are_read(tmp_path, tissue, low, high):
     pairs = PairSet.open(tmp_path)
 
     assert pairs.groups == {"a": "a", "b": "b"}
-    assert pairs.kind == (2.5, True)
+    assert pairs.described() == (
+        [Described(name, name, 2.5, True, (40, 60)) for name in ("a", "b")],
+        {},
+    )
     np.testing.assert_array_equal(pairs["b"].high.pixels, tissue[100:200, :150])
     assert [pair.scale for pair in pairs] == [2.5, 2.5]
 
@@ -122,8 +126,16 @@ def test_of_a_set_of_ours_the_readable_pairs_are_read_too(tmp_path, tissue):
     found, errors = readable(pairs)
 
     assert ([pair.name for pair in found], list(errors)) == (["c"], ["a", "b"])
+    described, problems = pairs.described()
+    assert ([pair.name for pair in described], list(problems)) == (["c"], ["a", "b"])
     assert readable([]) == ([], {})
     assert readable(PairSet.open(tmp_path / "none")) == ([], {})
+
+
+def test_what_is_no_pair_is_refused(tissue):
+    for given_ in ([tissue, tissue], [1, 2], None, Pair(tissue, tissue, 1)):
+        with pytest.raises(PairError, match=r"are no pairs\. Give a PairSet"):
+            readable(given_)
 
 
 @given(st.integers(1, 9), st.integers(1, 6), st.integers(40, 500), st.integers(40, 500))

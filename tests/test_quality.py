@@ -220,3 +220,17 @@ def test_layers_are_measured_as_they_are():
     report = acuity.measure(Layer(truth), replace(Micrograph(image, rgb=True), name="enhanced"))
     assert report.ssim == quality.ssim(truth, image).mean
     assert report.reference.name == "phone"
+
+
+def test_ranges_regions_and_elements_of_a_wrong_kind_are_refused(tissue):
+    grey = tissue[:40, :40, 0]
+    with pytest.raises(ImageError, match="is no range"):
+        quality.ssim(grey, grey, (0, 255, 3))
+    with pytest.raises(ImageError, match="is no box"):
+        acuity.measure(grey, grey, region=(0, 0, 20))
+    for at in ((1, 1, 4.5, 1), (1, 1)):
+        with pytest.raises(ImageError, match="names no element"):
+            quality.mtf_usaf(grey, at=at)
+    holes = np.where(grey > 100, np.nan, grey.astype(float))
+    with pytest.raises(ImageError, match="NaN or infinite"):
+        Micrograph(holes).range()

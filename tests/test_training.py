@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import errno
 import math
+import os
+import subprocess
+import sys
 import tomllib
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,7 @@ from napari_acuity import (
     FileError,
     ImageError,
     Micrograph,
+    Model,
     ModelError,
     Pair,
     PairError,
@@ -31,14 +35,17 @@ from napari_acuity import (
 )
 from napari_acuity.core.micrograph import fingerprint
 from napari_acuity.core.recipe import RECIPES, recipe_by_name
+from napari_acuity.core.training import session as session_module
+from napari_acuity.core.training.fit import check_batch, check_scale
 from napari_acuity.core.training.losses import TERMS, gradient_energy, loss_terms
+from napari_acuity.core.training.run_folder import RunFolder
 from napari_acuity.core.training.session import Epoch
 from napari_acuity.core.training.train import train_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_acuity import Event, Model
+    from napari_acuity import Event
 
 QUICK = Recipe(
     name="quick",
@@ -298,7 +305,84 @@ def test_a_full_disk_does_not_end_the_run(pairs, tmp_path, monkeypatch):
     assert (tmp_path / "run" / "best.safetensors").read_bytes() != before
 
 
+def test_a_best_model_that_could_not_be_written_is_written_later(pairs, tmp_path, monkeypatch):
+    """Though no epoch is better: and no checkpoint tells of it before."""
+    # The first one is bicubic's.
+    losses, out = iter([0.9, 0.5, 0.1, 0.2]), tmp_path / "run"
+    monkeypatch.setattr(session_module, "validate", lambda *_: (next(losses), 20.0))
+    steps, save = train_steps(pairs, QUICK, out, epochs=3, device="cpu"), Model.save
+    epochs = (event.new for event in steps if isinstance(event.new, Epoch))
+    first = next(epochs)
+
+    def full(_model: Model, path: Path) -> Path:
+        raise FileError("There is no space left to write it.", "Free some.")
+
+    monkeypatch.setattr(Model, "save", full)
+    second = next(epochs)
+    assert first.best and second.best and second.validation_loss == 0.1
+    assert torch.load(out / "checkpoint.pt")["progress"]["best_loss"] > 0.1
+    monkeypatch.setattr(Model, "save", save)
+    assert next(epochs).best is None
+
+    kept = acuity.load(out / "best.safetensors").network.state_dict()
+    expected = second.best.network.state_dict()
+    assert all(torch.equal(kept[name], values) for name, values in expected.items())
+    assert torch.load(out / "checkpoint.pt")["progress"]["best_loss"] == 0.1
+
+
+def test_a_preview_that_cannot_be_written_costs_no_checkpoint(pairs, tmp_path, monkeypatch):
+    def full(_folder: RunFolder, _shown: object) -> None:
+        raise FileError("There is no space left to write it.", "Free some.")
+
+    monkeypatch.setattr(RunFolder, "show", full)
+    events, _ = drained(train_steps(pairs, replace(QUICK, batch=64), tmp_path / "run", epochs=1))
+
+    assert any("no space left" in event.stage for event in events)
+    assert torch.load(tmp_path / "run" / "checkpoint.pt")["progress"]["epoch"] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files as POSIX does")
+def test_a_full_disk_is_told_as_one_where_the_state_is_written(tmp_path):
+    code = (
+        "import resource, signal, torch\n"
+        "from pathlib import Path\n"
+        "from napari_acuity import FileError\n"
+        "from napari_acuity.core.training.checkpoint import save_state\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try:\n"
+        f"    save_state({{'a': torch.zeros(100_000)}}, Path({str(tmp_path / 'state.pt')!r}))\n"
+        "except FileError as error:\n"
+        "    print(error)\n"
+    )
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "state.pt could not be written" in said.stdout
+
+
 # It refuses
+
+
+def test_a_scale_of_the_recipe_that_the_pairs_do_not_have_is_refused(pairs):
+    stated = {**QUICK.network_arguments, "scale": 2}
+
+    with pytest.raises(
+        TrainingError, match=r"of scale 2\.5, and the recipe 'quick' states 2\. Take"
+    ):
+        acuity.train(pairs, replace(QUICK, network_arguments=stated), epochs=1)
+    check_scale(2, replace(QUICK, network_arguments=stated))
+
+
+def test_layers_without_a_model_to_start_from_cannot_be_frozen(pairs):
+    with pytest.raises(TrainingError, match="Layers that were never trained cannot be frozen"):
+        acuity.train(pairs, QUICK, epochs=1, frozen=1)
+
+
+def test_a_batch_is_not_shared_by_more_processes_than_it_has_patches():
+    check_batch(replace(QUICK, batch=2), 2)
+    with pytest.raises(TrainingError, match="A batch of 1 cannot be shared by 2 processes"):
+        check_batch(replace(QUICK, batch=1), 2)
 
 
 def test_a_loss_that_stays_no_number_says_what_to_change(pairs, tmp_path):
@@ -320,6 +404,7 @@ def test_a_loss_that_stays_no_number_says_what_to_change(pairs, tmp_path):
         ({"minutes": -0.5}, "Training for -0.5 minutes"),
         ({"minutes": math.nan}, "Training for nan minutes"),
         ({"epochs": 3, "minutes": 0}, "Training for 0 minutes"),
+        ({"epochs": "3"}, "Training for '3' epochs is no training"),
     ],
 )
 def test_training_for_no_time_is_refused(pairs, tmp_path, options, message):
@@ -357,7 +442,7 @@ def test_pairs_that_cannot_be_trained_on_are_refused_and_leave_no_folder(
     wide = tissue[:64, :64, 0].astype(np.float32)
     chosen, error, message = {
         "none": ([], PairError, "There are no pairs to train on. Add some"),
-        "missing folder": (tmp_path / "nowhere", PairError, "There are no pairs to train on"),
+        "missing folder": (tmp_path / "nowhere", PairError, r"There is no folder .*nowhere"),
         "small": (small_fields(tissue), PairError, "cannot be cut"),
         "range": ([Pair(wide, wide, 1)], ImageError, "black and white are unknown"),
     }[kind]
@@ -447,6 +532,8 @@ def test_a_recipe_comes_back_from_toml(tmp_path_factory, recipe):
         ('patch_filter = {least_similarity = "high"}', "patch_filter = "),
         ('crops = "all"', "crops is one of random, grid"),
         ("patience = -1", "patience = -1"),
+        ("batch = true", "batch = True"),
+        (f"seed = {2**63}", "seed = 9223372036854775808.*a seed below"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused(tmp_path, text, message):

@@ -361,6 +361,18 @@ def test_an_adversarial_run_that_was_stopped_ends_as_if_it_had_never_been(tmp_pa
     assert resumed.digest() == whole.digest()
 
 
+def test_snapshots_of_one_run_make_an_ensemble() -> None:
+    """As the docs page Lenses tells."""
+    recipe = replace(
+        RECIPES["crossmodality"], network_arguments={"channels": 1, "width": 4}, patch=32
+    )
+    steps = acuity.train_steps(fields(), recipe, epochs=4, device="cpu")
+    best = [event.new.best for event in steps if getattr(event.new, "best", None) is not None]
+    assert len(best) >= 2
+    made = acuity.enhance(field(9).low, acuity.Lens.ensemble(best), device="cpu")
+    assert made["disagreement"].pixels.max() > 0
+
+
 # Levels
 
 
@@ -484,7 +496,18 @@ def test_empty_patches_are_left_out_and_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [{"wdith": 4.0}, {"width": -1.0}, {"learning_rate": math.inf}, {"width": "wide"}]
+    "table",
+    [
+        {"wdith": 4},
+        {"width": -1},
+        {"width": 4.5},
+        {"width": "wide"},
+        {"every": 0.5},
+        {"every": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": math.inf},
+        {"judges": "taste"},
+    ],
 )
 def test_an_impossible_adversarial_table_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match="adversarial"):

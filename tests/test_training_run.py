@@ -131,6 +131,58 @@ def test_what_cannot_be_resumed_says_so(
         acuity.train(folder, replace(RECIPE, batch=4), out, epochs=1)
 
 
+def begun(folder: Path, out: Path) -> Path:
+    """Train for an epoch, and stop."""
+    steps = train_steps(folder, replace(RECIPE, batch=64), out, epochs=2, device="cpu")
+    while not isinstance(next(steps).new, Epoch):
+        pass
+    next(steps)
+    steps.close()
+    return out
+
+
+def test_a_recipe_that_was_changed_is_refused_and_named(folder: Path, tmp_path: Path) -> None:
+    out = begun(folder, tmp_path / "run")
+    changed = replace(RunFolder(out).recipe, learning_rate=0.1, seed=99)
+    changed.save(out / "recipe.toml")
+
+    words = (
+        r"changed since the run began: learning_rate was 0\.003 and is 0\.1, seed was 0 and is 99\."
+    )
+    with pytest.raises(TrainingError, match=words + " Put back what it was"):
+        acuity.resume(out, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": "two"}, {"division": None}, {"frozen": None}, {"data": []}, None]
+)
+def test_facts_that_lack_something_are_refused(
+    folder: Path, tmp_path: Path, change: dict[str, Any] | None
+) -> None:
+    out = begun(folder, tmp_path / "run")
+    facts = {} if change is None else {**json.loads((out / "run.json").read_text()), **change}
+    (out / "run.json").write_text(json.dumps(facts))
+
+    with pytest.raises(TrainingError, match=r"run\.json is damaged: it does not tell '"):
+        acuity.resume(out, device="cpu")
+
+
+def test_without_its_best_model_a_run_goes_on_from_its_checkpoint(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = begun(folder, tmp_path / "run")
+    whole = (out / "best.safetensors").read_bytes()
+    (out / "best.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"damaged.*Remove that file: the run goes on"):
+        acuity.resume(out, device="cpu")
+    (out / "best.safetensors").unlink()
+
+    model = acuity.resume(out, device="cpu")
+
+    assert torch.equal(weights(acuity.load(out / "best.safetensors")), weights(model))
+    assert [row["number"] for row in log_of(out)] == ["1", "2"]
+
+
 def test_pairs_that_changed_meanwhile_are_named(tissue: np.ndarray, tmp_path: Path) -> None:
     pairs = [field(tissue, row, col) for row in (0, 256) for col in (0, 256)]
     steps = train_steps(pairs, RECIPE, tmp_path / "run", epochs=2, device="cpu")
@@ -185,6 +237,36 @@ def test_a_run_is_paused_goes_on_and_stops_when_asked(folder: Path, tmp_path: Pa
     ]
     assert model.header.scores["fields"]
     assert len(log_of(out)) < 10
+
+
+def test_a_word_that_is_no_command_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    steps = train_steps(folder, RECIPE, out, epochs=2, device="cpu")
+    next(event for event in steps if event.stage == "epoch 1")
+    (out / "command").write_text("halt\n")
+    drained(steps)
+
+    warnings = [e["words"] for e in Watch(out).events() if e["kind"] == "warning"]
+    assert warnings == ["'halt' in the file command is none of go, pause, stop: passed over"]
+    with pytest.raises(TrainingError, match=r"A run cannot be asked to 'halt'\. Ask for one of go"):
+        RunFolder(out).ask("halt")
+
+
+def test_an_interrupted_run_says_that_it_was_stopped(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    steps = train_steps(folder, RECIPE, out, epochs=2, device="cpu")
+    while not isinstance(next(steps).new, Epoch):
+        pass
+
+    def interrupted(_session: session_module.Session, _done: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session_module.Session, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        drained(steps)
+    assert [event["kind"] for event in Watch(out).events()][-1] == "stopped"
 
 
 def test_two_processes_do_not_share_a_run(folder: Path, tmp_path: Path) -> None:
@@ -274,7 +356,31 @@ def test_fine_tuning_goes_on_from_a_model_and_leaves_frozen_layers(
         other = acuity.Model.new("brightfield", scale=2)
         acuity.train(folder, RECIPE, epochs=1, device="cpu", start=other)
     with pytest.raises(TrainingError, match="9 layers cannot be frozen"):
-        acuity.train(folder, RECIPE, epochs=1, device="cpu", frozen=9)
+        acuity.train(folder, RECIPE, epochs=1, device="cpu", start=model, frozen=9)
+
+
+def test_a_run_from_a_model_is_told_of_that_models_network(
+    folder: Path, unbroken: tuple, tmp_path: Path
+) -> None:
+    """Whatever the recipe says; and goes on, with what is gained by the model."""
+    start, out = unbroken[0], tmp_path / "run"
+    wider = replace(RECIPE, network_arguments={"width": 20, "blocks": 1}, batch=64)
+
+    steps = train_steps(folder, wider, out, epochs=2, device="cpu", start=start)
+    events = [next(steps) for _ in range(15)]
+    steps.close()
+    model = acuity.resume(out, device="cpu")
+
+    said = "the network is that of the model to start from: width 12, where the recipe says 20"
+    assert said in [event.stage for event in events]
+    assert model.header.arguments["width"] == 12
+    theirs = {"init": "interpolation", "width": 12, "blocks": 1}
+    assert model.header.recipe["network_arguments"] == theirs
+    assert Recipe.load(out / "recipe.toml").network_arguments == theirs
+    assert "output before transfer" in model.header.scores["mean"]
+    usual = replace(acuity.core.recipe.RECIPES["brightfield"], batch=64)  # type: ignore[attr-defined]
+    events, _ = drained(train_steps(folder, usual, epochs=1, device="cpu", start=start))
+    assert not any("the recipe says" in event.stage for event in events)
 
 
 def test_patience_ends_a_run_that_gets_no_better(folder: Path) -> None:

@@ -152,3 +152,37 @@ def test_it_says_what_is_missing(
     assert "folder for the results" in dialog.job.button.toolTip()
     dialog.pattern.setText("*.lif")
     assert "No file" in dialog.job.button.toolTip()
+
+
+def test_images_that_are_called_like_results_are_done_too(
+    panel: EnhancePanel, images: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    (images / "field-0.tif").rename(images / "field-0-x2.5.tif")
+    dialog = dialog_for(qtbot, panel, images, tmp_path / "results")
+    dialog.pattern.setText("field-*")
+
+    click(qtbot, dialog.job.button)
+    wait(qtbot, dialog)
+
+    assert "2 written." in dialog.job.outcome.text()
+    assert (tmp_path / "results" / "field-0-x2.5-x2.5.tif").exists()
+
+
+def test_without_a_layer_range_and_resampling_are_those_of_the_panel(
+    panel: EnhancePanel, images: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    use(panel, model(pixel_size=1.2))
+    panel.resample.setChecked(True)
+    panel.options.values.box.setCurrentText("Custom")
+    panel.options.values.white.setValue(100)
+    dialog = dialog_for(qtbot, panel, images, tmp_path / "results")
+    dialog.pattern.setText("field-0.tif")
+    assert "are resampled to it first" in dialog.found.text()
+
+    click(qtbot, dialog.job.button)
+    wait(qtbot, dialog)
+
+    made = acuity.read(tmp_path / "results" / "field-0-x2.5.tif")
+    assert made.shape == (50, 63) and made.pixels.max() <= 100
+    panel.options.values.box.setCurrentText("Layer's contrast limits")
+    assert panel._settings().value_range is None

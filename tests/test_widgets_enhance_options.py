@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from napari_acuity.core.inference import enhance as engine
 from napari_acuity.core.micrograph import as_micrograph
 from napari_acuity.core.model import Model
 from napari_acuity.core.quality import bicubic
+from napari_acuity.widgets._enhance_script import Settings, python_of
 from napari_acuity.widgets.enhance import EnhancePanel
 
 if TYPE_CHECKING:
@@ -70,6 +72,34 @@ def test_a_model_of_instruments_shows_its_result_from_the_better_ones_black_to_w
     panel.options.dtype.setCurrentText("Float, 0 to 1")
     run(qtbot, panel)
     assert viewer.layers[-1].contrast_limits == pytest.approx(levels[1])
+
+
+def test_the_panel_is_set_as_it_was_when_it_made_a_layer(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot, tissue: NDArray[np.uint8]
+) -> None:
+    first = panel.model.currentText()
+    panel.options.iterations.setValue(2)
+    panel.options.same.setChecked(True)
+    panel.options.dtype.setCurrentText("16 bit")
+    run(qtbot, panel)
+    made = viewer.layers[-1]
+    panel.options.iterations.setValue(1)
+    panel.options.dtype.setCurrentIndex(0)
+    use(panel, model(name="other"))
+    other = viewer.add_image(tissue[:30, :30], name="other")
+    panel.image.choose(other)
+
+    (menu,) = (b.menu() for b in panel.findChildren(QToolButton) if b.accessibleName() == "More")
+    (load,) = (a for a in menu.actions() if a.text() == "Load settings from layer")
+    viewer.layers.selection.active = other
+    menu.aboutToShow.emit()
+    assert not load.isEnabled()
+    viewer.layers.selection.active = made
+    menu.aboutToShow.emit()
+    load.trigger()
+    settings = panel.options.settings(panel.image.layer, "cpu", 1.0)
+    assert (settings.iterations, settings.grid, settings.dtype) == (2, "same", "uint16")
+    assert (panel.image.currentText(), panel.model.currentText()) == ("phone", first)
 
 
 def copied(panel: EnhancePanel, what: str) -> str:
@@ -280,6 +310,29 @@ def test_the_python_makes_the_same_result(
     assert result.data.dtype == np.uint16
     np.testing.assert_allclose(result.data, made["result"].pixels, atol=10)
     assert made["result"].value_range == result.metadata["acuity"]["value_range"]
+
+
+def test_the_python_guards_the_iterations_that_were_done(viewer: Any) -> None:
+    shipped = acuity.load("default")
+    settings = Settings(iterations=2, stop_below=0.9, guard=True)
+    made: dict[str, Any] = {"viewer": viewer}
+
+    exec(python_of("phone", "default", settings), made)
+
+    assert made["maps"].consistency.shape == made["result"].shape
+    rows = viewer.layers["phone"].data.shape[0]
+    assert made["result"].shape[0] == math.ceil(shipped.scale * rows)
+
+
+def test_another_pixel_size_is_told_once(viewer: Any, panel: EnhancePanel, qtbot: QtBot) -> None:
+    use(panel, model(pixel_size=1.2))
+    assert "Caution: this image's pixels are" in panel.facts.text()
+
+    run(qtbot, panel)
+
+    assert "Caution" not in panel.job.outcome.text()
+    (note,) = viewer.layers[-1].metadata["acuity"]["notes"]
+    assert "resample the image first" in note
 
 
 def test_the_command_makes_the_same_result(

@@ -435,3 +435,36 @@ def test_before_after_and_truth_in_one_view(
     # Below the images, not over them.
     bench = viewer.layers["bench"]
     np.testing.assert_allclose(layer.data_to_world((0, 0)), bench.data_to_world((1.05 * 96, 0)))
+
+
+@pytest.mark.parametrize("all_planes", [False, True])
+def test_the_python_measures_what_the_panel_does(
+    make_napari_viewer_proxy: Callable[..., Any],
+    qtbot: QtBot,
+    pixels: dict[str, NDArray[np.uint8]],
+    capsys: pytest.CaptureFixture[str],
+    all_planes: bool,
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    for name in ("bench", "output"):
+        viewer.add_image(np.stack([pixels[name][::-1], pixels[name]]), name=name)
+    viewer.dims.set_point(0, 1)
+    panel = QualityPanel(viewer)
+    qtbot.addWidget(panel)
+    tab = panel.compare
+    tab.reference.choose(viewer.layers["bench"])
+    tab.image.choose(viewer.layers["output"])
+    tab.planes.setChecked(all_planes)
+    tab._measure()
+    qtbot.waitUntil(lambda: not tab.job.running, timeout=30_000)
+    capsys.readouterr()
+
+    exec(tab._python(), {"viewer": viewer})
+
+    assert capsys.readouterr().out.strip() == tab.report.table()
+    fine = viewer.add_image(pixels["bench"], name="fine", scale=(0.5, 0.5), units=("um", "um"))
+    half = pixels["bench"][::2, ::2]
+    coarse = viewer.add_image(half, name="coarse", scale=(1, 1), units=("um", "um"))
+    tab.reference.choose(fine)
+    tab.image.choose(coarse)
+    assert tab._problem() is None and tab._python() == ""

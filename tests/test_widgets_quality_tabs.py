@@ -379,3 +379,112 @@ def test_close_pairs_are_told_on_request(viewer: Any, panel: QualityPanel, qtbot
     header, row = cells(tab)
     assert header[-2:] == ["Pairs", "Peak to peak (µm)"]
     assert row[-2] == "2" and float(row[-1]) == pytest.approx(1.0, rel=0.01)
+
+
+# The same as Python
+
+
+def printed(viewer: Any, tab: Any, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    exec(tab._python(), {"viewer": viewer})
+    return capsys.readouterr().out.strip()
+
+
+def test_the_python_of_psf_measures_plane_region_and_pairs(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, columns = np.mgrid[:120, :120]
+    stack = RNG.normal(0, 0.003, (2, 120, 120))
+    for y, x in ((30, 30), (30, 40), (80, 60), (60, 100)):
+        stack[1] += np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 1.8**2))
+    viewer.add_image(stack, name="spots")
+    viewer.dims.set_point(0, 1)
+    box = np.array([[1, 10, 10], [1, 10, 90], [1, 100, 90], [1, 100, 10]])
+    tab = go_to(panel, "PSF")
+    tab.region.choose(viewer.add_shapes([box], name="region"))
+    tab.pairs.click()
+    measure(qtbot, panel)
+    assert cells(tab)[1][1] == "3"
+    assert printed(viewer, tab, capsys) == tab.frame.part.text()
+
+
+def test_the_python_of_mtf_measures_both_images(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, blur in (("output", 1.0), ("input", 3.0)):
+        viewer.add_image(target(blur), name=name, scale=(PIXEL_UM,) * 2, **UM)
+    tab = go_to(panel, "MTF")
+    tab.image.choose(viewer.layers["output"])
+    tab.other.choose(viewer.layers["input"])
+    tab.contrast.setValue(40)
+    measure(qtbot, panel)
+    assert "a contrast of 40%" in tab.frame.job.outcome.text()
+    assert printed(viewer, tab, capsys) == tab.frame.part.text()
+
+    edge = slanted_edge((80, 80), angle_deg=5, blur_px=1.5).pixels
+    tab.image.choose(viewer.add_image(np.hstack([RNG.random((80, 60)), edge]), name="edge"))
+    tab.other.setCurrentIndex(0)
+    tab.target.setCurrentIndex(1)
+    box = np.array([[0, 60], [0, 139], [79, 139], [79, 60]])
+    tab.region.choose(viewer.add_shapes([box], name="region"))
+    measure(qtbot, panel)
+    assert printed(viewer, tab, capsys) == tab.frame.part.text()
+
+
+def test_a_picked_place_is_taken_back(viewer: Any, panel: QualityPanel, qtbot: QtBot) -> None:
+    viewer.add_image(target(1.0), name="photo")
+    tab = go_to(panel, "MTF")
+    assert not tab.forget.isEnabled()
+    click(qtbot, tab.pick)
+    tab._on_click(viewer, type("Click", (), {"position": (5.0, 5.0)})())
+    assert panel.job.button.isEnabled() and "at=(5.0, 5.0" in tab._python()
+    click(qtbot, tab.forget)
+    assert not panel.job.button.isEnabled() and tab.pick.text() == "Pick..."
+
+
+def test_resolution_and_error_map_of_the_plane_on_show(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first, second), low = pair(), None
+    viewer.add_image(np.stack([second, first]), name="stack")
+    low = gaussian_filter(first.astype(float), 2)[::2, ::2].astype(np.uint16)
+    viewer.add_image(
+        np.stack([low // 2, low]), name="low", scale=(1, 2, 2), translate=(0, 0.5, 0.5)
+    )
+    viewer.dims.set_point(0, 1)
+    tab = go_to(panel, "Resolution")
+    tab.method.setCurrentIndex(2)
+    tab.image.choose(viewer.layers["stack"])
+    expected = acuity.quality.decorrelation(first).resolution
+    assert float(printed(viewer, tab, capsys)) == pytest.approx(expected)
+
+    tab = go_to(panel, "Error map")
+    tab.image.choose(viewer.layers["stack"])
+    tab.low.choose(viewer.layers["low"])
+    measure(qtbot, panel)
+    layer = viewer.layers["stack | error map"]
+    assert layer.data.shape == (1, 80, 80)
+    np.testing.assert_allclose(layer.data_to_world((0, 0, 0)), (1, 0.5, 0.5))
+    wanted = acuity.quality.error_map(low, first)
+    assert printed(viewer, tab, capsys) == f"{wanted.rsp} {wanted.rse}"
+
+
+def test_positions_of_the_plane_on_show(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plane = np.array([[10.0, 10.0], [20.0, 30.0]])
+    stack = np.array([[0, 50, 50], [1, 10, 11], [1, 20, 31]])
+    viewer.add_image(np.zeros((2, 60, 60)), name="image")
+    viewer.add_points(plane, name="truth")
+    viewer.add_points(stack, name="found")
+    viewer.dims.set_point(0, 1)
+    tab = go_to(panel, "Positions")
+    tab.points.choose(viewer.layers["found"])
+    tab.reference.choose(viewer.layers["truth"])
+    measure(qtbot, panel)
+    assert "2 features matched, 0 missed, 0 invented" in tab.frame.job.outcome.text()
+    assert tab._python() == ""
+    tab.points.choose(viewer.add_points(plane + 1, name="flat"))
+    assert "2" in printed(viewer, tab, capsys)
+    tab.points.choose(viewer.add_points(plane, name="coarse", scale=(2, 2)))
+    assert tab._python() == ""

@@ -16,10 +16,12 @@ from napari_acuity.core.quality.reports.charts import Chart, Curve
 from napari_acuity.core.recipe import RECIPES
 from napari_acuity.widgets import _session
 from napari_acuity.widgets._layers import made_by, result_layer
+from napari_acuity.widgets._pair_source import FolderSource
 from napari_acuity.widgets._plots import CurvePlot, _log_ticks
+from napari_acuity.widgets._preflight import Intent, Look, look
 from napari_acuity.widgets._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
 from napari_acuity.widgets.train import TrainPanel
-from training_panel import SCALE, choose, fresh_session, halved, make_pairs, wait_for_look
+from training_panel import SCALE, TINY, choose, fresh_session, halved, make_pairs, wait_for_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,6 +201,39 @@ def test_what_will_be_done_is_said_before(panel: TrainPanel, qtbot: QtBot, folde
     assert "! 2 fields with a registration similarity below 0.3" in panel.checks.text()
 
 
+def looked(folder: Path) -> Look:
+    return look(FolderSource(folder), Intent(TINY, "cpu"), 1)
+
+
+def test_pairs_that_the_run_will_leave_out_are_told(
+    folder: Path, tissue: NDArray[np.uint8]
+) -> None:
+    grey = halved(tissue[:64, :64])[..., 0]
+    odd = PairSet.open(folder.parent / "odd")
+    odd.add(Pair(grey, grey, 1, name="a"))
+    for path in ("a.json", "low/a.tif", "high/a.tif"):
+        (odd.folder / path).rename(folder / path)
+    for name in ("b", "c"):
+        (folder / f"{name}.json").write_text((folder / "field-0.json").read_text())
+    (folder / "b.json").write_text("{broken")
+    (folder / "low" / "c.tif").write_bytes(b"no image")
+
+    seen = looked(folder)
+
+    assert seen.problem is None
+    assert seen.summary.startswith("3 fields, x2, RGB; 1 to train on")
+    causes = ["b.json does not describe a pair", "c.tif is missing or damaged", "(scale 1, grey)"]
+    assert [cause in note for cause, note in zip(causes, seen.notes, strict=True)] == [True] * 3
+    assert {note.split()[2] for note in seen.notes} == {"a:", "b:", "c:"}
+
+
+def test_a_field_too_narrow_to_be_cut_is_told(tmp_path: Path, tissue: NDArray[np.uint8]) -> None:
+    pairs = PairSet.open(tmp_path / "narrow")
+    pairs.add(Pair(halved(tissue[:96, :64]), tissue[:96, :64], SCALE))
+
+    assert "is 32 low pixels wide: too narrow" in (looked(pairs.folder).problem or "")
+
+
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
@@ -221,7 +256,7 @@ def test_how_fields_will_be_divided_is_said(
 ) -> None:
     pairs = PairSet.open(tmp_path / "set")
     for number, group in enumerate(groups):
-        high = tissue[:64, 64 * number : 64 * number + 64]
+        high = tissue[:128, 128 * number : 128 * number + 128]
         pairs.add(Pair(halved(high), high, SCALE, name=f"field {number}", group=group))
     choose(qtbot, panel, pairs.folder)
     assert panel.pairs.summary.text().startswith(words)

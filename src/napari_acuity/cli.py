@@ -6,6 +6,7 @@ import csv
 import logging
 import os
 import re
+import shlex
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +17,11 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
-from napari_acuity import cli_fluorescence, cli_lens, cli_quality
-from napari_acuity.cli_options import Device, Force, Image, Range, fresh, read
+from napari_acuity import cli_enhance, cli_fluorescence, cli_lens, cli_quality
+from napari_acuity.cli_options import Device, Force, Image, Range, check_unlike, fresh, read
 from napari_acuity.core.errors import AcuityError, FileError, PairError
-from napari_acuity.core.io import check_folder, check_target, make_folder
+from napari_acuity.core.io import check_folder, make_folder
+from napari_acuity.core.recipe import recipe_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,9 +129,15 @@ def pairs(
     value_range: Range = None,
 ) -> None:
     """Register each LOW image to its HIGH one and add the pair to FOLDER, then list the folder."""
+    if not (images or folder.exists()):
+        raise FileError(f"There is no folder {folder}.", "Check its name, or give images to add.")
     found, failed = acuity.PairSet.open(folder), list[str]()
     if tile and (maps or value_range):
         raise PairError("--tile goes with neither --maps nor --range.", "Leave them out.")
+    if scale is not None:
+        from napari_acuity.core.pairs.pair import exact_scale
+
+        exact_scale(scale)
     for low, high in _couples(images or [], failed):
         with _going_on(f"{low}, {high}", failed):
             if tile:
@@ -206,11 +214,18 @@ def train(
     start: Annotated[Path | None, typer.Option(help="A model to go on from.")] = None,
     frozen: Annotated[int, typer.Option(help="First layers that stay as they are.")] = 0,
     test: Annotated[float, typer.Option(help="Share of the groups to score on at the end.")] = 0.2,
+    seed: Annotated[
+        int | None, typer.Option(help="Of first weights, patches and split; else the recipe's.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Train a model on PAIRS."""
+    chosen = recipe_by_name(recipe)
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
     options = {"epochs": epochs, "minutes": minutes, "start": start, "frozen": frozen, "test": test}
-    acuity.train(pairs, recipe, out, device=device, **options)  # type: ignore[arg-type]
+    with _named_for_resume(out):
+        acuity.train(pairs, chosen, out, device=device, **options)  # type: ignore[arg-type]
     _tell_run(out)
 
 
@@ -221,7 +236,8 @@ def resume(
     device: Device = "auto",
 ) -> None:
     """Go on with the training in RUN from its last checkpoint."""
-    acuity.resume(run, pairs=pairs, device=device)
+    with _named_for_resume(run):
+        acuity.resume(run, pairs=pairs, device=device)
     _tell_run(run)
 
 
@@ -249,6 +265,9 @@ def enhance(
     guard: Annotated[
         bool, typer.Option("--guard", help="Write two maps of where the output may be invention.")
     ] = False,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring the image to the model's pixel size first.")
+    ] = False,
     tile: Annotated[int, typer.Option(help="Side of a tile in px; 0 fits the memory.")] = 0,
     value_range: Range = None,
     device: Device = "auto",
@@ -259,11 +278,13 @@ def enhance(
     force: Force = False,
 ) -> None:
     """Apply a model, or a lens, to IMAGE."""
+    zarr, again = out.suffix.lower() == ".zarr", iterations != 1 or grid != "finer" or stop_below
     if model.lower().endswith(".lens"):
-        if iterations != 1 or guard or workers or scheduler or out.suffix.lower() == ".zarr":
+        if again or guard or resample or workers or scheduler or zarr:
             raise FileError(
-                "A lens is applied once, without maps, and writes TIFF files.",
-                "Leave out --iterations, --guard, --workers and --scheduler, and end --out in .tif.",
+                "A lens is applied once, as it is, without maps, and writes TIFF files.",
+                "Leave out --iterations, --grid, --stop-below, --guard, --resample, --workers and "
+                "--scheduler, and end --out in .tif.",
             )
         options: dict[str, Any] = {
             "tile": tile or "auto",
@@ -274,11 +295,11 @@ def enhance(
         _enhance_by_lens(read(image, value_range), model, out, force, options)
         return
     fresh(out, force)
-    if out.suffix.lower() == ".zarr":
-        if iterations != 1 or dtype or guard:
+    if zarr:
+        if again or dtype or guard or resample:
             raise FileError(
                 "To a .zarr a model is applied once, in the type of the input, without maps.",
-                "Leave out --iterations, --dtype and --guard.",
+                "Leave out --iterations, --grid, --stop-below, --dtype, --guard and --resample.",
             )
         from napari_acuity.core.inference.large import enhance_large
 
@@ -300,24 +321,21 @@ def enhance(
         raise FileError(
             f"Workers cannot share the writing of {out.name}.", "End it in .zarr, or do without."
         )
-    given = read(image, value_range)
-    check_target(given, out)
+    given, loaded = read(image, value_range), acuity.load(model)
+    if resample:
+        from napari_acuity.core.inference.pixel_size import at_size_of
+
+        given = at_size_of(loaded, given)
+    cli_enhance.check_made(given, dtype, out)
     maps = [out.with_name(f"{out.stem}-{name}.tif") for name in ("consistency", "disagreement")]
     for path in maps if guard else ():
         fresh(path, force)
-    how = {"iterations": iterations, "grid": grid, "tile": tile or "auto", "device": device}
-    loaded = acuity.load(model)
-    result = acuity.enhance(
-        given,
-        loaded,
-        stop_below=stop_below,
-        exact=exact,
-        dtype=dtype,
-        **how,  # type: ignore[arg-type]
-    )
+    how = {"grid": grid, "tile": tile or "auto", "device": device, "exact": exact}
+    options = {"iterations": iterations, "stop_below": stop_below, "dtype": dtype, **how}
+    result, done = cli_enhance.applied(given, loaded, options)
     print(acuity.write(result, out))
     if guard:
-        found = acuity.guard(given, result, loaded, **how)
+        found = acuity.guard(given, result, loaded, iterations=done, **how)
         for path, image_map in zip(maps, (found.consistency, found.disagreement), strict=True):
             print(acuity.write(image_map, path))
 
@@ -334,12 +352,17 @@ def enhance_channels(
     """Apply a model to each channel of IMAGE and merge them in colour; channels go beside as TIFF."""
     given = read(image, value_range)
     channels = acuity.ChannelMap.load(mapping)
-    targets = [out.with_name(f"{out.stem}-{c.name}.tif") for c in channels.channels]
+    names = [re.sub(_NOT_IN_NAMES, "-", channel.name) for channel in channels.channels]
+    check_unlike(names, "channels")
+    targets = [out.with_name(f"{out.stem}-{name}.tif") for name in names]
     for path in (out, *targets):
         check_folder(fresh(path, force))
     found = acuity.enhance_channels(given, channels, device=device)
     for path, made in zip((out, *targets), (found.merged, *found.channels), strict=True):
         print(acuity.write(made, path))
+    for name, made in zip(names, found.channels, strict=True):
+        for note in made.notes:
+            print(f"warning: {name}: {note}")
 
 
 @app.command()
@@ -417,15 +440,31 @@ def _enhance_by_lens(
         print(acuity.write(made, targets[name]))
 
 
+@contextmanager
+def _named_for_resume(folder: Path) -> Iterator[None]:
+    """Where a run is interrupted, say how to go on with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / "checkpoint.pt").exists() and os.environ.get("RANK", "0") == "0":
+            words = shlex.join(["acuity", "resume", str(folder)])
+            print(f"stopped; to go on: {words}", file=sys.stderr)
+        raise
+
+
 def _tell_run(folder: Path) -> None:
     """Say what a run reached; of several processes only the first one speaks."""
     from napari_acuity.core.training.process import Watch
 
     if os.environ.get("RANK", "0") != "0":
         return
+    said = list[str]()
     for event in Watch(folder).events():
+        if event["kind"] == "begun":
+            said = []  # of the processes at a run only the last one is ours
         if event["kind"] in ("begun", "warning"):
-            print(event["words"].replace("; ", "\n"))
+            said.append(event["words"].replace("; ", "\n"))
+    print(*said, sep="\n")
     with (folder / "log.csv").open() as file:
         epoch = min(csv.DictReader(file), key=lambda row: float(row["validation_loss"]))
     reached, bicubic = float(epoch["psnr"]), float(epoch["bicubic_psnr"])

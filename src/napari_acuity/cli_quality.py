@@ -60,6 +60,11 @@ def measure(
     if out:
         check_folder(fresh(out, force))
     if reference.is_dir() and reference.suffix != ".zarr":
+        if named:
+            raise FileError(
+                "Images of a folder are measured without --baseline.",
+                "Leave it out, or measure one image after the other; --low takes a folder.",
+            )
         report = acuity.quality.measure_all(
             reference, image, lows=low, fit=fit, border_px=border, data_range=value_range  # type: ignore[arg-type]
         )  # fmt: skip
@@ -68,9 +73,8 @@ def measure(
             raise typer.Exit(1)
         return
     if _is_large(image):
-        _measure_large(
-            reference, image, value_range, whole_only=bool(low or named or out or border)
-        )
+        whole_only = bool(low or named or out or border or fit != "none")
+        _measure_large(reference, image, value_range, whole_only=whole_only)
         return
     one = acuity.measure(
         read(reference, value_range),
@@ -97,6 +101,9 @@ def mtf(
     ] = None,
     na: Annotated[float | None, typer.Option(help="NA of the lens, for its limit.")] = None,
     wavelength: Annotated[float, typer.Option(help="Wavelength, um, for the limit.")] = 0.55,
+    contrast: Annotated[
+        float, typer.Option(min=0, max=1, help="Contrast that resolved bars have at least.")
+    ] = 0.1,
     value_range: Range = None,
     force: Force = False,
 ) -> None:
@@ -117,7 +124,8 @@ def mtf(
             found[name] = q.mtf_usaf(each, like=like)
         else:
             found[name] = q.mtf_usaf(each, pixel_size=pixel_size, at=at)
-    _tell_part(q.usaf_part(found, na=na, wavelength_um=wavelength), images, out)
+    part = q.usaf_part(found, na=na, wavelength_um=wavelength, least_contrast=contrast)
+    _tell_part(part, images, out)
 
 
 def spots(
@@ -128,6 +136,9 @@ def spots(
     ] = None,
     pixel_size: PixelSize = None,
     threshold: Annotated[float, typer.Option(help="Least height over the noise.")] = 6.0,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Also tell the distances of spots close together.")
+    ] = False,
     value_range: Range = None,
     force: Force = False,
 ) -> None:
@@ -140,7 +151,12 @@ def spots(
     known = pixel_size is not None or all(each.pixel_size for each in opened.values())
     size = pixel_size if known else 1.0
     found = {name: q.fwhm_spots(each, size, threshold=threshold) for name, each in opened.items()}
-    _tell_part(q.spots_part(found, unit="um" if known else "px"), opened, out)
+    close: dict[str, Any] = {
+        name: q.close_pairs(opened[name], size, spots=spots)
+        for name, spots in found.items()
+        if pairs
+    }
+    _tell_part(q.spots_part(found, pairs=close or None, unit="um" if known else "px"), opened, out)
     if table:
         from napari_acuity.core.quality.reports.target_parts import save_spots
 
@@ -248,13 +264,15 @@ def _tell_part(part: Part, images: dict[str, acuity.Micrograph], out: Path | Non
 
 
 def _is_large(path: Path) -> bool:
-    from napari_acuity.core.io.pyramid import opened
-    from napari_acuity.core.io.tiff import TIFF_SUFFIXES
+    """Tell from its header alone whether an image is too large to be read whole."""
+    from napari_acuity.core.io.files import check_readable
+    from napari_acuity.core.io.ngff import lazy_levels
+    from napari_acuity.core.io.tiff import TIFF_SUFFIXES, plane_shape
 
-    if path.suffix.lower() not in (*TIFF_SUFFIXES, ".zarr"):
-        return False
-    with opened(path) as pyramid:
-        return math.prod(pyramid.shape) > _LARGE_PX
+    check_readable(path)
+    if path.suffix.lower() == ".zarr":
+        return math.prod(lazy_levels(path)[0].shape) > _LARGE_PX
+    return path.suffix.lower() in TIFF_SUFFIXES and math.prod(plane_shape(path)) > _LARGE_PX
 
 
 def _measure_large(
@@ -262,7 +280,7 @@ def _measure_large(
 ) -> None:
     if whole_only:
         raise ImageError(
-            f"{image} is measured part by part, without baselines, borders and reports.",
+            f"{image} is measured part by part, without baselines, fits, borders and reports.",
             "Leave these options out, or crop both images.",
         )
     from napari_acuity.core.quality.columns import aligned

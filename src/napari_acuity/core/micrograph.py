@@ -72,10 +72,10 @@ class Micrograph:
             object.__setattr__(self, "pixel_size", (y, x))
         if self.value_range is not None:
             low, high = (float(v) for v in self.value_range)
-            if not low < high:
+            if not (np.isfinite([low, high]).all() and low < high):
                 raise ImageError(
                     f"{self._title} has the value range {self.value_range}.",
-                    "Give the values of black and white, black first, such as (0, 4095).",
+                    "Give the finite values of black and white, black first, such as (0, 4095).",
                 )
             object.__setattr__(self, "value_range", (low, high))
 
@@ -130,6 +130,7 @@ class Micrograph:
             return 0.0, 1.0
         if dtype == np.uint16 and high > 4095:
             return 0.0, 65535.0
+        _check_finite(self)
         raise _unknown_range(self._title, dtype, low, high)
 
 
@@ -141,7 +142,7 @@ def as_micrograph(image: ImageLike, *, name: str | None = None) -> Micrograph:
     image : Micrograph, array or napari Image layer
         A layer is recognised by its attributes (`data`, `scale`, `units`, `rgb`). A plain array with
         three or more axes whose last has length 3 or 4 is taken as RGB(A). An opaque alpha channel
-        is dropped.
+        is dropped. Dask and Zarr arrays are read whole.
     name : str, optional
         A name for an image that has none.
 
@@ -155,6 +156,8 @@ def as_micrograph(image: ImageLike, *, name: str | None = None) -> Micrograph:
         For what is not an image, is empty, holds complex numbers or objects, or is transparent.
     """
     if isinstance(image, Micrograph):
+        if _is_lazy(image.pixels):
+            image = image.with_pixels(np.asarray(image.pixels))
         return replace(image, name=name) if name and not image.name else image
     if all(hasattr(image, attribute) for attribute in ("data", "scale", "units", "rgb")):
         data = np.asarray(_finest(image))
@@ -196,12 +199,7 @@ def as_lazy_micrograph(image: ImageLike) -> Micrograph:
 def check_content(image: Micrograph) -> Micrograph:
     """Raise ImageError where there is nothing to work on: NaN, infinite or all-constant pixels."""
     pixels = image.pixels
-    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-        bad = int(np.size(pixels) - np.isfinite(pixels).sum())
-        raise ImageError(
-            f"{image._title} holds {bad} values that are NaN or infinite.",
-            "Replace them, for example with numpy.nan_to_num, or crop them away.",
-        )
+    _check_finite(image)
     if np.min(pixels) == np.max(pixels):
         raise ImageError(
             f"{image._title} has nothing to see: every pixel is {np.min(pixels)}.",
@@ -246,6 +244,16 @@ def fingerprint(image: Micrograph) -> str:
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
     digest.update(pixels.data)
     return digest.hexdigest()[:16]
+
+
+def _check_finite(image: Micrograph) -> None:
+    pixels = image.pixels
+    if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
+        bad = int(np.size(pixels) - np.isfinite(pixels).sum())
+        raise ImageError(
+            f"{image._title} holds {bad} values that are NaN or infinite.",
+            "Replace them, for example with numpy.nan_to_num, or crop them away.",
+        )
 
 
 def _check_shape(image: Micrograph) -> None:

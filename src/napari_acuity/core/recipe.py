@@ -24,7 +24,7 @@ _WORDS = {
     "weighing": ("weights", "shares"),
 }
 _LOSSES = ("mse", "mae", "ssim", "gradient", "adversarial")
-_ADVERSARIAL = ("width", "blocks", "learning_rate", "every")
+_ADVERSARIAL = ("judges", "width", "blocks", "learning_rate", "every")
 _JUDGES = ("image", "patches")
 # Networks that are built for the size of the patches.
 _SIZED = ("pix2pix",)
@@ -43,7 +43,7 @@ class Recipe:
         A name in `NETWORKS`.
     network_arguments : dict
         Its arguments, but for the scale, which the pairs decide, as they do the channels where none are
-        told.
+        told. A run that starts from a model has that model's network instead.
     patch : int
         Side of the square training patches, in px of the low-resolution image.
     crops : {"random", "grid"}
@@ -83,7 +83,7 @@ class Recipe:
     patience : int
         Stop after so many epochs without a better one; 0 goes on to the end.
     seed : int
-        Of weights, patches and split.
+        Of weights, patches and split; below 2**63.
     """
 
     name: str = "brightfield"
@@ -113,19 +113,23 @@ class Recipe:
             raise TrainingError(
                 f"The recipe '{self.name}' cannot be used: {values}.",
                 "Counts must be whole numbers and, like rates and a loss, above 0, averaging and beta_1 "
-                "below 1; "
+                "below 1, a seed below 2**63; "
                 + "; ".join(
                     f"{name} is one of {', '.join(known)}" for name, known in _WORDS.items()
                 )
-                + "; losses and patch_filter hold numbers by the names that the docs page Train lists.",
+                + "; losses, adversarial and patch_filter hold numbers by the names that the docs page Train "
+                "lists.",
             )
 
     def _of_wrong_kind(self) -> list[str]:
         kinds: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return [
             entry.name
             for entry in fields(self)
-            if not isinstance(getattr(self, entry.name), kinds.get(str(entry.type), dict))
+            # True and False count as numbers in Python.
+            if isinstance(values[entry.name], bool)
+            or not isinstance(values[entry.name], kinds.get(str(entry.type), dict))
         ]
 
     def _impossible(self) -> list[str]:
@@ -133,13 +137,11 @@ class Recipe:
         wrong = [name for name in positive if not 0 < getattr(self, name) < math.inf]
         wrong += [name for name, known in _WORDS.items() if getattr(self, name) not in known]
         wrong += [name for name in ("averaging", "beta_1") if not 0 <= getattr(self, name) < 1]
-        wrong += [name for name in ("patience", "seed") if getattr(self, name) < 0]
+        wrong += [name for name in ("patience", "seed") if not 0 <= getattr(self, name) < 2**63]
         wrong += ["losses"] * (
             not _are_weights(self.losses, _LOSSES) or not any(self.losses.values())
         )
-        numbers = {name: value for name, value in self.adversarial.items() if name != "judges"}
-        known = self.adversarial.get("judges", _JUDGES[0]) in _JUDGES
-        wrong += ["adversarial"] * (not (known and _are_weights(numbers, _ADVERSARIAL)))
+        wrong += ["adversarial"] * (not _makes_a_critic(self.adversarial))
         wrong += ["patch_filter"] * (not _are_weights(self.patch_filter, _FILTERS, least=-1.0))
         return wrong
 
@@ -189,6 +191,18 @@ def _are_weights(table: dict[str, Any], known: tuple[str, ...], least: float = 0
     return all(
         name in known and type(value) in (int, float) and least <= value < math.inf
         for name, value in table.items()
+    )
+
+
+def _makes_a_critic(table: dict[str, Any]) -> bool:
+    counts = [table[name] for name in ("width", "blocks", "every") if name in table]
+    rate = table.get("learning_rate", 1.0)
+    return (
+        set(table) <= set(_ADVERSARIAL)
+        and table.get("judges", _JUDGES[0]) in _JUDGES
+        and all(type(count) is int and count > 0 for count in counts)
+        and type(rate) in (int, float)
+        and 0 < rate < math.inf
     )
 
 
@@ -264,10 +278,12 @@ RECIPES = {
         losses={"mse": 1.0, "ssim": 0.1},
     ),
     "crossmodality-2019": _2019,
+    # Halved twice: the network sees 56 px around each pixel. One that sees the neighbours learns the kind of
+    # the field before that of the object, as many fields show one kind only: see bench/RESULTS.md.
     "lens": Recipe(
         name="lens",
         network="compact_unet",
-        network_arguments={"channels": 3, "width": 16, "depth": 4, "norm": True},
+        network_arguments={"channels": 3, "width": 16, "depth": 2, "norm": True},
         patch=128,
         patch_filter={"least_contrast": 0.0},
         batch=4,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
@@ -20,6 +20,8 @@ from ._panel import add_option, drop_down, enable, options, side_by_side
 from ._value_range import ValueRange
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.layers import Image
 
 __all__ = ["EnhanceOptions"]
@@ -98,12 +100,28 @@ class EnhanceOptions(QObject):
             device=device,
             exact=self.exact.isChecked(),
             dtype=self.dtype.currentData(),
-            value_range=None if layer is None else self.values.of(layer),
+            value_range=self._value_range(layer),
             resample=resample,
             keep_generations=several and self.generations.isChecked(),
             keep_part=self.keep_part.isChecked(),
             guard=self.guard.isEnabled() and self.guard.isChecked(),
         )
+
+    def _value_range(self, layer: Image | None) -> tuple[float, float] | None:
+        """Return black and white as chosen; without a layer there are no limits of a layer."""
+        if layer is None and self.values.box.currentData() == "limits":
+            return None
+        return self.values.of(cast("Image", layer))
+
+    def show_told(self, told: Mapping[str, Any]) -> None:
+        """Show the arguments of `enhance` that a layer tells of, see `Settings.how`."""
+        self.iterations.setValue(told.get("iterations", 1))
+        (self.same if told.get("grid") == "same" else self.finer).setChecked(True)
+        self.stop.setValue(100 * told.get("stop_below", 0.0))
+        tile = told.get("tile", "auto")
+        self.tile.setValue(0 if tile == "auto" else tile)
+        self.exact.setChecked(told.get("exact", False))
+        self.dtype.setCurrentIndex(max(0, self.dtype.findData(told.get("dtype"))))
 
     def allow_for_lens(self, why_not: str | None) -> None:
         """Say why what a lens cannot be asked for cannot be used, or None."""

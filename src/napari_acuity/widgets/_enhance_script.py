@@ -95,13 +95,17 @@ def python_of(layer: str, load_as: str, settings: Settings, out: str = "") -> st
         lines.append(f"acuity.enhance_large(image, model, {out!r}, {_large_arguments(settings)})")
         return "\n".join([*imports, "", *lines])
     arguments = ", ".join(f"{name}={value!r}" for name, value in _told(settings).items())
-    if settings.keep_generations and settings.iterations > 1:
+    # How many iterations were done, which the guard has to know, only the generations tell.
+    may_end = settings.guard and settings.stop_below > 0
+    if settings.iterations > 1 and (settings.keep_generations or may_end):
         lines.append(f"kept = acuity.generations(image, model, {arguments})")
         lines.append("result = kept[-1].image")
     else:
         lines.append(f"result = acuity.enhance(image, model, {arguments})")
     if settings.guard:
-        same = ", ".join(f"{name}={value!r}" for name, value in settings.how_to_guard.items())
+        how = {name: repr(value) for name, value in settings.how_to_guard.items()}
+        how |= {"iterations": "len(kept)"} if settings.iterations > 1 and may_end else {}
+        same = ", ".join(f"{name}={value}" for name, value in how.items())
         lines.append(f"maps = acuity.guard(image, result, model, {same})")
     return "\n".join([*imports, "", *lines])
 

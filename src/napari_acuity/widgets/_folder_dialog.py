@@ -73,16 +73,19 @@ class FolderDialog(QDialog):
             self.source.text().strip(),
             self.target.text().strip(),
         )
-        problem = None
+        problem, chosen = None, self._chosen()
         if not source or not Path(source).is_dir():
             problem = "Choose the folder of the images."
         elif not files:
             problem = "No file in the folder fits the pattern."
         elif not target:
             problem = "Choose the folder for the results."
-        elif self._chosen() is None:
+        elif chosen is None:
             problem = "Choose a model in the panel first."
-        self.found.setText(problem or f"{len(files)} images, with the options of the panel.")
+        words = f"{len(files)} images, with the options of the panel."
+        if chosen is not None and chosen[2]:
+            words += " Those of another pixel size than the model's are resampled to it first."
+        self.found.setText(problem or words)
         self.job.disable(problem)
 
     def closeEvent(self, event: QCloseEvent) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 from ..core.errors import AcuityError, FileError
 from ..core.io import make_folder
 from ..core.jobs import Event, altered, within
-from ._pixel_size import fits, ratio_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +84,9 @@ def enhance_folder(
     settings = replace(settings, resample=1.0)
     mark = f"-x{settings.finer(model.scale):.4g}"
     make_folder(out)
-    files = [path for path in files if not path.stem.endswith(mark)]
+    # Among the images lie only results that were written there.
+    there = out.resolve()
+    files = [f for f in files if not (f.stem.endswith(mark) and f.parent.resolve() == there)]
     taken = set[str]()
     for number, path in enumerate(files):
         words = f"{path.name}, {number + 1} of {len(files)}"
@@ -113,6 +114,7 @@ def enhance_folder(
 
 def _one(path: Path, target: Path, model: Model, settings: Settings, resample: bool) -> Steps[None]:
     from ..core.inference.enhance import enhance_steps
+    from ..core.inference.pixel_size import fits, ratio_of
     from ..core.io import read, write
     from ..core.quality import bicubic
 

@@ -36,6 +36,7 @@ __all__ = [
     "keep_selection",
     "made_by",
     "pixel_size_of",
+    "recipe_of",
     "result_layer",
     "snapshot",
 ]
@@ -112,6 +113,13 @@ class LayerChooser(QComboBox):
         if layer in self._layers:
             self._pinned = True
             self.setCurrentIndex(self._layers.index(layer))
+
+    def choose_named(self, name: object) -> None:
+        """Choose a listed layer by its name, where there is one."""
+        for layer in self._layers:
+            if layer is not None and layer.name == name:
+                self.choose(layer)
+                return
 
     def choose_anew(self) -> None:
         """Choose the default unless the user has chosen; what `prefers` says may have changed."""
@@ -267,6 +275,12 @@ def grid_of(
         "units": layer.units,
         "axis_labels": layer.axis_labels,
     }
+
+
+def recipe_of(layer: Layer) -> dict[str, Any]:
+    """Return how a layer was made: what `made_by` says; {} of others."""
+    found: dict[str, Any] = layer.metadata.get("acuity", {})
+    return found if "verb" in found else {}
 
 
 def result_layer(

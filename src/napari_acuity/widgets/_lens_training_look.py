@@ -175,4 +175,7 @@ def _divided(present: dict[str, tuple[int, ...]], wanted: Wanted) -> tuple[str, 
     if not seen_once:
         return words, None
     kinds = " and ".join(seen_once)
-    return words, f"{kinds}: one image to train on, whose right part is kept to validate on. Add others."
+    return (
+        words,
+        f"{kinds}: one image to train on, whose right part is kept to validate on. Add others.",
+    )

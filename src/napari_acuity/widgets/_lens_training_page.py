@@ -156,7 +156,7 @@ class LensTrainingPage(QWidget):
     # The same in words
 
     def _more_button(self) -> QToolButton:
-        button = more_button(python=self._python, command=self._command)
+        button = more_button(python=self._python, command=self._command, page="lens-training")
         menu = button.menu()
         save = menu.addAction("Save lens.toml...")
         save.setToolTip("Write what is set here into a file, for the command")

@@ -85,6 +85,14 @@ class ModelChooser(QComboBox):
                 self.setCurrentIndex(index)
                 return
 
+    def choose_named(self, name: object) -> bool:
+        """Choose a listed model or lens by what it is loaded as, or its title; tell whether there is one."""
+        for index, entry in enumerate(self._entries):
+            if name in (entry.load_as, entry.title):
+                self.setCurrentIndex(index)
+                return True
+        return False
+
     @property
     def _entry(self) -> _Entry | None:
         index = self.currentIndex()

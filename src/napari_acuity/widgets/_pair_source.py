@@ -37,21 +37,9 @@ class FolderSource:
 
     def open(self) -> PairSet:
         """Open the pairs; in a worker's thread."""
-        from ..core.errors import PairError
-        from ..core.pairs.pair_set import PairSet
+        from ..core.pairs.usable import pairs_in
 
-        if not self.folder.is_dir():
-            raise PairError(
-                f"There is no folder {self.folder}.", "Choose one, or make pairs in Register pair."
-            )
-        pairs = PairSet.open(self.folder)
-        if not len(pairs):
-            raise PairError(
-                f"{self.folder} holds no pairs.",
-                "Choose a folder that Register pair has filled: it has a .json file for each pair, "
-                "and the images in low and high.",
-            )
-        return pairs
+        return pairs_in(self.folder)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import create_worker
 
+from ._help import HelpWindow, docs_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -251,18 +253,20 @@ class DeviceChip(QToolButton):
         self._look()
 
 
-def more_button(*, python: Callable[[], str], command: Callable[[], str]) -> QToolButton:
+def more_button(*, python: Callable[[], str], command: Callable[[], str], page: str) -> QToolButton:
     """Return the ... menu.
 
     Parameters
     ----------
     python, command : callable
         Return the text to copy for what the panel is set to now; "" where there is none yet.
+    page : str
+        The docs page that Help shows: "register".
     """
     button, menu = QToolButton(), QMenu()
     button.setText("...")
     button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
-    button.setToolTip("Copy as Python or as a command; information for a bug report")
+    button.setToolTip("Copy as Python or as a command; help; information for a bug report")
     button.setAccessibleName("More")
     button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
     button.setMenu(menu)
@@ -274,6 +278,11 @@ def more_button(*, python: Callable[[], str], command: Callable[[], str]) -> QTo
     }
     for action, (text, _) in texts.items():
         action.triggered.connect(partial(_copy_now, text))
+    shown = menu.addAction("Help")
+    shown.triggered.connect(lambda _checked=False: _show_help(page, button))
+    if docs_folder() is None:
+        shown.setEnabled(False)
+        shown.setToolTip("The docs pages were not installed.")
     menu.addAction("Info for a bug report").triggered.connect(copy_info)
 
     def update() -> None:
@@ -304,6 +313,11 @@ def copy_info() -> None:
     worker = create_worker(_info)
     worker.returned.connect(copy_text)
     worker.start()
+
+
+def _show_help(page: str, button: QToolButton) -> None:
+    if (folder := docs_folder()) is not None:
+        HelpWindow(folder / f"{page}.md", button.window()).show()
 
 
 def _copy_now(text: Callable[[], str], _checked: bool = False) -> None:

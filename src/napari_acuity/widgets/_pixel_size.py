@@ -5,26 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ..core.inference.pixel_size import fits, ratio_of
+
 if TYPE_CHECKING:
     from ..core.model import Header
 
 __all__ = ["describe", "fits", "ratio_of"]
 
-# A network enlarges what it was trained on; other pixel sizes than these shares off mean other structures.
-_TOLERANCE = 0.2
 _LONGEST_WORDS = 90
-
-
-def ratio_of(header: Header, pixel_size: tuple[float, float] | None) -> float | None:
-    """Return an image's pixel size over the one that a model was trained on; None where one is unknown."""
-    if header.pixel_size is None or pixel_size is None:
-        return None
-    return _side(pixel_size) / _side(header.pixel_size)
-
-
-def fits(ratio: float | None) -> bool:
-    """Whether the two pixel sizes are close enough, or there is nothing to compare."""
-    return ratio is None or max(ratio, 1 / ratio) <= 1 + _TOLERANCE
 
 
 def describe(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import AcuityError, ModelError
+from ..core.pairs.described import Described
 from ._network_check import cost_note, network_of, patch_side
-from ._pair_source import FolderSource
 from ._run_words import counted
 
 if TYPE_CHECKING:
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Intent", "Look", "look", "time_to_expect"]
 
-# What divide_pairs and Patches do where nothing else is said.
-_SHARES = (0.2, 0.2)
+# What Patches do where nothing else is said.
 _OVERLAP = 0.4
 _LEAST_PATCHES_AN_EPOCH = 512
 _LEAST_SIMILARITY = 0.3
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -77,30 +76,32 @@ def look(source: Source, intent: Intent, number: int) -> Look:
     from ..core.training.fit import check_patch
 
     try:
-        pairs = source.open()
-        groups, kind, notes = _facts(pairs)
-        parts, division = _divided(groups, intent.recipe.seed)
-        scale, rgb = kind
+        fields, left_out = _fields(source.open())
+        groups = {field.name: field.group for field in fields}
+        scale, rgb = fields[0].scale, fields[0].rgb
+        table = _divided(fields, intent.recipe)
         summary = (
-            f"{counted(len(groups), 'field')}, x{scale:g}, {'RGB' if rgb else 'grey'}; {division}"
+            f"{counted(len(fields), 'field')}, x{scale:g}, {'RGB' if rgb else 'grey'}; "
+            f"{_division_words(table, groups)}"
         )
         device = choose_device(intent.device)
         checks = [str(device)]
         if intent.start is not None:
             checks.append(f"goes on from {intent.start.name}")
         network = _network(intent, scale, rgb=rgb)
-        sizes, steps = _sizes(source, pairs, parts["train"]), None
+        sizes, steps = _sizes(fields, table), None
         if sizes:
             side = patch_side(intent.recipe, sizes)
             check_patch(side, intent.recipe, network)
-            patches = _patches(sizes, side, cut=len(set(groups.values())) == 1)
+            patches = _patches(sizes, side)
             steps = max(1, round(max(patches, _LEAST_PATCHES_AN_EPOCH) / intent.recipe.batch))
             checks.insert(0, f"about {counted(patches, 'patch', 'patches')}")
     except AcuityError as error:
         return Look(number, problem=str(error))
+    notes = [*_left_out_words(left_out), *_unlike(fields)]
     if cost := cost_note(network, device):
         notes.append(cost)
-    tested = bool(parts["test"])
+    tested = bool(table["test"])
     return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, rgb)
 
 
@@ -114,18 +115,28 @@ def time_to_expect(bound: dict[str, Any], seen: Look) -> str:
     return f"{epochs}{steps}{then}; the time left is told after the first steps"
 
 
-def _facts(pairs: PairSet | list[Pair]) -> tuple[dict[str, str], tuple[float, bool], list[str]]:
-    """Return the groups by name, scale and RGB, and what is noteworthy."""
+def _fields(
+    pairs: PairSet | list[Pair],
+) -> tuple[list[Described], dict[str, AcuityError]]:
+    """Return the pairs that the run will use, and what is wrong with the others; no image is read for it."""
     if isinstance(pairs, list):
-        return {p.name: p.group for p in pairs}, (pairs[0].scale, pairs[0].low.rgb), []
-    return pairs.groups, pairs.kind, _unlike(pairs)
+        return [Described(p.name, p.group, p.scale, p.low.rgb, p.low.shape) for p in pairs], {}
+    fields, left_out = pairs.described()
+    if not fields:
+        raise next(iter(left_out.values()))
+    return fields, left_out
 
 
-def _unlike(pairs: PairSet) -> list[str]:
-    low = 0
-    for name in pairs.names:
-        similarity = _described(pairs.folder / f"{name}.json").get("similarity")
-        low += isinstance(similarity, float) and similarity < _LEAST_SIMILARITY
+def _left_out_words(left_out: dict[str, AcuityError]) -> list[str]:
+    words = [f"left out {name}: {error}" for name, error in left_out.items()]
+    more = len(words) - _MOST_NAMED
+    return [*words[:_MOST_NAMED], f"left out {counted(more, 'more field')}"] if more > 0 else words
+
+
+def _unlike(fields: list[Described]) -> list[str]:
+    low = sum(
+        field.similarity is not None and field.similarity < _LEAST_SIMILARITY for field in fields
+    )
     if not low:
         return []
     return [
@@ -134,40 +145,35 @@ def _unlike(pairs: PairSet) -> list[str]:
     ]
 
 
-def _described(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+def _divided(fields: list[Described], recipe: Recipe) -> dict[str, Any]:
+    """Return the table of the run's division."""
+    from ..core.pairs.division import plan_division
+
+    groups = {field.name: field.group for field in fields}
+    widths = {field.name: field.size[1] for field in fields if field.size}
+    return plan_division(groups, widths, fields[0].scale, guard=recipe.patch // 2, seed=recipe.seed)
 
 
-def _divided(groups: dict[str, str], seed: int) -> tuple[dict[str, list[str]], str]:
-    """Return the names in each part, and the division in words."""
-    from ..core.pairs.split import split
-
-    count = len(set(groups.values()))
-    if count == 1:
-        names = sorted(groups)
+def _division_words(table: dict[str, Any], groups: dict[str, str]) -> str:
+    if table["by"] == "side":
         whose = "cut" if len(groups) == 1 else "all of one group, so each is cut"
-        words = f"{whose}: the left to train on, the middle to validate on, the right to test on"
-        return {"train": names, "validation": names, "test": names}, words
-    validation, test = _SHARES
-    parts = split(groups, validation, test if count > 2 else 0.0, seed=seed)
-    numbers = {part: len(names) for part, names in parts.items()}
-    words = f"{numbers['train']} to train on, {numbers['validation']} to validate on, "
-    if count > 2:
-        words += f"{numbers['test']} to test on"
+        return f"{whose}: the left to train on, the middle to validate on, the right to test on"
+    words = f"{len(table['train'])} to train on, {len(table['validation'])} to validate on, "
+    if table["test"]:
+        words += f"{len(table['test'])} to test on"
     else:
         words += "none to test on: a third group would give a test"
-    return parts, words + (f", by group ({count})" if count < len(groups) else "")
+    count = len(set(groups.values()))
+    return words + (f", by group ({count})" if count < len(groups) else "")
 
 
 def _network(intent: Intent, scale: float, *, rgb: bool) -> nn.Module:
     """Return what will be trained: the recipe's network, or that of the model to start from."""
     from ..core.model import load
+    from ..core.training.fit import check_scale
 
     recipe = intent.recipe
+    check_scale(scale, recipe)
     if intent.start is None:
         return network_of(recipe, scale, rgb=rgb)
     model = load(intent.start)
@@ -182,33 +188,20 @@ def _network(intent: Intent, scale: float, *, rgb: bool) -> nn.Module:
     return model.network
 
 
-def _sizes(
-    source: Source, pairs: PairSet | list[Pair], train: list[str]
-) -> list[tuple[int, int]] | None:
-    """Return rows and columns of the training fields; None where that takes reading them."""
-    if isinstance(pairs, list):
-        return [pair.low.shape for pair in pairs]
-    if not isinstance(source, FolderSource):
-        return None
-    found = [_size(source.folder / "low" / f"{name}.tif") for name in train]
-    sizes = [size for size in found if size is not None]
-    return sizes if len(sizes) == len(train) else None
+def _sizes(fields: list[Described], table: dict[str, Any]) -> list[tuple[int, int]] | None:
+    """Return rows and columns of what is trained on; None where that takes reading it."""
+    known = {field.name: field.size for field in fields}
+    sizes = []
+    for name in table["train"]:
+        size = known[name]
+        if size is None:
+            return None
+        start, end = table["columns"][name]["train"] if table["by"] == "side" else (0, size[1])
+        sizes.append((size[0], end - start))
+    return sizes
 
 
-def _patches(sizes: list[tuple[int, int]], side: int, *, cut: bool) -> int:
+def _patches(sizes: list[tuple[int, int]], side: int) -> int:
     """Return about how many patches cover the training fields."""
-    part = 1 - sum(_SHARES) if cut else 1.0
-    area = part * sum(rows * cols for rows, cols in sizes)
+    area = sum(rows * cols for rows, cols in sizes)
     return max(1, round(area / (side * (1 - _OVERLAP)) ** 2))
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    """Return the rows and columns of a TIFF from its first page's tags alone."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            return int(page.imagelength), int(page.imagewidth)
-    except (OSError, ValueError, IndexError, KeyError, AttributeError):
-        return None

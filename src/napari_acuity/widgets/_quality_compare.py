@@ -55,6 +55,7 @@ from ._quality_compare_job import (
     python,
     warnings_of,
 )
+from ._quality_tab import lay_on_plane
 from ._score_table import ScoreTable
 from ._value_range import ValueRange
 
@@ -111,7 +112,8 @@ class CompareTab(QWidget):
 
     def _make_results(self) -> None:
         self.job = JobBox("Measure", self._measure)
-        self.job.row.addWidget(more_button(python=self._python, command=self._command))
+        more = more_button(python=self._python, command=self._command, page="measure")
+        self.job.row.addWidget(more)
         self.problem = QLabel()
         self.problem.setWordWrap(True)
         self.warning = QLabel()
@@ -247,7 +249,7 @@ class CompareTab(QWidget):
         task = self._task()
         if task is None:
             return
-        held, code = self._held(task), python(task)
+        held, code = self._held(task), python(self._viewer, task)
         plane = () if task.all_planes else index_shown(self._viewer, task.image)
 
         def done(found: Found) -> None:
@@ -298,7 +300,7 @@ class CompareTab(QWidget):
 
     def _python(self) -> str:
         task = self._task()
-        return python(task) if task else ""
+        return python(self._viewer, task) if task else ""
 
     def _command(self) -> str:
         task = self._task()
@@ -336,10 +338,7 @@ def _add_maps(
             blending="translucent",
             **_map_look(score, values),
         )
-        if plane:
-            place = np.array(layer.translate)
-            place[: len(plane)] += np.array(plane) * layer.scale[: len(plane)]
-            layer.translate = place
+        lay_on_plane(layer, plane)
         layer.colorbar.visible = True
         add_result(viewer, layer)
 

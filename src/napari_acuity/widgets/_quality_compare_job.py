@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ..core.quality.baselines import enlargement
 from ._layers import pixel_size_of, shape_of
 from ._planes import region_problem
+from ._quality_script import measured_parts
 
 if TYPE_CHECKING:
+    import napari.viewer
     import numpy as np
     from napari.layers import Image, Layer
     from numpy.typing import NDArray
@@ -179,18 +181,28 @@ def outcome(report: Report | SetReport) -> str:
     )
 
 
-def python(task: Task) -> str:
-    arguments = [f"viewer.layers[{layer.name!r}]" for layer in (task.reference, task.image)]
+def python(viewer: napari.viewer.Viewer, task: Task) -> str:
+    """Return the script; "" where the image is resampled onto the reference's grid first."""
+    if task.world is not None:
+        return ""
+    layers = [task.reference, task.image, *([task.low] if task.low is not None else [])]
+    if task.all_planes:
+        begin = (
+            "import napari_acuity as acuity\n"
+            "from napari_acuity.core.quality.many import measure_planes_steps\n\n"
+        )
+        arguments = [f"viewer.layers[{layer.name!r}]" for layer in layers]
+    else:
+        begin, arguments = measured_parts(viewer, layers)
     if task.low is not None:
-        arguments.append(f"low=viewer.layers[{task.low.name!r}]")
+        arguments[-1] = f"low={arguments[-1]}"
     for name, value in task.how.items():
         if value not in ("none", 0, None):
             arguments.append(f"{name}={value!r}")
     lines = "".join(f"    {argument},\n" for argument in arguments)
-    return (
-        f"import napari_acuity as acuity\n\nreport = acuity.measure(\n{lines})\n"
-        "print(report.table())\n"
-    )
+    if task.all_planes:
+        return f"{begin}steps = measure_planes_steps(\n{lines})\nprint(acuity.run(steps).table())\n"
+    return f"{begin}report = acuity.measure(\n{lines})\nprint(report.table())\n"
 
 
 def command(task: Task) -> str:

@@ -10,9 +10,11 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..core.quality.reports.charts import upper_limit
 from ._jobs import one_step
-from ._layers import LayerChooser, add_result, is_plane, made_by, result_layer, shape_of, snapshot
+from ._layers import LayerChooser, add_result, is_image, made_by, result_layer, shape_of
 from ._panel import add_row, form
-from ._quality_tab import TabFrame, command_on
+from ._planes import index_shown, plane_shown
+from ._quality_script import measured_parts
+from ._quality_tab import TabFrame, command_on, lay_on_plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorTab"]
 
+_IMAGE_TIP = "What was made of it: finer, or on the same grid; of a stack the plane on show"
+
 
 class ErrorTab(QWidget):
     """Choose the low-resolution image and what was made of it; the map is laid over it."""
@@ -33,11 +37,11 @@ class ErrorTab(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._held: tuple[Any, Any, str] | None = None
-        self.image = LayerChooser(viewer, fits=is_plane, prefers=_is_enhanced)
-        self.low = LayerChooser(viewer, fits=is_plane, rank=1, prefers=self._is_input)
+        self._held: tuple[Any, Any, tuple[int, ...], str] | None = None
+        self.image = LayerChooser(viewer, fits=is_image, prefers=_is_enhanced)
+        self.low = LayerChooser(viewer, fits=is_image, rank=1, prefers=self._is_input)
         rows = form()
-        add_row(rows, "Image", self.image, "What was made of it: finer, or on the same grid")
+        add_row(rows, "Image", self.image, _IMAGE_TIP)
         add_row(
             rows,
             "Low resolution",
@@ -75,18 +79,18 @@ class ErrorTab(QWidget):
 
     def _steps(self) -> Callable[[], Steps[tuple[ErrorMap, Part]]]:
         low, image = self.low.layer, self.image.layer
-        self._held = (low, image, self._python())
-        work = partial(_measure, snapshot(low), snapshot(image))
+        self._held = (low, image, index_shown(self._viewer, low), self._python())
+        work = partial(_measure, *(plane_shown(self._viewer, layer) for layer in (low, image)))
         return partial(one_step, "blurring the image back", work)
 
     def _show(self, result: tuple[ErrorMap, Part]) -> Part:
         found, part = result
         if self._held is None:
             return part
-        low, image, python = self._held
+        low, image, plane, python = self._held
         layer = result_layer(
             image,
-            found.map.astype(np.float32),
+            found.map.astype(np.float32)[(np.newaxis,) * len(plane)],
             what="error map",
             recipe=made_by("measure", python, low=low.name, image=image.name),
             grid=low,
@@ -94,6 +98,7 @@ class ErrorTab(QWidget):
             contrast_limits=(0.0, upper_limit(found.map)),
             blending="translucent",
         )
+        lay_on_plane(layer, plane)
         layer.colorbar.visible = True
         add_result(self._viewer, layer)
         return part
@@ -107,11 +112,9 @@ class ErrorTab(QWidget):
         if self._problem():
             return ""
         layers: tuple[Any, ...] = (self.low.layer, self.image.layer)
-        given = ", ".join(f"viewer.layers[{layer.name!r}]" for layer in layers)
-        return (
-            f"import napari_acuity as acuity\n\nfound = acuity.quality.error_map({given})\n"
-            "print(found.rsp, found.rse)\n"
-        )
+        begin, parts = measured_parts(self._viewer, layers)
+        given = ", ".join(parts)
+        return f"{begin}found = acuity.quality.error_map({given})\nprint(found.rsp, found.rse)\n"
 
 
 def _is_enhanced(layer: Layer) -> bool:

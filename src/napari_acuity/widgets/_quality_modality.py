@@ -21,6 +21,7 @@ from ._layers import (
     is_image,
     is_plane,
     is_result,
+    recipe_of,
     shape_of,
 )
 from ._panel import add_option, add_row, enable, form, options
@@ -34,7 +35,7 @@ from ._quality_modality_job import (
     size,
 )
 from ._quality_modality_look import keep_names, map_layers
-from ._quality_modality_outputs import OutputsBox, made_of, recipe_of, repeat_of, spread_of
+from ._quality_modality_outputs import OutputsBox, made_of, repeat_of, spread_of
 from ._quality_tab import TabFrame
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class ModalityTab(QWidget):
             python=self._python,
             command=self._command,
             fold=fold,
+            page="crossmodality",
         )
         self.frame.shown.connect(self._after_showing)
         inner: Any = self.frame.layout()

@@ -8,14 +8,14 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from ._layers import is_plane, shape_of
+from ._layers import is_plane, recipe_of, shape_of
 from ._lens_ticks import TickList
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer
 
-__all__ = ["OutputsBox", "made_of", "recipe_of", "repeat_of", "spread_of"]
+__all__ = ["OutputsBox", "made_of", "repeat_of", "spread_of"]
 
 _SPREAD = "disagreement"
 
@@ -103,12 +103,6 @@ class OutputsBox(QWidget):
             listed.append((layer, name, ticked))
         self._listed = listed
         self.changed.emit()
-
-
-def recipe_of(layer: Layer) -> dict[str, Any]:
-    """Return how a layer was made: what `made_by` says; {} of others."""
-    found: dict[str, Any] = layer.metadata.get("acuity", {})
-    return found if "verb" in found else {}
 
 
 def made_of(layer: Layer, low: Layer | None) -> bool:

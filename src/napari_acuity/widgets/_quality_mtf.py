@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Shapes
-from qtpy.QtWidgets import QDoubleSpinBox, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QPushButton,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ._copy_table import text_of
 from ._layers import LayerChooser, chosen, grid_of, is_image, keep_selection, made_by, pixel_size_of
 from ._panel import add_option, add_row, drop_down, form, options, side_by_side
-from ._planes import box_of, cropped, index_shown, is_shapes, plane_shown, region_problem
+from ._planes import box_of, index_shown, is_shapes, plane_shown, region_problem
+from ._quality_mtf_job import bars, bars_python, edges, edges_python
 from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
@@ -23,7 +31,6 @@ if TYPE_CHECKING:
 
     from ..core.jobs import Steps
     from ..core.quality.reports.parts import Part
-    from ..core.quality.targets.edge import EdgeMtf
     from ..core.quality.targets.usaf_result import UsafResult
 
     At = tuple[float, float, int, int]
@@ -40,6 +47,8 @@ _TIPS = {
     "are measured in it",
     "pick": "Click, then click on the pattern of three bars whose group and element are set beside it. "
     "Needed only where the pixel size is unknown or wrong.",
+    "forget": "Take the picked place back: elements are numbered by the pixel size",
+    "contrast": "The contrast that the bars of a resolved element have at least",
     "na": "Numerical aperture of the lens, for its diffraction limit in the plot; 0 draws none",
     "wavelength": "Wavelength of the light, for the diffraction limit",
     "region": "A layer of shapes around the edge, and nothing else: only their box is measured",
@@ -79,6 +88,16 @@ class MtfTab(QWidget):
         self.pick.setCheckable(True)
         self.pick.setToolTip(_TIPS["pick"])
         self.pick.toggled.connect(self._on_pick)
+        self.forget = QToolButton()
+        self.forget.setText("\N{MULTIPLICATION SIGN}")
+        self.forget.setToolTip(_TIPS["forget"])
+        self.forget.setAccessibleName("Take the picked place back")
+        self.forget.setEnabled(False)
+        self.forget.clicked.connect(lambda _checked=False: self._forget_place())
+        self.contrast = QSpinBox()
+        self.contrast.setRange(1, 99)
+        self.contrast.setValue(10)
+        self.contrast.setSuffix(" %")
         self.na, self.wavelength = QDoubleSpinBox(), QSpinBox()
         self.na.setRange(0, 1.7)
         self.na.setSingleStep(0.05)
@@ -93,10 +112,11 @@ class MtfTab(QWidget):
         add_row(rows, "Image", self.image, _TIPS["image"])
         add_row(rows, "Compared with", self.other, _TIPS["other"])
         self.known = QWidget()
-        self.known.setLayout(side_by_side(self.group, self.element, self.pick))
+        self.known.setLayout(side_by_side(self.group, self.element, self.pick, self.forget))
         add_row(rows, "Known element", self.known, _TIPS["pick"])
         add_row(rows, "Region", self.region, _TIPS["region"])
         self._fold, more = options()
+        add_option(more, "Resolved from", self.contrast, _TIPS["contrast"])
         add_option(more, "NA", self.na, _TIPS["na"])
         add_option(more, "Wavelength", self.wavelength, _TIPS["wavelength"])
         self._rows = rows
@@ -151,12 +171,14 @@ class MtfTab(QWidget):
             row, column = image.world_to_data(event.position)[-2:]
             self._at = (float(row), float(column))
             self.pick.setText(f"at {row:.0f}, {column:.0f}")
+            self.forget.setEnabled(True)
         self.pick.setChecked(False)
         self.frame.check()
 
     def _forget_place(self) -> None:
         self._at = None
         self.pick.setText(_PICK)
+        self.forget.setEnabled(False)
         self.frame.check()
 
     # Measure
@@ -167,11 +189,15 @@ class MtfTab(QWidget):
         self._chosen = (images[0], index_shown(self._viewer, images[0]))
         if self.target.currentData() == "usaf":
             at = self._at and (*self._at, self.group.value(), self.element.value())
-            lens = (self.na.value() or None, self.wavelength.value() / 1000)
-            return partial(_bars, held, at, lens)
+            return partial(bars, held, at, self._laid_out())
         boxes = [box_of(self.region.layer, layer) for layer in images]
         unit = "um" if all(pixel_size_of(layer) for layer in images) else "px"
-        return partial(_edges, held, boxes, unit)
+        return partial(edges, held, boxes, unit)
+
+    def _laid_out(self) -> dict[str, float]:
+        """Return the arguments of `usaf_part`."""
+        lens = {"na": self.na.value(), "wavelength_um": self.wavelength.value() / 1000}
+        return {**(lens if self.na.value() else {}), "least_contrast": self.contrast.value() / 100}
 
     def _show(self, result: tuple[UsafResult | None, Part]) -> Part:
         found, part = result
@@ -241,6 +267,8 @@ class MtfTab(QWidget):
             options += ["--compare", other.source.path]
         if self._at and not edge:
             options += ["--at", *self._at, self.group.value(), self.element.value()]
+        if self.contrast.value() != 10 and not edge:
+            options += ["--contrast", self.contrast.value() / 100]
         if self.na.value() and not edge:
             options += [
                 "--na",
@@ -253,55 +281,14 @@ class MtfTab(QWidget):
     def _python(self) -> str:
         if self._problem():
             return ""
-        image = f"viewer.layers[{self._images()[0].name!r}]"
+        layers = self._images()
         if self.target.currentData() == "edge":
-            return (
-                f"import napari_acuity as acuity\n\nfound = acuity.quality.slanted_edge({image})\n"
-                "print(found.mtf50)\n"
-            )
+            boxes = [box_of(self.region.layer, layer) for layer in layers]
+            return edges_python(self._viewer, layers, boxes)
         at = self._at and (*self._at, self.group.value(), self.element.value())
-        where = f", at={at}" if at else ""
-        return (
-            f"import napari_acuity as acuity\n\nfound = acuity.quality.mtf_usaf({image}{where})\n"
-            "print(found.table())\n"
-        )
+        return bars_python(self._viewer, layers, at, self._laid_out())
 
 
 def _colours(contrasts: Iterable[float]) -> list[str]:
     """Return green where bars are resolved, red where they are not."""
     return [_RESOLVED if contrast > 0 else _LOST for contrast in contrasts]
-
-
-def _bars(
-    held: list[Any], at: At | None, lens: tuple[float | None, float]
-) -> Steps[tuple[UsafResult, Part]]:
-    from ..core.jobs import Event
-    from ..core.micrograph import as_micrograph
-    from ..core.quality import mtf_usaf
-    from ..core.quality.reports.target_parts import usaf_part
-
-    images = {str(layer.name): as_micrograph(layer) for layer in held}
-    found: dict[str, UsafResult] = {}
-    for name, image in images.items():
-        yield Event(f"finding the target in {name}", len(found) / len(images))
-        first = next(iter(found.values()), None)
-        found[name] = mtf_usaf(image, at=None if first else at, like=first)
-    part = usaf_part(found, na=lens[0], wavelength_um=lens[1])
-    return next(iter(found.values())), part.of_images(images)
-
-
-def _edges(held: list[Any], boxes: list[Any], unit: str) -> Steps[tuple[None, Part]]:
-    from ..core.jobs import Event
-    from ..core.micrograph import as_micrograph
-    from ..core.quality import slanted_edge
-    from ..core.quality.reports.target_parts import edge_part
-
-    images = {
-        str(layer.name): cropped(as_micrograph(layer), box)
-        for layer, box in zip(held, boxes, strict=True)
-    }
-    found: dict[str, EdgeMtf] = {}
-    for name, image in images.items():
-        yield Event(f"measuring the edge in {name}", len(found) / len(images))
-        found[name] = slanted_edge(image, None if unit == "um" else 1.0)
-    return None, edge_part(found, unit=unit).of_images(images)

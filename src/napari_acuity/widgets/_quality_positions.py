@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
     import napari.viewer
     from napari.layers import Layer
+    from numpy.typing import NDArray
 
     from ..core.jobs import Steps
     from ..core.quality.reports.parts import Part
 
 __all__ = ["PositionsTab"]
+
+_TIP = "The points that are right: features of the truth; of a stack those of the plane on show"
 
 
 class PositionsTab(QWidget):
@@ -40,9 +43,7 @@ class PositionsTab(QWidget):
         self.distance.setValue(10)
         self.distance.setSuffix(" px")
         rows = form()
-        add_row(
-            rows, "Reference", self.reference, "The points that are right: features of the truth"
-        )
+        add_row(rows, "Reference", self.reference, _TIP)
         add_row(rows, "Points", self.points, "The same features as found in the image")
         add_row(
             rows,
@@ -78,8 +79,9 @@ class PositionsTab(QWidget):
 
     def _steps(self) -> Callable[[], Steps[Part]]:
         first, second = self._layers()
-        here = np.asarray(first.data)[:, -2:]
-        there = to_other(second, first, second.data) if len(second.data) else np.empty((0, 2))
+        here = _shown(self._viewer, first)[:, -2:]
+        there = _shown(self._viewer, second)
+        there = to_other(second, first, there) if len(there) else np.empty((0, 2))
         size = pixel_size_of(first)
         work = partial(_measure, here, there, self.distance.value(), size)
         return partial(one_step, "matching positions", work)
@@ -88,18 +90,33 @@ class PositionsTab(QWidget):
         return self.reference.layer, self.points.layer
 
     def _python(self) -> str:
-        if self._problem():
+        """Return the script; "" where points of stacks or of unlike grids are brought together first."""
+        if self._problem() or not _on_one_grid(*self._layers()):
             return ""
+        size = pixel_size_of(self.reference.layer)
         given = ", ".join(f"viewer.layers[{layer.name!r}].data" for layer in self._layers())
         return (
             "import napari_acuity as acuity\n\n"
             f"found = acuity.quality.position_errors({given}, "
-            f"max_distance_px={self.distance.value():g})\nprint(found.table())\n"
+            f"max_distance_px={self.distance.value():g}, pixel_size={size})\nprint(found.table())\n"
         )
 
 
 def _is_points(layer: Layer) -> bool:
     return isinstance(layer, Points)
+
+
+def _shown(viewer: napari.viewer.Viewer, layer: Points) -> NDArray[Any]:
+    """Return the points of the plane on show, of a plain layer all."""
+    points = np.asarray(layer.data)
+    at = np.asarray(layer.world_to_data(viewer.dims.point[-layer.ndim :]))[:-2]
+    return points[(np.rint(points[:, :-2]) == np.rint(at)).all(axis=1)]
+
+
+def _on_one_grid(first: Points, second: Points) -> bool:
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    planes = first.ndim == second.ndim == 2
+    return planes and np.allclose(to_other(second, first, corners), corners)
 
 
 def _measure(here: Any, there: Any, distance_px: float, size: tuple[float, float] | None) -> Part:

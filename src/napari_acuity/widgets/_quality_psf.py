@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QVBoxLayout, QWidget
 from ._layers import LayerChooser, chosen, grid_of, is_image, keep_selection, made_by, pixel_size_of
 from ._panel import add_option, add_row, form, options
 from ._planes import box_of, cropped, index_shown, is_shapes, plane_shown, region_problem
+from ._quality_script import measured_parts
 from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
@@ -171,20 +172,29 @@ class PsfTab(QWidget):
     def _command(self) -> str:
         if self._problem() or self.region.layer is not None:
             return ""
-        return command_on("spots", self._images(), "--threshold", f"{self.threshold.value():g}")
+        pairs = ["--pairs"] if self.pairs.isChecked() else []
+        threshold = f"{self.threshold.value():g}"
+        return command_on("spots", self._images(), "--threshold", threshold, *pairs)
 
     def _python(self) -> str:
         if self._problem():
             return ""
-        lines = [
-            f"    {layer.name!r}: q.fwhm_spots(viewer.layers[{layer.name!r}], "
-            f"threshold={self.threshold.value():g}),\n"
-            for layer in self._images()
-        ]
+        layers = self._images()
+        boxes = [box_of(self.region.layer, layer) for layer in layers]
+        begin, parts = measured_parts(self._viewer, layers, boxes)
+        named = zip(layers, parts, strict=True)
+        lines = [f"    {layer.name!r}: {part},\n" for layer, part in named]
+        in_um = all(pixel_size_of(layer) for layer in layers)
+        size, unit = ("", "") if in_um else (", 1.0", ", unit='px'")
+        pairs, told = "", ""
+        if self.pairs.isChecked():
+            pairs = f"pairs = {{n: q.close_pairs(i{size}, spots=spots[n]) for n, i in images.items()}}\n"
+            told = ", pairs=pairs"
+        how = f"{size}, threshold={self.threshold.value():g}"
         return (
-            "import napari_acuity as acuity\n\nq = acuity.quality\n"
-            f"spots = {{\n{''.join(lines)}}}\n"
-            "print(q.spots_part(spots).text())\n"
+            f"{begin}q = acuity.quality\nimages = {{\n{''.join(lines)}}}\n"
+            f"spots = {{n: q.fwhm_spots(i{how}) for n, i in images.items()}}\n"
+            f"{pairs}print(q.spots_part(spots{told}{unit}).text())\n"
         )
 
 

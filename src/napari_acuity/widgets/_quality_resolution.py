@@ -11,6 +11,7 @@ from ._jobs import one_step
 from ._layers import LayerChooser, is_image, pixel_size_of, shape_of
 from ._panel import add_row, drop_down, form
 from ._planes import plane_shown
+from ._quality_script import measured_parts
 from ._quality_tab import TabFrame, command_on
 
 if TYPE_CHECKING:
@@ -105,11 +106,9 @@ class ResolutionTab(QWidget):
             return ""
         method = self.method.currentData()
         layers = self._layers()
-        given = ", ".join(f"viewer.layers[{layer.name!r}]" for layer in layers)
-        return (
-            f"import napari_acuity as acuity\n\nfound = acuity.quality.{method}({given})\n"
-            "print(found.resolution)\n"
-        )
+        begin, parts = measured_parts(self._viewer, layers)
+        given = ", ".join(parts)
+        return f"{begin}found = acuity.quality.{method}({given})\nprint(found.resolution)\n"
 
 
 def _measure(method: str, images: list[Any], unit: str) -> Part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy as np
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QApplication,
@@ -27,11 +28,13 @@ from ._plots import CurvePlot
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari.layers import Image
+
     from ..core.jobs import Steps
     from ..core.quality.reports.page import Table
     from ..core.quality.reports.parts import Part
 
-__all__ = ["PartTable", "TabFrame", "command_on"]
+__all__ = ["PartTable", "TabFrame", "command_on", "lay_on_plane"]
 
 T = TypeVar("T")
 
@@ -57,6 +60,8 @@ class TabFrame(QWidget, Generic[T]):
         Return the same work as Python and as a command, "" where there is none.
     fold : QWidget, optional
         Folded options.
+    page : str
+        Its docs page.
     """
 
     added = Signal(object)
@@ -76,12 +81,13 @@ class TabFrame(QWidget, Generic[T]):
         python: Callable[[], str],
         command: Callable[[], str],
         fold: QWidget | None = None,
+        page: str = "resolution",
     ) -> None:
         super().__init__()
         self.part: Part | None = None
         self._problem, self._steps, self._show = problem, steps, show
         self.job = JobBox(verb, self._start)
-        self.job.row.addWidget(more_button(python=python, command=command))
+        self.job.row.addWidget(more_button(python=python, command=command, page=page))
         self.reason = QLabel()
         self.reason.setWordWrap(True)
         self.plot = CurvePlot(Chart("", ""))
@@ -147,6 +153,13 @@ def command_on(verb: str, layers: Sequence[Any], *options: object) -> str:
     if not all(paths) or any(layer.ndim > 2 for layer in layers):
         return ""
     return shlex.join(["acuity", verb, *map(str, paths), *map(str, options)])
+
+
+def lay_on_plane(layer: Image, plane: tuple[int, ...]) -> None:
+    """Move a layer with a map of one plane, laid on a stack's grid, to that plane."""
+    place = np.array(layer.translate)
+    place[: len(plane)] += np.array(plane) * layer.scale[: len(plane)]
+    layer.translate = place
 
 
 class PartTable(CopyTable):

@@ -105,8 +105,13 @@ def colour_by(layer: Vectors, colour: str) -> None:
 def _arrows(
     registration: Registration,
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]], float]:
-    """Return arrows, and of each also the nearest block of the last level and its similarity."""
+    """Return arrows, and of each also the nearest block of the last level and its similarity.
+
+    Only where the images overlap: elsewhere nothing is known of the shifts.
+    """
     vectors, features, spacing = sample_shifts(registration.shift_map)
+    known = registration.within_moving(registration.map_points(vectors[:, 0]))
+    vectors, features = vectors[known], {name: each[known] for name, each in features.items()}
     blocks = registration.blocks
     if not blocks.similarity.size:
         similarity = np.full(len(vectors), np.nan)

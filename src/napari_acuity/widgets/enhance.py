@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from ._folder_dialog import FolderDialog
 from ._folder_job import MOST_BYTES
 from ._generations import GenerationTable
 from ._jobs import JobBox, one_step
+from ._layer_settings import offer_settings
 from ._layers import (
     LayerChooser,
     add_result,
@@ -137,7 +139,9 @@ class EnhancePanel(QScrollArea):
         layout.addWidget(self.resample)
         layout.addWidget(self.options.folded)
         self.job.row.addWidget(self.device)
-        self.job.row.addWidget(more_button(python=self._python, command=self._command))
+        more = more_button(python=self._python, command=self._command, page="enhance")
+        offer_settings(more, self._viewer, "enhance", self._show_told)
+        self.job.row.addWidget(more)
         self.job.set_tip(_TIPS["job"])
         layout.addWidget(self.job)
         layout.addWidget(self.generations)
@@ -168,6 +172,16 @@ class EnhancePanel(QScrollArea):
         else:
             self.model.choose(remember_lens(found, path))
         remember_used(str(path))
+
+    def _show_told(self, told: dict[str, Any]) -> None:
+        """Set the panel as it was when it made a layer."""
+        image, model = told.get("image"), told.get("model")
+        self.options.show_told(told)
+        if model and not self.model.choose_named(model):
+            self.open_model(model)
+        channels = image if isinstance(image, dict) else {}
+        for name, chooser in {"": self.image, **self.channels.choosers}.items():
+            chooser.choose_named(channels.get(name, image))
 
     def _browse(self) -> None:
         kinds = "Model or lens (*.safetensors *.lens)"
@@ -339,11 +353,11 @@ class EnhancePanel(QScrollArea):
         self.job.run(
             make,
             done=partial(self._show, filling),
-            watch=partial(self._watch, filling),
+            watch=partial(self._watch, filling, _size_note(known, layer)),
             stopped=partial(self._stopped, filling, settings),
         )
 
-    def _watch(self, filling: Filling, events: list[Event]) -> None:
+    def _watch(self, filling: Filling, known_note: str | None, events: list[Event]) -> None:
         if filling.removed and not filling.finished:
             self.job.cancel()
             return
@@ -357,7 +371,7 @@ class EnhancePanel(QScrollArea):
                 words = f"Made '{filling.layer.name}', {rows} x {cols} pixels."
                 if notes := event.new.notes:
                     filling.layer.metadata["acuity"]["notes"] = notes
-                self.job.say(f"{words}{cautions(notes)}")
+                self.job.say(f"{words}{cautions(note for note in notes if note != known_note)}")
         if not filling.finished and any(isinstance(e.new, Painted | Made) for e in events):
             filling.draw()
 
@@ -393,7 +407,7 @@ class EnhancePanel(QScrollArea):
     # To OME-Zarr
 
     def _ask_out(self, layer: Image, known: KnownModel) -> str:
-        name = f"{layer.name}-x{self._settings().finer(known.model.scale):.4g}.zarr"
+        name = f"{_file_stem(layer)}-x{self._settings().finer(known.model.scale):.4g}.zarr"
         path, _ = QFileDialog.getSaveFileName(self, "Write to OME-Zarr", name, "OME-Zarr (*.zarr)")
         return path if not path or path.endswith(".zarr") else f"{path}.zarr"
 
@@ -428,7 +442,7 @@ class EnhancePanel(QScrollArea):
         made = self._filling
         if made is None or self._nothing_to_save():
             return
-        name = f"{made.layer.name.replace(' | ', '-').replace(' ', '-')}.tif"
+        name = f"{_file_stem(made.layer)}.tif"
         kinds = "TIFF (*.tif *.tiff);;PNG (*.png);;JPEG (*.jpg)"
         path, _ = QFileDialog.getSaveFileName(self, "Save the result", name, kinds)
         if path:
@@ -439,7 +453,7 @@ class EnhancePanel(QScrollArea):
     def _open_folder(self) -> None:
         if self.folder_dialog is None:
             self.folder_dialog = FolderDialog(self._for_folder, self)
-            for changed in (self.model.changed, self.options.changed):
+            for changed in (self.model.changed, self.options.changed, self.resample.toggled):
                 changed.connect(self.folder_dialog.update_facts)
         self.folder_dialog.show()
         self.folder_dialog.raise_()
@@ -448,7 +462,7 @@ class EnhancePanel(QScrollArea):
         known = self.known
         if known is None:
             return None
-        return known.model, self._settings(), self._resample_by() != 1
+        return known.model, self._settings(), self.resample.isChecked()
 
     # The same in words
 
@@ -459,7 +473,7 @@ class EnhancePanel(QScrollArea):
         if layer is None or known is None or not known.load_as:
             return ""
         if self.options.to_zarr:
-            out = out or f"{layer.name}-x{known.model.scale:.4g}.zarr"
+            out = out or f"{_file_stem(layer)}-x{known.model.scale:.4g}.zarr"
         return python_of(layer.name, known.load_as, self._settings(), out)
 
     def _command(self) -> str:
@@ -513,6 +527,18 @@ def opened_panel(viewer: napari.viewer.Viewer) -> EnhancePanel:
         dock.show()
         dock.raise_()
     return panel
+
+
+def _file_stem(layer: Image) -> str:
+    """Return a layer's name without what does not belong in the name of a file."""
+    return re.sub(r'[\s\\/:*?"<>|]+', "-", layer.name)
+
+
+def _size_note(known: KnownModel, layer: Image) -> str | None:
+    """Return the note of pixels of another size, which the panel tells in its own words beforehand."""
+    from ..core.inference.pixel_size import size_note
+
+    return size_note(known.model.header, pixel_size_of(layer))
 
 
 def _told(settings: Settings) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class FusePanel(QScrollArea):
         self.problem = QLabel()
         self.problem.setWordWrap(True)
         self.job = JobBox("Fuse", self._fuse)
-        self.job.row.addWidget(more_button(python=self._python, command=self._command))
+        more = more_button(python=self._python, command=self._command, page="fuse")
+        self.job.row.addWidget(more)
         rows = form()
         add_row(
             rows,

@@ -142,7 +142,7 @@ class TrainPanel(QScrollArea):
         rows.addRow(self.out_problem)
 
     def _more_button(self) -> QToolButton:
-        button = more_button(python=self._python, command=self._command)
+        button = more_button(python=self._python, command=self._command, page="train")
         menu = button.menu()
         resume = menu.addAction(_RESUME)
         resume.triggered.connect(lambda _checked=False: copy_text(self._resume_command()))

@@ -14,9 +14,9 @@ import numpy as np
 from ..errors import ImageError, ModelError
 from ..io import replacing
 from ..jobs import Event, Steps, altered, run, within
-from ..micrograph import ImageLike, Micrograph, as_micrograph, to_unit
+from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, to_unit
 from ..model import load
-from .enhance import enhance_steps
+from .enhance import checked_steps
 
 if TYPE_CHECKING:
     import os
@@ -131,7 +131,7 @@ def enhance_channels(image: ImageLike, mapping: ChannelMap, **options: Any) -> M
     Parameters
     ----------
     image : Micrograph, array or napari Image layer
-        (C, Y, X).
+        (C, Y, X), of one value range; single channels may be blank.
     mapping : ChannelMap
         Of as many channels; their models of one scale.
     **options
@@ -163,10 +163,11 @@ def enhance_channels_steps(
             f"{c.name} x{m.scale:g}" for c, m in zip(mapping.channels, models, strict=True)
         )
         raise ModelError(f"The models are of unlike scales: {scales}.", "Use models of one scale.")
-    made = list[Micrograph]()
+    made, black_white = list[Micrograph](), check_content(given).range()
     for number, (channel, model) in enumerate(zip(mapping.channels, models, strict=True)):
-        plane = given.with_pixels(given.pixels[number], name=channel.name)
-        steps = enhance_steps(plane, model, **options)
+        pixels = given.pixels[number]
+        plane = given.with_pixels(pixels, name=channel.name, value_range=black_white)
+        steps = checked_steps(plane, model, **options)
         part = within(steps, number / wanted, (number + 1) / wanted)
         made.append((yield from altered(part, partial(_named, name=channel.name))))
     return ManyChannels(merge_colours(made, mapping), tuple(made))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from ..errors import ImageError
-from ..jobs import run
+from ..jobs import altered, run
 from ..lens import Lens, load
 from ..micrograph import (
     ImageLike,
@@ -17,15 +19,17 @@ from ..micrograph import (
     check_content,
 )
 from ..model import Model
+from ..model import load as load_model
 from .lens_apply import lens_steps
-from .model_steps import Generation, OnGrid, model_steps
+from .model_steps import Generation, OnGrid, change_by, model_steps
+from .pixel_size import with_size_note
 
 if TYPE_CHECKING:
     import os
 
-    from ..jobs import Steps
+    from ..jobs import Event, Steps
 
-__all__ = ["enhance", "enhance_steps", "generations"]
+__all__ = ["check_options", "checked_steps", "enhance", "enhance_steps", "generations"]
 
 
 def enhance(
@@ -46,8 +50,9 @@ def enhance(
     ----------
     image : Micrograph, array or napari Image layer
         (..., Y, X), (..., Y, X, 3) for an RGB model, or (..., C, Y, X) for a model of C channels;
-        leading axes are done plane by plane. A Dask array, alone or as the pixels of a Micrograph, is
-        enhanced lazily: tile by tile, when and where the result is computed. For a lens of several
+        leading axes are done plane by plane. A Dask array, alone, as the pixels of a Micrograph or in a
+        layer, is enhanced lazily: tile by tile, when and where the result is computed. That of a layer
+        is loaded where it is to be enhanced several times, or to another type. For a lens of several
         channels also a dict of images by channel, or a list of them in its order; a lens takes no Dask
         array lazily.
     model : Model, Lens or path
@@ -78,7 +83,8 @@ def enhance(
     Returns
     -------
     Micrograph
-        ceil(scale * n) pixels a side, its pixel size divided by the scale. Of a lens, a dict of Micrograph:
+        ceil(scale * n) pixels a side, its pixel size divided by the scale; its notes say where the image's
+        pixel size is not the one that the model was trained on. Of a lens, a dict of Micrograph:
         its outputs by name, also where there is only one.
 
     Raises
@@ -89,13 +95,9 @@ def enhance(
         When the image is empty, constant, NaN, or its range is unknown.
     """
     model = _loaded(model)
-    if _is_dask(image) and isinstance(model, Model):
-        if (iterations, dtype) != (1, None):
-            raise ImageError(
-                "A Dask array is enhanced once, in the type it has.",
-                "Enhance the result again, or load the image first.",
-            )
-        return _lazily(image, model, tile=tile or "auto", device=device, exact=exact)
+    if isinstance(model, Model) and (lazy := _on_demand(image, iterations, dtype)) is not None:
+        check_options(iterations=iterations, grid=grid, stop_below=stop_below, tile=tile)
+        return _lazily(lazy, model, tile=tile or "auto", device=device, exact=exact)
     steps = enhance_steps(
         image,
         model,
@@ -139,70 +141,105 @@ def enhance_steps(
         iteration where there are several. Of a lens it is None.
     """
     model = _loaded(model)
-    _check_options(iterations, grid, stop_below, tile)
+    check_options(iterations=iterations, grid=grid, stop_below=stop_below, tile=tile)
     if isinstance(model, Lens):
         if iterations != 1:
             raise ImageError("A lens is applied once.", "Leave the iterations at 1.")
         of_lens = lens_steps(image, model, dtype=dtype, device=device, tile=tile, exact=exact)
         return (yield from of_lens)
-    given = check_content(as_micrograph(image, name="image"))
-    steps = model_steps(
-        given,
+    steps = checked_steps(
+        check_content(as_micrograph(image, name="image")),
         model,
         iterations=iterations,
         grid=grid,
         stop_below=stop_below,
         tile=tile,
         device=device,
-        # Of finer steps than 8 bit, half precision would lose some.
-        exact=exact or given.pixels.dtype != np.uint8,
+        exact=exact,
         dtype=dtype,
         look_at=look_at,
     )
     return (yield from steps)
 
 
+def checked_steps(
+    image: Micrograph, model: Model, *, exact: bool = False, **options: Any
+) -> Steps[Micrograph]:
+    """Apply a model to an image whose content was checked: it may be blank; options as `enhance_steps`."""
+    check_options(**options)
+    # Of finer steps than 8 bit, half precision would lose some.
+    exact = exact or image.pixels.dtype != np.uint8
+    result = yield from model_steps(image, model, exact=exact, **options)
+    return with_size_note(result, model, image.pixel_size)
+
+
 def generations(
     image: ImageLike, model: Model | str | os.PathLike[str], *, iterations: int, **options: Any
 ) -> list[Generation]:
     """Apply a model several times and keep what each iteration makes; `options` as for `enhance`."""
-    kept = list[Generation]()
+    kept, given = list[Generation](), as_micrograph(image, name="image")
+    found = model if isinstance(model, Model) else load_model(model)
 
-    def keeping() -> Steps[None]:
-        for event in enhance_steps(image, model, iterations=iterations, **options):
-            if isinstance(event.new, Generation):
-                kept.append(event.new)
-            yield event
+    def keeping(event: Event) -> Event:
+        if isinstance(event.new, Generation):
+            kept.append(event.new)
+        return event
 
-    run(keeping())
-    return kept
+    result = run(altered(enhance_steps(given, found, iterations=iterations, **options), keeping))
+    if not kept:  # of one iteration nothing is told on the way
+        return [Generation(1, result, change_by(given, result, found.scale))]
+    return [*kept[:-1], replace(kept[-1], image=result)]
 
 
 def _loaded(model: Model | Lens | str | os.PathLike[str]) -> Model | Lens:
     return model if isinstance(model, Model | Lens) else load(model)
 
 
-def _is_dask(image: ImageLike) -> bool:
-    pixels = image.pixels if isinstance(image, Micrograph) else image
+def _on_demand(image: ImageLike, iterations: int, dtype: str | None) -> Micrograph | None:
+    """Return an image whose pixels are a Dask array; None of others, and where a layer's is to be loaded."""
+    lazy = as_lazy_micrograph(image)
+    if not _is_dask(lazy.pixels):
+        return None
+    if (iterations, dtype) == (1, None):
+        return lazy
+    if isinstance(image, Micrograph) or _is_dask(image):
+        raise ImageError(
+            "A Dask array is enhanced once, in the type it has.",
+            "Enhance the result again, or load the image first.",
+        )
+    return None
+
+
+def _is_dask(pixels: Any) -> bool:
     return type(pixels).__module__.partition(".")[0] == "dask"
 
 
-def _lazily(image: ImageLike, model: Model, **options: Any) -> Micrograph:
+def _lazily(image: Micrograph, model: Model, **options: Any) -> Micrograph:
     from .lazy import enhance_lazy
 
-    return enhance_lazy(as_lazy_micrograph(image), model, **options)
+    return with_size_note(enhance_lazy(image, model, **options), model, image.pixel_size)
 
 
-def _check_options(
-    iterations: int, grid: str, stop_below: float, tile: int | Literal["auto"] | None
+def check_options(
+    *,
+    iterations: int = 1,
+    grid: str = "finer",
+    stop_below: float = 0.0,
+    tile: int | Literal["auto"] | None = "auto",
+    **_others: Any,
 ) -> None:
-    if iterations < 1:
-        raise ImageError(f"{iterations} iterations cannot be done.", "Use at least 1.")
+    """Raise ImageError where options of `enhance` ask for what cannot be done."""
+    if not isinstance(iterations, Integral) or iterations < 1:
+        raise ImageError(
+            f"{iterations} iterations cannot be done.", "Use a whole number from 1 on."
+        )
     if grid not in get_args(OnGrid):
         raise ImageError(f"There is no grid '{grid}'.", "Use 'finer' or 'same'.")
     if not 0 <= stop_below < 1:
         raise ImageError(
             f"A change below {stop_below} cannot be waited for.", "Give a share, 0 to below 1."
         )
-    if isinstance(tile, int) and tile < 1:
-        raise ImageError(f"A tile of {tile} pixels cannot be cut.", "Use at least 1, or 'auto'.")
+    if tile not in (None, "auto") and (not isinstance(tile, Integral) or tile < 1):
+        raise ImageError(
+            f"A tile of {tile} pixels cannot be cut.", "Use a whole number from 1 on, or 'auto'."
+        )

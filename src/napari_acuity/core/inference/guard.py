@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from ..errors import ModelError
+from ..errors import ImageError, ModelError
 from ..geometry import ratio
 from ..jobs import Event, Steps, altered, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, to_unit
 from ..model import Model, load
 from ..quality import bicubic
 from .capture import Capture
-from .enhance import enhance_steps
+from .enhance import check_options, enhance_steps
+from .tiles import output_shape
 
 if TYPE_CHECKING:
     import os
@@ -61,7 +62,7 @@ def guard(
     model: Model | str | os.PathLike[str],
     **options: Any,
 ) -> Guard:
-    """Map where an output may be invention; `options` as for `enhance`.
+    """Map where an output may be invention.
 
     Parameters
     ----------
@@ -71,9 +72,15 @@ def guard(
         What `enhance` made of it.
     model : Model or path
         With which it did.
+    **options
+        Those of `enhance` that the output was made with: `iterations` (those that were really done),
+        `grid`, `tile`, `device` and `exact`.
 
     Raises
     ------
+    ImageError
+        When the output is not what the model makes of the image with these options, as far as its shape
+        tells.
     ModelError
         When the model does not tell how its captures came about (it was trained by an early version).
     """
@@ -95,6 +102,7 @@ def guard_steps(
             "Train it again with this version.",
         )
     given, made = as_micrograph(image, name="image"), as_micrograph(output, name="output")
+    _check(given, made, model, options)
     yield Event("seeing the output again", 0.0)
     consistent = _each_plane(given, made, lambda a, b: _consistency(a, b, model))
     turned = yield from within(_disagreement(given, made.shape, model, options), 0.05, 1.0)
@@ -102,6 +110,28 @@ def guard_steps(
         _map(consistent, made, "consistency"),
         _map(turned, made, "disagreement"),
     )
+
+
+def _check(image: Micrograph, output: Micrograph, model: Model, options: dict[str, Any]) -> None:
+    """Raise where options are none of the guard's, or the output was made in another way."""
+    if wrong := sorted({"dtype", "stop_below"} & options.keys()):
+        raise ImageError(
+            f"The maps of where a result may be invention depend on no {wrong[0]}.",
+            "Leave it out, and give the iterations that were done.",
+        )
+    check_options(**options)
+    iterations = options.get("iterations", 1)
+    rows_cols = image.shape
+    for _ in range(1 if options.get("grid") == "same" else iterations):
+        rows_cols = output_shape(rows_cols, model.scale)
+    leading = image.pixels.shape[: image.pixels.ndim - 2 - image.rgb]
+    wanted = (*leading, *rows_cols, *([3] if image.rgb else []))
+    if output.pixels.shape != wanted:
+        raise ImageError(
+            f"'{output.name}' has the shape {output.pixels.shape}, and model '{model.name}' makes {wanted} "
+            f"of '{image.name}' in {iterations} iteration(s).",
+            "Give the output that was made of this image, and the iterations and the grid it was made with.",
+        )
 
 
 def _consistency(image: Micrograph, output: Micrograph, model: Model) -> NDArray[np.float32]:

@@ -80,12 +80,14 @@ def enhance_lazy(
     chunks = [(1,) * n for n in layout.leading]
     chunks += [(n,) for n in image.pixels.shape[len(chunks) :]]
     made = list(chunks)
+    # Where one chunk spans the image there is nothing beyond it, and it may be smaller than the halo.
+    depth = {axis: grid.halo * (len(parts) > 1) for axis, parts in zip(axes, cores, strict=True)}
     for axis, parts in zip(axes, cores, strict=True):
         chunks[axis] = tuple(part.stop - part.start for part in parts)
         made[axis] = tuple(_outputs(grid, parts, axis - axes.start))
     seen = da.overlap.overlap(
         da.asarray(image.pixels).rechunk(tuple(chunks)),
-        depth=dict.fromkeys(axes, grid.halo),
+        depth=depth,
         boundary="none",
         allow_rechunk=False,
     )

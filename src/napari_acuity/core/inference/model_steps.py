@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .deploy import Engine
     from .tiles import Tile
 
-__all__ = ["Generation", "OnGrid", "cautioned", "converted", "model_steps", "of_type"]
+__all__ = ["Generation", "OnGrid", "cautioned", "change_by", "converted", "model_steps", "of_type"]
 
 OnGrid = Literal["finer", "same"]
 
@@ -88,7 +88,7 @@ def model_steps(
         result = yield from within(part, (number - 1) / iterations, number / iterations)
         if iterations == 1:
             break
-        change = _change(current, result, model.scale)
+        change = change_by(current, result, model.scale)
         shown = result if last else converted(result, of_type(given, dtype))
         done = Generation(number, shown, change)
         yield Event(f"{words}changed {change:.2%} of the range", number / iterations, done)
@@ -230,6 +230,7 @@ def _shrunk(image: Micrograph, like: Micrograph, scale: float) -> Micrograph:
     return bicubic(image, 1 / scale, like.shape)
 
 
-def _change(before: Micrograph, after: Micrograph, scale: float) -> float:
+def change_by(before: Micrograph, after: Micrograph, scale: float) -> float:
+    """Return how much an iteration changed: see `Generation`."""
     enlarged = to_unit(bicubic(before, scale, after.shape))
     return float(np.sqrt(np.mean((to_unit(after) - enlarged) ** 2)))

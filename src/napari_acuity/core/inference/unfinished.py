@@ -74,7 +74,8 @@ class Unfinished:
             job = json.loads(self._job.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        same = job.get("facts") == json.loads(json.dumps(self.facts)) and self.image.exists()
+        same = job.get("facts") == json.loads(json.dumps(self.facts))
+        same = same and self.image.exists() and self._journal.exists()
         notes: dict[str, Any] | None = job.get("notes") if same else None
         return notes
 
@@ -98,13 +99,16 @@ class Unfinished:
             )
 
     def done(self) -> set[int]:
-        """Return the tiles that are finished, and clean up behind a process that was killed."""
+        """Return the tiles that are finished, and clean up behind a process that was killed.
+
+        Lines that a damaged disk left unreadable count for nothing: their tiles are written again.
+        """
         whole, _, cut = self._journal.read_bytes().rpartition(b"\n")
         if cut:
             self._journal.write_bytes(whole + b"\n" if whole else b"")
         for path in self.image.rglob("*.partial"):
             path.unlink()
-        return {int(line) for line in whole.split()}
+        return {int(line) for line in whole.split() if line.isdigit()}
 
     @contextmanager
     def journal(self) -> Iterator[TextIO]:

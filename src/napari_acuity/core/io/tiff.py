@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..micrograph import Micrograph
 
-__all__ = ["TIFF_SUFFIXES", "check_tiff", "lazy_tiff", "read_tiff", "write_tiff"]
+__all__ = ["TIFF_SUFFIXES", "check_tiff", "lazy_tiff", "plane_shape", "read_tiff", "write_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk")
 
@@ -46,6 +47,22 @@ def read_tiff(path: Path) -> Micrograph:
         return micrograph(pixels, path, rgb=rgb, pixel_size=size, value_range=limits)
 
 
+def plane_shape(path: Path) -> tuple[int, int]:
+    """Return rows and columns of the planes of a TIFF's first series, as its header tells them.
+
+    Raises
+    ------
+    FileError
+        When the file is damaged.
+    """
+    with _open(path) as file:
+        try:
+            page = file.series[0].keyframe
+            return page.imagelength, page.imagewidth
+        except Exception as error:  # tifffile raises all kinds at damaged files
+            raise FileError(f"{path.name} cannot be read ({error}).", _COPY_IT) from error
+
+
 @contextmanager
 def lazy_tiff(path: Path) -> Iterator[tuple[Micrograph, ...]]:
     """Yield the levels of a plane in a TIFF, finest first, their pixels read where and when used.
@@ -56,14 +73,8 @@ def lazy_tiff(path: Path) -> Iterator[tuple[Micrograph, ...]]:
         When the file is damaged, cut short, no single plane, or stored in one piece; when zarr is
         not installed.
     """
-    import tifffile
-
     zarr = _zarr()
-    try:
-        file = tifffile.TiffFile(path)
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path.name} cannot be read ({error}).", _COPY_IT) from error
-    with file:
+    with _open(path) as file:
         series = file.series[0]
         _check_complete(file, series, path.name)
         rgb = series.axes == "YXS" and series.shape[-1] == 3
@@ -128,6 +139,15 @@ def check_tiff(image: Micrograph, suffix: str) -> None:
         )
 
 
+def _open(path: Path) -> tifffile.TiffFile:
+    import tifffile
+
+    try:
+        return tifffile.TiffFile(path)
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path.name} cannot be read ({error}).", _COPY_IT) from error
+
+
 def _level(finest: Micrograph, pixels: Any) -> Micrograph:
     """Return the image in another resolution of the same field."""
     size = finest.pixel_size
@@ -160,12 +180,19 @@ def _facts(
 
 
 def _check_complete(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str) -> None:
-    """Raise where the file ends before its images do; tifffile leaves such images out, or black."""
+    """Raise where the file holds less than its images; tifffile leaves the rest out, or black."""
+    pieces = math.prod(series.keyframe.chunked)
     for page in series.pages:
         if page is None:
             raise FileError(
                 f"{name} has images in other files, and some of those are missing.",
                 "Put all files of the set into one folder.",
+            )
+        if len(page.dataoffsets) < pieces:
+            raise FileError(
+                f"{name} is damaged: it tells of an image in {pieces} pieces, and lists "
+                f"{len(page.dataoffsets)}.",
+                _COPY_IT,
             )
         size = page.parent.filehandle.size
         ends = [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .pair import Pair
 
-__all__ = ["Division", "check_alike", "divide_pairs"]
+__all__ = ["Division", "check_alike", "divide_pairs", "plan_division"]
 
 _PARTS = ("train", "validation", "test")
 _LEAST_PX = {"train": 16, "validation": 8, "test": 8}
@@ -86,7 +86,15 @@ def divide_pairs(
     found = _by_name(pairs)
     check_alike(found.values())
     if table is None:
-        table = _plan(found, guard, seed, {"validation": validation, "test": test})
+        table = plan_division(
+            {name: pair.group for name, pair in found.items()},
+            {name: pair.low.shape[1] for name, pair in found.items()},
+            next(iter(found.values())).scale,
+            guard=guard,
+            seed=seed,
+            validation=validation,
+            test=test,
+        )
     return _carry_out(found, _checked(table, found))
 
 
@@ -116,9 +124,35 @@ def _by_name(pairs: Iterable[Pair]) -> dict[str, Pair]:
     return found
 
 
-def _plan(
-    found: dict[str, Pair], guard: int, seed: int, shares: dict[str, float]
+def plan_division(
+    groups: Mapping[str, str],
+    widths: Mapping[str, int],
+    scale: float,
+    *,
+    guard: int,
+    seed: int,
+    validation: float = 0.2,
+    test: float = 0.2,
 ) -> dict[str, Any]:
+    """Return the table of a division, see `Division`, without the images.
+
+    Parameters
+    ----------
+    groups : mapping
+        Name of each pair -> its group.
+    widths : mapping
+        Name of each pair -> how many low pixels it is wide; not looked at where there are several groups.
+    scale : float
+        Of all pairs.
+    guard, seed, validation, test
+        As for `divide_pairs`.
+
+    Raises
+    ------
+    PairError
+        When the shares are impossible, or a field is too narrow to cut.
+    """
+    shares = {"validation": validation, "test": test}
     # Written so that NaN is refused too.
     if not (shares["validation"] > 0 and shares["test"] >= 0 and sum(shares.values()) < 1):
         raise PairError(
@@ -126,19 +160,24 @@ def _plan(
             "from training.",
             "Give a share above 0 for validation and one of at least 0 for test, together below 1.",
         )
-    groups = {name: pair.group for name, pair in found.items()}
     facts = {"seed": seed, "guard": guard}
     if (count := len(set(groups.values()))) > 1:
         test = shares["test"] if count > 2 else 0.0
-        return {"by": "group", **split(groups, shares["validation"], test, seed=seed), **facts}
-    columns = {name: _columns(pair, guard, shares) for name, pair in found.items()}
-    parts = {part: sorted(name for name in found if part in columns[name]) for part in _PARTS}
+        return {
+            "by": "group",
+            **split(dict(groups), shares["validation"], test, seed=seed),
+            **facts,
+        }
+    columns = {name: _columns(name, widths[name], scale, guard, shares) for name in groups}
+    parts = {part: sorted(name for name in groups if part in columns[name]) for part in _PARTS}
     return {"by": "side", **parts, **facts, "columns": columns}
 
 
-def _columns(pair: Pair, guard: int, shares: dict[str, float]) -> dict[str, list[int]]:
+def _columns(
+    name: str, width: int, scale: float, guard: int, shares: dict[str, float]
+) -> dict[str, list[int]]:
     """Return the columns [start, end] of each part of a field, in low px, on both grids."""
-    q, width = ratio(pair.scale).denominator, pair.low.shape[1]
+    q = ratio(scale).denominator
     held = [part for part in _PARTS[1:] if shares[part] > 0]
     guard = min(guard, width // 8)
     free = width - guard * len(held)
@@ -151,7 +190,7 @@ def _columns(pair: Pair, guard: int, shares: dict[str, float]) -> dict[str, list
     if any(end - start < _LEAST_PX[part] for part, (start, end) in columns.items()):
         raise PairError(
             f"All pairs are of one group, so every field must be cut into {len(columns)} parts; but "
-            f"'{pair.name}' is {width} low pixels wide: too narrow.",
+            f"'{name}' is {width} low pixels wide: too narrow.",
             "Add pairs from another slide or patient and name their groups, or use wider fields.",
         )
     return {part: columns[part] for part in _PARTS if part in columns}

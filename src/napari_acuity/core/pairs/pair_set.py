@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +13,19 @@ import numpy as np
 
 from ..errors import AcuityError, FileError, PairError
 from ..io import make_folder, read, replacing, write
+from .described import KINDS, Described, like_most, size_of
 from .folders import NamedImages, find_named_images
 from .pair import Pair
 from .split import split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ..micrograph import Micrograph
 
-__all__ = ["PairSet", "readable"]
+__all__ = ["PairSet"]
 
 _LONGEST_NAME = 80
-_KINDS = {True: "RGB", False: "grey"}
 
 
 class PairSet:
@@ -90,16 +89,27 @@ class PairSet:
             return {name: name for name in self.names}
         return {name: str(self._facts(name).get("group", "") or name) for name in self.names}
 
-    @property
-    def kind(self) -> tuple[float, bool]:
-        """Scale, and whether RGB, of the first pair that can be read; `add` lets no other in."""
+    def described(self) -> tuple[list[Described], dict[str, AcuityError]]:
+        """Say what is known of the pairs without reading their images.
+
+        Returns
+        -------
+        list of Described
+            Of the pairs that look as if they can be used together. Of those that pair by their names the
+            first that can be read is read, and the others are taken to be like it.
+        dict
+            Name of each other pair -> why it cannot be used.
+        """
         if self._named:
-            for name in self.names[:-1]:
-                with suppress(AcuityError):
-                    return _kind(self[name])
-            return _kind(self[self.names[-1]])
-        facts = self._facts(self.names[0])
-        return float(facts.get("scale", 1)), bool(facts.get("rgb"))
+            return self._named_described(self._named), {}
+        found: list[Described] = []
+        errors: dict[str, AcuityError] = {}
+        for name in self.names:
+            try:
+                found.append(self._described(name))
+            except AcuityError as error:
+                errors[name] = error
+        return like_most(found, errors, lambda each: (each.scale, each.rgb))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -173,6 +183,38 @@ class PairSet:
         """Split the pairs' names by group; see `split`."""
         return split(self.groups, validation, test, seed=seed)
 
+    def _described(self, name: str) -> Described:
+        facts = self._facts(name)
+        files = [self.folder / part / f"{name}.tif" for part in ("low", "high")]
+        sizes = [size_of(path) for path in files]
+        for path, size in zip(files, sizes, strict=True):
+            if size is None:
+                raise FileError(f"{path} is missing or damaged.", "Copy it again from its source.")
+        similarity, group = facts.get("similarity"), str(facts.get("group", "") or name)
+        try:
+            return Described(
+                name,
+                group,
+                float(facts["scale"]),
+                bool(facts.get("rgb")),
+                sizes[0],
+                None if similarity is None else float(similarity),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.folder / f"{name}.json", error) from error
+
+    def _named_described(self, named: NamedImages) -> list[Described]:
+        first = self._first_readable()
+        sizes = {name: size_of(low[0]) if low else None for name, (low, _) in named.files.items()}
+        sizes[first.name] = first.low.shape
+        return [Described(n, n, first.scale, first.low.rgb, size) for n, size in sizes.items()]
+
+    def _first_readable(self) -> Pair:
+        for name in self.names[:-1]:
+            with suppress(AcuityError):
+                return self[name]
+        return self[self.names[-1]]
+
     def _image(self, part: str, name: str, facts: dict[str, Any]) -> Micrograph:
         image, limits = read(self.folder / part / f"{name}.tif"), facts.get(f"{part}_range")
         return replace(image, value_range=tuple(limits)) if limits else image
@@ -195,8 +237,8 @@ class PairSet:
         first = self._any_facts()
         if first and (first.get("scale"), first.get("rgb")) != (pair.scale, pair.low.rgb):
             raise PairError(
-                f"Pair '{pair.name}' (scale {pair.scale:g}, {_KINDS[pair.low.rgb]}) does not fit the set in "
-                f"{self.folder} (scale {first.get('scale')}, {_KINDS[bool(first.get('rgb'))]}).",
+                f"Pair '{pair.name}' (scale {pair.scale:g}, {KINDS[pair.low.rgb]}) does not fit the set in "
+                f"{self.folder} (scale {first.get('scale')}, {KINDS[bool(first.get('rgb'))]}).",
                 "Keep one folder for each scale and kind of image.",
             )
 
@@ -217,48 +259,6 @@ class PairSet:
         while free.casefold() in taken:
             free, number = f"{plain}-{number}", number + 1
         return free
-
-
-def readable(pairs: PairSet | Iterable[Pair]) -> tuple[list[Pair], dict[str, AcuityError]]:
-    """Read the pairs that can be used together, and say what is wrong with the others.
-
-    Parameters
-    ----------
-    pairs : PairSet or iterable of Pair
-
-    Returns
-    -------
-    list of Pair
-        All of one scale and one kind of image, that of most.
-    dict
-        Name of each other pair -> why it cannot be used.
-    """
-    found: list[Pair] = []
-    errors: dict[str, AcuityError] = {}
-    if isinstance(pairs, PairSet):
-        for name in pairs.names:
-            try:
-                found.append(pairs[name])
-            except AcuityError as error:
-                errors[name] = error
-    else:
-        found = list(pairs)
-    if not found:
-        return [], errors
-    most = Counter(map(_kind, found)).most_common(1)[0][0]
-    for pair in found:
-        if _kind(pair) != most:
-            scale, rgb = _kind(pair)
-            errors[pair.name] = PairError(
-                f"Pair '{pair.name}' (scale {scale:g}, {_KINDS[rgb]}) is not like most of the pairs "
-                f"(scale {most[0]:g}, {_KINDS[most[1]]}).",
-                "Keep one folder for each scale and kind of image.",
-            )
-    return [pair for pair in found if _kind(pair) == most], errors
-
-
-def _kind(pair: Pair) -> tuple[float, bool]:
-    return pair.scale, pair.low.rgb
 
 
 def _as_json(facts: dict[str, Any]) -> str:

@@ -45,10 +45,10 @@ def split(
     }
     if len(order) <= sum(counts.values()):
         raise PairError(
-            f"{len(order)} group of pairs cannot be split into parts that share nothing."
+            "One group of fields cannot be split into parts that share nothing."
             if len(order) == 1
-            else f"{len(order)} groups of pairs are too few for this split.",
-            "Add pairs from other fields or slides.",
+            else f"{len(order)} groups of fields are too few for this split.",
+            "Add some of other slides or patients" + (", or set test to 0." if test else "."),
         )
     held = {"validation": order[: counts["validation"]]}
     held["test"] = order[counts["validation"] : sum(counts.values())]

@@ -62,10 +62,13 @@ def matched(
 
 def as_range(data_range: float | tuple[float, float]) -> tuple[float, float]:
     """Return black and white: one number stands for (0, number)."""
-    if isinstance(data_range, tuple | list):
-        low, high = data_range
-        return low, high
-    return 0.0, data_range
+    values = np.atleast_1d(np.asarray(data_range, dtype=float))
+    if values.shape not in ((1,), (2,)):
+        raise ImageError(
+            f"The data range {data_range} is no range.", "Give (black, white), or one number."
+        )
+    low, high = (0.0, *values)[-2:]
+    return float(low), float(high)
 
 
 def check_plane(image: Micrograph) -> None:

@@ -194,7 +194,8 @@ def measure(
     Raises
     ------
     ImageError
-        When the images cannot be compared, are smaller than SSIM's window, or share a name.
+        When the images cannot be compared, are smaller than SSIM's window, or a baseline has the name of
+        the image.
     """
     steps = measure_steps(
         reference,
@@ -226,7 +227,8 @@ def measure_steps(
     truth = as_micrograph(reference, name="reference")
     if fit not in get_args(Fit):
         raise ImageError(f"There is no fit '{fit}'.", "Use 'none', 'intensity' or 'colour'.")
-    given = _named(image, {**_enlarged(truth, low, data_range), **(baselines or {})})
+    last = as_micrograph(image, name="image")
+    given = _named(last, {**_enlarged(truth, low, data_range, last.name), **(baselines or {})})
     scores: dict[str, Scores] = {}
     cropped: dict[str, Micrograph] = {}
     offsets: dict[str, tuple[float, float]] = {}
@@ -243,7 +245,7 @@ def measure_steps(
 
 
 def _enlarged(
-    truth: Micrograph, low: ImageLike | None, data_range: DataRange
+    truth: Micrograph, low: ImageLike | None, data_range: DataRange, image: str
 ) -> dict[str, ImageLike]:
     """Return what enlarging the input reaches, and where it is better, what a fit of colours adds."""
     if low is None:
@@ -261,6 +263,8 @@ def _enlarged(
         low = replace(low, value_range=as_range(data_range))
     large = bicubic(low, float(scale), truth.shape)
     name = low.name if scale == 1 else f"{low.name}, bicubic"
+    if name == image:  # files of one field are often called alike
+        name = f"{name} (input)"
     fitted = fit_colour([(large, truth)]).apply(large)
     gain = psnr(truth, fitted, data_range) - psnr(truth, large, data_range)
     return {name: large} if gain < _WORTH_DB else {name: large, f"{name}, colour fitted": fitted}
@@ -273,18 +277,22 @@ def _fitted(image: Micrograph, reference: Micrograph, fit: Fit) -> Micrograph:
     return made.apply(image)
 
 
-def _named(image: ImageLike, baselines: dict[str, ImageLike]) -> dict[str, Micrograph]:
+def _named(image: Micrograph, baselines: dict[str, ImageLike]) -> dict[str, Micrograph]:
     """Return baselines, then the image, by name."""
-    last = as_micrograph(image, name="image")
-    if last.name in baselines:
+    if image.name in baselines:
         raise ImageError(
-            f"A baseline has the name of the image, '{last.name}'.", "Give each its own name."
+            f"A baseline has the name of the image, '{image.name}'.", "Give each its own name."
         )
     columns = {name: replace(as_micrograph(each), name=name) for name, each in baselines.items()}
-    return {**columns, last.name: last}
+    return {**columns, image.name: image}
 
 
 def _crop(image: Micrograph, border_px: int, region: Box | None) -> Micrograph:
+    if region is not None and len(region) != 4:
+        raise ImageError(
+            f"The region {region} is no box.",
+            "Give first row, first column, last row + 1 and last column + 1.",
+        )
     top, left, bottom, right = region or (0, 0, *image.shape)
     if not (0 <= top < bottom <= image.shape[0] and 0 <= left < right <= image.shape[1]):
         raise ImageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,11 @@ def save_state(state: dict[str, Any], path: Path) -> None:
     FileError
         When there is no space left or the folder may not be written; what was there stays.
     """
+    # By way of the memory: torch tells a full disk as an error of its own, we as what it is.
+    content = io.BytesIO()
+    torch.save(state, content)
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:

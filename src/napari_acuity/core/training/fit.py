@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 from ..errors import TrainingError
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
 
-__all__ = ["check_channels", "check_patch"]
+__all__ = ["check_batch", "check_channels", "check_patch", "check_scale"]
 
 _KINDS = {1: "grey", 3: "RGB"}
 
@@ -28,6 +29,25 @@ def check_channels(channels: int, recipe: Recipe) -> None:
         if channels == 3
         else "Choose another recipe, such as brightfield or crossmodality.",
     )
+
+
+def check_scale(scale: float, recipe: Recipe) -> None:
+    """Raise TrainingError where a recipe states another scale than the pairs have."""
+    stated = recipe.network_arguments.get("scale", scale)
+    if not isinstance(stated, int | float) or not math.isclose(stated, scale, rel_tol=1e-6):
+        raise TrainingError(
+            f"The pairs are of scale {scale:g}, and the recipe '{recipe.name}' states {stated}.",
+            "Take scale out of its network_arguments: the pairs decide it.",
+        )
+
+
+def check_batch(recipe: Recipe, processes: int) -> None:
+    """Raise TrainingError where a batch cannot be shared by so many processes."""
+    if recipe.batch < processes:
+        raise TrainingError(
+            f"A batch of {recipe.batch} cannot be shared by {processes} processes.",
+            f"Set the recipe's batch to {processes} or more, or start fewer processes.",
+        )
 
 
 def check_patch(patch: int, recipe: Recipe, network: nn.Module) -> None:

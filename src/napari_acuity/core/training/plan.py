@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TrainingError
 from ..micrograph import fingerprint
 from ..model import Header, Model, load
+from ..networks import NETWORKS
 from ..pairs.augment import Augmentation
 from ..pairs.cautions import cautions
 from ..pairs.division import Division, divide_pairs
 from ..pairs.extended import extended
 from ..pairs.levels import levelled, percentile_levels
-from ..pairs.pair_set import PairSet, readable
+from ..pairs.pair_set import PairSet
 from ..pairs.sampling import Patches
+from ..pairs.usable import readable
 from ..versions import installed
-from .fit import check_channels, check_patch
+from .fit import check_batch, check_channels, check_patch, check_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +45,7 @@ class Plan:
     Parameters
     ----------
     recipe : Recipe
+        As it was given; started from a model, with that model's network.
     bound : Bound
     division : Division
     patches : Patches
@@ -99,6 +103,12 @@ def make_plan(
         When the network cannot be built, or the model to start from not be loaded.
     """
     augmentation = _augmentation(recipe)
+    check_batch(recipe, world.size)
+    if frozen and start is None:
+        raise TrainingError(
+            "Layers that were never trained cannot be frozen.",
+            "Give a model to begin with as start, or leave out frozen.",
+        )
     found, unreadable = readable(pairs)
     if unreadable and not found:
         raise next(iter(unreadable.values()))
@@ -117,7 +127,12 @@ def make_plan(
     if not found[0].low.rgb:
         words += cautions(division.train)
     words += [f"left out {name}: {error}" for name, error in unreadable.items()]
-    model = _model(recipe, division, levels, start)
+    begin = load(start) if isinstance(start, str | os.PathLike) else start
+    _check_fits(recipe, division.train[0], begin)
+    if begin is not None:
+        recipe, differs = _with_network_of(begin, recipe)
+        words += differs
+    model = _model(recipe, division, levels, begin)
     check_patch(patches.patch, recipe, model.network)
     return Plan(
         recipe,
@@ -127,13 +142,13 @@ def make_plan(
         [levelled(pair, levels) for pair in division.validation],
         augmentation,
         model,
-        model if start is not None else None,
+        model if begin is not None else None,
         frozen,
         tuple(words),
     )
 
 
-def facts_of(plan: Plan, pairs: object, start: object) -> dict[str, Any]:
+def facts_of(plan: Plan, pairs: object) -> dict[str, Any]:
     """Return what a run's folder keeps of its plan, to make it again."""
     folder = pairs.folder if isinstance(pairs, PairSet) else pairs
     named = isinstance(folder, str | os.PathLike)
@@ -142,7 +157,6 @@ def facts_of(plan: Plan, pairs: object, start: object) -> dict[str, Any]:
         "pairs": str(Path(folder).resolve()) if named else None,  # type: ignore[arg-type]
         "epochs": plan.bound.epochs,
         "minutes": plan.bound.minutes,
-        "start": str(Path(start).resolve()) if isinstance(start, str | os.PathLike) else None,
         "frozen": plan.frozen,
         "division": plan.division.table,
         "data": plan.model.header.data,
@@ -159,27 +173,47 @@ def _augmentation(recipe: Recipe) -> Augmentation:
         ) from error
 
 
-def _model(
-    recipe: Recipe,
-    division: Division,
-    levels: Levels | None,
-    start: Model | str | os.PathLike[str] | None,
-) -> Model:
+def _check_fits(recipe: Recipe, pair: Pair, begin: Model | None) -> None:
+    """Raise TrainingError where pairs do not go with the recipe, or with the model to begin with."""
+    check_scale(pair.scale, recipe)
+    if begin is None:
+        check_channels(pair.low.channels, recipe)
+        return
+    theirs = (begin.header.network, begin.scale, begin.channels)
+    ours = (recipe.network, pair.scale, pair.low.channels)
+    if theirs != ours:
+        raise TrainingError(
+            f"'{begin.name}' is of network {theirs[0]}, scale {theirs[1]:g} and {theirs[2]} channels; "
+            f"the recipe and the pairs ask for {ours[0]}, {ours[1]:g} and {ours[2]}.",
+            "Start from a model of the same kind, or from none.",
+        )
+
+
+def _with_network_of(begin: Model, recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """Return the recipe with the network of the model to start from, and in words where that differs.
+
+    So model, header and run folder say what was trained, and the recipe alone builds the same network.
+    """
+    decided = {"scale", "levels", "size"} | ({"channels"} - recipe.network_arguments.keys())
+    theirs = {n: value for n, value in begin.header.arguments.items() if n not in decided}
+    usual = {
+        name: parameter.default
+        for name, parameter in signature(NETWORKS[recipe.network]).parameters.items()
+    }
+    # How the first weights are drawn is of no matter here: there are some.
+    differs = [
+        f"{name} {theirs.get(name, usual.get(name))}, where the recipe says {stated}"
+        for name, stated in recipe.network_arguments.items()
+        if name not in ("init", *decided) and theirs.get(name, usual.get(name)) != stated
+    ]
+    words = [f"the network is that of the model to start from: {', '.join(differs)}"]
+    return replace(recipe, network_arguments=theirs), words if differs else []
+
+
+def _model(recipe: Recipe, division: Division, levels: Levels | None, begin: Model | None) -> Model:
     """Return the model to begin with: fresh, or with the weights of another one."""
-    begin = load(start) if isinstance(start, str | os.PathLike) else start
     first = division.train[0]
     arguments = recipe.arguments if begin is None else begin.header.arguments
-    if begin is not None:
-        theirs = (begin.header.network, begin.scale, begin.channels)
-        ours = (recipe.network, first.scale, first.low.channels)
-        if theirs != ours:
-            raise TrainingError(
-                f"'{begin.name}' is of network {theirs[0]}, scale {theirs[1]:g} and {theirs[2]} channels; "
-                f"the recipe and the pairs ask for {ours[0]}, {ours[1]:g} and {ours[2]}.",
-                "Start from a model of the same kind, or from none.",
-            )
-    else:
-        check_channels(first.low.channels, recipe)
     fitted: dict[str, Any] = {"scale": first.scale, "channels": first.low.channels}
     # The levels are the instruments', whatever those of the model to start from were.
     if levels is not None:

@@ -24,12 +24,14 @@ from ..recipe import Recipe
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..model import Model
     from .validation import Preview
 
 __all__ = [
     "CHECKPOINT",
+    "COMMAND",
+    "COMMANDS",
     "MODEL",
+    "START",
     "RunFolder",
     "check_free",
     "discard_run",
@@ -38,10 +40,25 @@ __all__ = [
 ]
 
 RECIPE, FACTS, MODEL, CHECKPOINT = "recipe.toml", "run.json", "best.safetensors", "checkpoint.pt"
+START = "start.safetensors"
 LOG, EVENTS, PREVIEW, COMMAND, LOCK = "log.csv", "events.jsonl", "preview.npz", "command", ".lock"
 # What whoever starts a run as a process may put there before.
 OUTPUT, ASKED, PAIRS = "output.txt", "asked.toml", "pairs"
-_OURS = (RECIPE, FACTS, MODEL, CHECKPOINT, LOG, EVENTS, PREVIEW, COMMAND, LOCK, OUTPUT, ASKED)
+COMMANDS = ("go", "pause", "stop")
+_OURS = (
+    RECIPE,
+    FACTS,
+    MODEL,
+    START,
+    CHECKPOINT,
+    LOG,
+    EVENTS,
+    PREVIEW,
+    COMMAND,
+    LOCK,
+    OUTPUT,
+    ASKED,
+)
 
 
 @dataclass(frozen=True)
@@ -142,10 +159,8 @@ class RunFolder:
         """Say who is at it."""
         self.say("begun", pid=os.getpid(), host=socket.gethostname(), device=device, words=words)
 
-    def record(self, best: Model | None, rows: Sequence[dict[str, float]], shown: Preview) -> None:
-        """Write what an epoch brought: the model where it is the best so far, the log, the preview."""
-        if best:
-            best.save(self.path / MODEL)
+    def log(self, rows: Sequence[dict[str, float]]) -> None:
+        """Write the log: a row an epoch."""
         text = io.StringIO()
         # The discriminator does not take a step in every epoch.
         names = dict.fromkeys(name for row in rows for name in row)
@@ -153,6 +168,9 @@ class RunFolder:
         table.writeheader()
         table.writerows(rows)
         self._write(LOG, text.getvalue())
+
+    def show(self, shown: Preview) -> None:
+        """Write the validation crop."""
         pictures = {
             part: np.rint(255 * image).astype(np.uint8) for part, image in vars(shown).items()
         }
@@ -160,14 +178,25 @@ class RunFolder:
             np.savez(file, **pictures)
 
     def command(self) -> str:
-        """Return what the run is asked to do: "go", "pause" or "stop"."""
+        """Return what the run is asked to do: one of `COMMANDS`, or whatever else was written."""
         try:
-            return (self.path / COMMAND).read_text(encoding="utf-8").strip() or "go"
+            said = (self.path / COMMAND).read_text(encoding="utf-8", errors="replace")
+            return said.strip() or "go"
         except OSError:
             return "go"
 
     def ask(self, command: str) -> None:
-        """Ask the run to "pause", "go" on, or "stop" and keep its best model."""
+        """Ask the run to "pause", "go" on, or "stop" and keep its best model.
+
+        Raises
+        ------
+        TrainingError
+            When it is asked for something else.
+        """
+        if command not in COMMANDS:
+            raise TrainingError(
+                f"A run cannot be asked to '{command}'.", f"Ask for one of {', '.join(COMMANDS)}."
+            )
         self._write(COMMAND, command)
 
     def _write(self, name: str, text: str) -> None:

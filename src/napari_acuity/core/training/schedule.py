@@ -25,9 +25,10 @@ class Bound:
 
     def __post_init__(self) -> None:
         for unit, value in (("epochs", self.epochs), ("minutes", self.minutes)):
-            if value is not None and not value > 0:
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                said = f"{value:g}" if isinstance(value, int | float) else repr(value)
                 raise TrainingError(
-                    f"Training for {value:g} {unit} is no training.", "Give a number above 0."
+                    f"Training for {said} {unit} is no training.", "Give a number above 0."
                 )
 
     def fraction(self, epochs: float, seconds: float) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,10 +13,11 @@ import torch
 from ..errors import FileError, TrainingError
 from .checkpoint import save_state
 from .fast import can_compile
-from .run_folder import CHECKPOINT
+from .progress import Epoch, Progress
+from .run_folder import CHECKPOINT, COMMAND, COMMANDS, MODEL
 from .schedule import rate_at
 from .steps import Trainee
-from .validation import VALIDATION_SIDE, Preview, interpolate, middle, preview, validate
+from .validation import VALIDATION_SIDE, interpolate, middle, preview, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from .run_folder import RunFolder
     from .world import World
 
-__all__ = ["Epoch", "Progress", "Session"]
+__all__ = ["Epoch", "Session"]
 
 _CHECKPOINT_S = 30.0
 _SAY_S = 0.5
@@ -38,80 +40,6 @@ _LEADS = 0.5
 _SETTLING = 16
 # On a GPU: begin uncompiled, and compile where at least so much of the run lies ahead.
 _COMPILE_AFTER_S, _COMPILE_S = 3.0, 120.0
-_COMMANDS = ("go", "pause", "stop")
-
-
-@dataclass(frozen=True, eq=False)
-class Epoch:
-    """The state of training after one epoch.
-
-    Parameters
-    ----------
-    number, step : int
-        Epochs and steps done.
-    train_loss, validation_loss : float
-        Mean over the epoch, and mean squared error over the validation fields.
-    psnr, bicubic_psnr : float
-        On the validation fields, dB: of the network, and of bicubic interpolation.
-    terms : dict
-        Mean of each term of the training loss.
-    seconds : float
-        Trained so far, pauses left out.
-    critic : dict
-        How the discriminator fares, see `Critic.end_epoch`; empty without one.
-    best : Model or None
-        The model, where this epoch is the best so far.
-    preview : Preview
-        A fixed validation crop.
-    """
-
-    number: int
-    step: int
-    train_loss: float
-    validation_loss: float
-    psnr: float
-    bicubic_psnr: float
-    terms: dict[str, float]
-    seconds: float
-    critic: dict[str, float]
-    best: Model | None
-    preview: Preview
-
-    def row(self) -> dict[str, float]:
-        """Return the numbers, for a log."""
-        names = ("number", "step", "train_loss", "validation_loss", "psnr", "bicubic_psnr")
-        row = {name: getattr(self, name) for name in (*names, "seconds")}
-        return row | {f"loss_{name}": value for name, value in self.terms.items()} | self.critic
-
-
-@dataclass
-class Progress:
-    """How far a run has come.
-
-    Parameters
-    ----------
-    epoch, step, steps_in_epoch : int
-        Epochs and steps done, and steps of the epoch under way.
-    seconds : float
-        Trained so far, pauses left out.
-    best_loss : float
-        The lowest validation loss.
-    stale : int
-        Epochs since then.
-    brake : float
-        Factor of the learning rate; halved whenever the loss is no number.
-    rows : list of dict
-        The log.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    steps_in_epoch: int = 0
-    seconds: float = 0.0
-    best_loss: float = math.inf
-    stale: int = 0
-    brake: float = 1.0
-    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 class Session:
@@ -140,6 +68,8 @@ class Session:
     ) -> None:
         self.plan, self.world, self.folder, self.best = plan, world, folder, best
         self.progress, self.ended, self.paused = Progress(), False, False
+        # Whether the best model is in memory alone, and the last command that was not understood.
+        self._unwritten, self._misheard = False, ""
         # Whether there is nothing (more) to compile.
         self._settled = not can_compile(world.device)
         self._trainee = Trainee(plan.model, plan.recipe, world, frozen=plan.frozen)
@@ -153,6 +83,9 @@ class Session:
         )[1]
         if state is not None:
             self._restore(state)
+        if best is None:
+            # What was as good is lost: the best of the epochs to come is kept.
+            self.progress.best_loss = math.inf
         self._good = self._sound = self._state()
         self._clock = self._saved = self._said = time.monotonic()
 
@@ -166,8 +99,7 @@ class Session:
         self._clock, at = now, self.progress
         epochs = at.epoch + at.steps_in_epoch / self.plan.steps_an_epoch
         done = self.world.agree(self.plan.bound.fraction(epochs, at.seconds))
-        asked = self.folder.command() if self.folder else "go"
-        command = _COMMANDS[int(self.world.agree(_COMMANDS.index(asked)))]
+        command = COMMANDS[int(self.world.agree(COMMANDS.index(self._asked())))]
         if self.folder and (command == "pause") != self.paused:
             self.folder.say("paused" if command == "pause" else "going on")
         self.paused = command == "pause" and done < 1
@@ -287,7 +219,7 @@ class Session:
         loss = self.world.agree(loss)
         improved = loss < at.best_loss
         if improved:
-            at.best_loss, self.best = loss, self._trainee.model()
+            at.best_loss, self.best, self._unwritten = loss, self._trainee.model(), True
         at.stale = 0 if improved else at.stale + 1
         self.ended = self.ended or 0 < self.plan.recipe.patience <= at.stale
         epoch = Epoch(
@@ -318,19 +250,42 @@ class Session:
             self._sound = self._good
         if self.folder is None:
             return None
-        try:
-            if epoch is not None:
-                self.folder.record(epoch.best, self.progress.rows, epoch.preview)
-            save_state(self._good, self.folder.path / CHECKPOINT)
-        except FileError as error:
-            self._say("warning", words=str(error))
-            return str(error)
-        finally:
-            if epoch is not None:
-                self.folder.say("epoch", **epoch.row(), best=epoch.best is not None)
-        return None
+        problems = self._written(self.folder, epoch)
+        for problem in problems:
+            self._say("warning", words=problem)
+        if epoch is not None:
+            self._say("epoch", **epoch.row(), best=epoch.best is not None)
+        return problems[0] if problems else None
+
+    def _written(self, folder: RunFolder, epoch: Epoch | None) -> list[str]:
+        """Write model and state, and what an epoch brought; return what went wrong."""
+        problems: list[str] = []
+        if epoch is not None:
+            with _noted(problems):
+                folder.log(self.progress.rows)
+        with _noted(problems):
+            # The state tells how good the best model is: never one that is not on disk.
+            if self.best is not None and self._unwritten:
+                self.best.save(folder.path / MODEL)
+                self._unwritten = False
+            save_state(self._good, folder.path / CHECKPOINT)
+        if epoch is not None:
+            with _noted(problems):
+                folder.show(epoch.preview)
+        return problems
 
     # What it consists of
+
+    def _asked(self) -> str:
+        """Return what the run is asked to do; a word that it does not know changes nothing."""
+        asked = self.folder.command() if self.folder else "go"
+        if asked in COMMANDS:
+            return asked
+        if asked != self._misheard:
+            self._misheard = asked
+            words = f"'{asked}' in the file {COMMAND} is none of {', '.join(COMMANDS)}: passed over"
+            self._say("warning", words=words)
+        return "pause" if self.paused else "go"
 
     def _quicken(self, done: float) -> None:
         """Compile once it is known that the run ahead is long enough to win the time back."""
@@ -365,6 +320,7 @@ class Session:
     def _state(self) -> dict[str, Any]:
         return {
             "format": 1,
+            "recipe": asdict(self.plan.recipe),
             "progress": {**asdict(self.progress), "rows": [*self.progress.rows]},
             "sums": {name: value.clone() for name, value in self._sums.items()},
             "draws": self._draws.get_state(),
@@ -383,3 +339,12 @@ class Session:
                 f"The checkpoint does not fit the recipe's network: {error}.",
                 "Begin another run; with start, from this one's best model.",
             ) from error
+
+
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """Note that something could not be written, and go on."""
+    try:
+        yield
+    except FileError as error:
+        problems.append(str(error))

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from ..errors import TrainingError
 from ..inference.capture import fit_capture
 from ..jobs import Event, Steps, run, within
-from ..model import Model, load
-from ..pairs.pair_set import PairSet
+from ..pairs.usable import pairs_in
 from ..recipe import Recipe, recipe_by_name
-from .checkpoint import load_state
 from .plan import Plan, facts_of, make_plan
-from .run_folder import CHECKPOINT, MODEL, RunFolder, check_free, new_run
+from .resuming import Stopped
+from .run_folder import MODEL, START, RunFolder, check_free, new_run
 from .schedule import Bound
 from .score import score_steps
 from .session import Session
@@ -26,7 +25,9 @@ from .world import joined
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..model import Model
     from ..pairs.pair import Pair
+    from ..pairs.pair_set import PairSet
 
 __all__ = ["resume", "resume_steps", "train", "train_steps"]
 
@@ -63,9 +64,10 @@ def train(
     device : str
         "auto" or torch's name of a device. Under ``torchrun`` each process takes a GPU of its own.
     start : Model or path, optional
-        Go on from the weights of a model of the same network.
+        Go on from the weights of a model of the same network, whose width and depth count, not the
+        recipe's.
     frozen : int
-        How many of the network's first layers stay as they are.
+        How many of the first layers of `start` stay as they are.
     test : float
         Share of the groups that is kept to score the model on at the end; 0 where other fields are.
 
@@ -134,7 +136,9 @@ def train_steps(
         # Only now: pairs that cannot be used leave no folder behind.
         if out is not None and world.first:
             folder = opened.enter_context(new_run(out))
-            folder.begin(chosen, facts_of(plan, given, start))
+            if plan.before is not None:
+                plan.before.save(folder.path / START)
+            folder.begin(plan.recipe, facts_of(plan, given))
         return (yield from _told(plan, Session(plan, world, folder)))
 
 
@@ -165,7 +169,8 @@ def resume(
     Raises
     ------
     TrainingError
-        When there is no run in the folder, another process is at it, or its checkpoint is damaged.
+        When there is no run in the folder, another process is at it, its checkpoint or another file is
+        damaged, or its recipe was changed.
     PairError
         When pairs that it was trained on are missing.
     """
@@ -179,48 +184,41 @@ def resume_steps(
     device: str = "auto",
 ) -> Steps[Model]:
     """Do what `resume` does, yielding the events of `train_steps`."""
-    folder = RunFolder(Path(out))
-    facts, recipe = folder.facts, folder.recipe
-    pairs = facts["pairs"] if pairs is None else pairs
-    if pairs is None:
-        raise TrainingError(
-            f"The pairs of the run in {folder.path} came from no folder.", "Give them with pairs."
-        )
+    run_folder = RunFolder(Path(out))
+    run_folder.facts  # noqa: B018 - says so where there is no run
     yield Event("reading pairs", 0.0)
     with joined(device) as world, ExitStack() as opened:
         if world.first:
-            opened.enter_context(folder.held())
-            folder.ask("go")
-        state, best = load_state(folder.path / CHECKPOINT), folder.path / MODEL
-        # Its weights are replaced by the checkpoint's; its network is the one that was trained.
-        begun = facts["start"] is not None and Path(facts["start"]).exists()
+            opened.enter_context(run_folder.held())
+            run_folder.ask("go")
+        stopped = Stopped.of(run_folder)
+        facts = stopped.facts
+        pairs = facts["pairs"] if pairs is None else pairs
+        if pairs is None:
+            raise TrainingError(
+                f"The pairs of the run in {run_folder.path} came from no folder.",
+                "Give them with pairs.",
+            )
         plan = make_plan(
             _opened(pairs),
-            recipe,
+            stopped.recipe,
             Bound(facts["epochs"], facts["minutes"]),
             world,
-            start=best if best.exists() and not begun else facts["start"],
+            start=stopped.start,
             frozen=facts["frozen"],
             table=facts["division"],
         )
-        if not begun:
-            plan = replace(plan, before=None)
         if plan.model.header.data != facts["data"]:
             plan = replace(plan, words=(*plan.words, "some pairs have changed since the run began"))
-        session = Session(
-            plan,
-            world,
-            folder if world.first else None,
-            state=state,
-            best=load(best) if best.exists() else None,
-        )
+        folder = run_folder if world.first else None
+        session = Session(plan, world, folder, state=stopped.state, best=stopped.best)
         return (yield from _told(plan, session))
 
 
 def _opened(
     pairs: PairSet | Iterable[Pair] | str | os.PathLike[str],
 ) -> PairSet | Iterable[Pair]:
-    return PairSet.open(pairs) if isinstance(pairs, str | os.PathLike) else pairs
+    return pairs_in(pairs) if isinstance(pairs, str | os.PathLike) else pairs
 
 
 def _told(plan: Plan, session: Session) -> Steps[Model]:
@@ -235,7 +233,7 @@ def _told(plan: Plan, session: Session) -> Steps[Model]:
         model = yield from _trained(session)
         folder.say("done", scores=model.header.scores)
         return model
-    except GeneratorExit:
+    except (GeneratorExit, KeyboardInterrupt):
         folder.say("stopped")
         raise
     except Exception as error:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["edge_part", "positions_part", "save_spots", "spots_part", "usaf_part"]
 
-_LEAST_CONTRAST = 0.1
 _MOST_BINS = 50
 _AXES: dict[str, Line] = {"x": "solid", "y": "dotted"}
 
@@ -37,6 +36,7 @@ def usaf_part(
     *,
     na: float | None = None,
     wavelength_um: float | None = None,
+    least_contrast: float = 0.1,
 ) -> Part:
     """Lay out the contrast of a USAF-1951 target's elements, by the name of the image.
 
@@ -46,6 +46,8 @@ def usaf_part(
         The image first, then those it is compared with.
     na, wavelength_um : float, optional
         Of the lens, to draw its diffraction limit.
+    least_contrast : float
+        What bars must show to count as resolved.
     """
     tables = {name: one.table() for name, one in found.items()}
     keys = sorted(
@@ -67,10 +69,10 @@ def usaf_part(
                 _number(value) for value in contrasts[name].get((group, element), (None, None))
             ]
         rows.append(cells)
-    limits = [f"{name}: {_limit(one.limit(_LEAST_CONTRAST))} lp/mm" for name, one in found.items()]
+    limits = [f"{name}: {_limit(one.limit(least_contrast))} lp/mm" for name, one in found.items()]
     first = next(iter(found.values()))
     words = (
-        f"Finest elements with a contrast of {_LEAST_CONTRAST:.0%} along x and y: {'; '.join(limits)}. "
+        f"Finest elements with a contrast of {100 * least_contrast:.3g}% along x and y: {'; '.join(limits)}. "
         f"Turned by {first.rotation_deg:.1f}°, {first.polarity} bars."
     )
     note = (

@@ -82,6 +82,7 @@ def mtf_usaf(
     if like is not None:
         layout, found = _scaled(like, image), like.polarity
     else:
+        _check_number(at)
         size = None if at is not None else _side(image, pixel_size)
         found, patterns = _searched(pixels, polarity)
         layout = _located(patterns, size, at)
@@ -93,6 +94,14 @@ def mtf_usaf(
         layout=layout,
         shape=image.shape,
     )
+
+
+def _check_number(at: tuple[float, float, int, int] | None) -> None:
+    if at is not None and (len(at) != 4 or any(int(number) != number for number in at[2:])):
+        raise ImageError(
+            f"{at} names no element of the target.",
+            "Give (row, col, group, element), group and element in whole numbers.",
+        )
 
 
 def _side(image: Micrograph, pixel_size: float | None) -> float:

@@ -1,0 +1,97 @@
+"""What a run that was stopped left in its folder, looked through before it goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError, TrainingError
+from ..model import Model, load
+from .checkpoint import load_state
+from .run_folder import CHECKPOINT, FACTS, MODEL, RECIPE, START
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..recipe import Recipe
+    from .run_folder import RunFolder
+
+__all__ = ["Stopped"]
+
+_ANEW = "Begin another run; with start, from this one's best model."
+_KINDS: dict[str, tuple[type, ...]] = {
+    "pairs": (str, type(None)),
+    "epochs": (int, float, type(None)),
+    "minutes": (int, float, type(None)),
+    "frozen": (int,),
+    "division": (dict,),
+    "data": (dict,),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Stopped:
+    """A run that was stopped or killed.
+
+    Parameters
+    ----------
+    facts : dict
+        What ``run.json`` says.
+    recipe : Recipe
+    state : dict
+        Of its last checkpoint.
+    start, best : Model or None
+        The model it began with, where there was one, and the best one so far.
+    """
+
+    facts: dict[str, Any]
+    recipe: Recipe
+    state: dict[str, Any]
+    start: Model | None
+    best: Model | None
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> Stopped:
+        """Read what a run left.
+
+        Raises
+        ------
+        TrainingError
+            When something is missing or damaged, or the recipe is not the one it was trained with.
+        """
+        facts, recipe = folder.facts, folder.recipe
+        for name, kinds in _KINDS.items():
+            if name not in facts or not isinstance(facts[name], kinds):
+                raise TrainingError(
+                    f"{folder.path / FACTS} is damaged: it does not tell '{name}'.", _ANEW
+                )
+        state = load_state(folder.path / CHECKPOINT)
+        _check_same(recipe, state.get("recipe"), folder.path / RECIPE)
+        start = _model(folder.path / START, "Copy it again from the model that the run began with.")
+        best = _model(
+            folder.path / MODEL,
+            "Remove that file: the run goes on from its checkpoint, and the best of the epochs to come is "
+            "kept.",
+        )
+        return cls(facts, recipe, state, start, best)
+
+
+def _check_same(recipe: Recipe, trained: dict[str, Any] | None, path: Path) -> None:
+    """Raise TrainingError where a recipe was changed after the run had begun."""
+    # As text, since a file knows lists only where Python has tuples.
+    now = {name: json.dumps(value, sort_keys=True) for name, value in asdict(recipe).items()}
+    then = {name: json.dumps(value, sort_keys=True) for name, value in (trained or {}).items()}
+    if changed := [name for name, value in then.items() if now.get(name) != value]:
+        words = ", ".join(f"{name} was {then[name]} and is {now.get(name)}" for name in changed)
+        raise TrainingError(
+            f"{path} was changed since the run began: {words}.",
+            "Put back what it was, or begin another run with it; with start, from this one's best model.",
+        )
+
+
+def _model(path: Path, cure: str) -> Model | None:
+    try:
+        return load(path) if path.exists() else None
+    except ModelError as error:
+        raise TrainingError(error.cause, cure) from error
