@@ -297,7 +297,7 @@ def test_bad_images_are_refused(image, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"iterations": 0}, "0 iterations cannot be done. Use at least 1"),
+        ({"iterations": 0}, "0 iterations cannot be done. Use a whole number"),
         ({"tile": 0}, "tile of 0 pixels cannot be cut"),
         ({"tile": -3}, "tile of -3 pixels cannot be cut"),
         ({"device": "abacus"}, "device 'abacus' is not here.*Choose 'auto'"),

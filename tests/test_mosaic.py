@@ -386,6 +386,8 @@ def test_a_tile_with_nan_is_left_out(slide):
         ({}, "Where the tiles lie"),
         ({"grid": (3, 3)}, "make no grid"),
         ({"grid": (-3, -4)}, "make no grid"),
+        ({"grid": 12}, "grid is given as 12"),
+        ({"grid": GRID, "positions_px": np.zeros((12, 2))}, "Both a grid and positions"),
         ({"grid": GRID, "overlap": 1.2}, "cannot overlap"),
         ({"grid": GRID, "overlap": (0.1, 0.1, 0.1)}, "cannot overlap"),
         ({"grid": GRID, "search_px": -1}, "at least 0"),

@@ -115,6 +115,19 @@ def test_warp_refuses_another_grid(seen: tuple) -> None:
         found.warp(bench)
 
 
+def test_pair_refuses_another_fixed_image_and_scales_that_are_none(seen: tuple) -> None:
+    phone, bench, found = seen
+    for other in (np.tile(bench.pixels, (2, 2, 1)), bench.pixels[:-1]):
+        with pytest.raises(acuity.RegistrationError, match="the registered fixed image"):
+            found.pair(phone.image, other)
+    for scale in (0, -1, np.nan, "two"):
+        with pytest.raises(acuity.PairError, match=f"The scale of the pair is {scale}"):
+            found.pair(phone.image, bench, scale=scale)
+    for scale in (0, -1, np.nan, 10_000):
+        with pytest.raises(acuity.RegistrationError, match="cannot be warped"):
+            found.warp(phone.image, scale=scale)
+
+
 def test_pair_is_covered_and_in_step(seen: tuple) -> None:
     phone, bench, found = seen
     pair = found.pair(phone.image, bench)
@@ -178,6 +191,33 @@ def test_start_none_keeps_the_frame(tissue: np.ndarray) -> None:
     np.testing.assert_array_equal(same.map_points([[3, 4]]), [[3, 4]])
     half = acuity.register(tissue[::2, ::2], tissue, start="none", elastic=False)
     np.testing.assert_allclose(half.map_points([[0.5, 0.5]]), [[0, 0]], atol=1e-9)
+
+
+def test_start_none_bends_nothing_where_the_images_do_not_agree(tissue: np.ndarray) -> None:
+    for elastic in (True, False):
+        other = acuity.register(data.camera(), tissue, start="none", elastic=elastic)
+        assert "the images hardly agree there" in other.start
+        assert not other.shift_map.any()
+        assert other.correlation[1] < 0.15
+    landmark = np.array([[256.0, 256.0]])
+    held = acuity.register(data.camera(), tissue, start="none", landmarks=(landmark, landmark + 5))
+    assert held.shift_map.any()  # the user is believed
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e-30, 1e300])
+def test_the_range_of_floats_does_not_matter(tissue: np.ndarray, factor: float) -> None:
+    moving = np.roll(tissue[..., 1], (3, -2), (0, 1)).astype(float)
+    found = acuity.register(moving * factor, tissue, elastic=False)
+    np.testing.assert_allclose(found.map_points([[256, 256]]), [[259, 254]], atol=0.1)
+
+
+@pytest.mark.parametrize("corner", [0, 300])
+def test_a_small_crop_is_found(corner: int) -> None:
+    """In 400 px, where too few features are left and structure tells nothing."""
+    field = samples.slide().pixels[700:1100, 1000:1400]
+    crop = field[corner : corner + 100, corner : corner + 100]
+    found = acuity.register(crop, field)
+    np.testing.assert_allclose(found.map_points([[corner + 50, corner + 50]]), [[50, 50]], atol=0.5)
 
 
 def test_layers_are_images_too(tissue: np.ndarray) -> None:
@@ -291,6 +331,36 @@ def test_landmarks_start_and_hold(tissue: np.ndarray) -> None:
         acuity.register(moving, tissue, start="landmarks")
 
 
+POINTS = [(10.0, 20.0), (50.0, 50.0)]
+
+
+@pytest.mark.parametrize("start", ["features", "auto", "a registration"])
+@pytest.mark.parametrize(
+    "landmarks",
+    [
+        (POINTS, POINTS[:1]),
+        (POINTS, [(np.nan, 1.0), (2.0, 3.0)]),
+        (POINTS, None),
+        (POINTS,),
+        ([(1, 2), (3,)], POINTS),
+        "text",
+    ],
+    ids=["one less", "NaN", "None", "one list", "ragged", "text"],
+)
+def test_landmarks_are_checked_whatever_the_start(
+    start: str, landmarks: tuple, tissue: np.ndarray
+) -> None:
+    small = tissue[:64, :64]
+    before = acuity.register(small, small, start="none", elastic=False)
+    with pytest.raises(acuity.RegistrationError, match="landmark"):
+        acuity.register(
+            small,
+            small,
+            start=before if start == "a registration" else start,
+            landmarks=landmarks,
+        )
+
+
 def test_what_is_excluded_is_not_compared(tissue: np.ndarray) -> None:
     """A bubble that moved on its own pulls the map, unless it is excluded."""
     moving = tissue.copy()
@@ -335,7 +405,12 @@ def test_loading_executes_nothing_and_refuses_the_rest(tmp_path: Path, tissue: n
             return Path.touch, (tmp_path / "sprung",)
 
     np.savez(tmp_path / "trap.npz", format=np.array([Trap()], dtype=object))
-    for name in ("cut", "text", "other", "newer", "trap", "missing"):
+    damaged = bytearray(whole)
+    damaged[whole.index(b"shift_map.npy") + 60] ^= 0xFF
+    (tmp_path / "damaged.npz").write_bytes(damaged)
+    with np.load(tmp_path / "map.npz") as arrays:
+        np.savez(tmp_path / "flat.npz", **{**arrays, "shift_map": np.zeros(5, np.float32)})
+    for name in ("cut", "text", "other", "newer", "trap", "missing", "damaged", "flat"):
         with pytest.raises(acuity.FileError):
             acuity.Registration.load(tmp_path / f"{name}.npz")
     assert not (tmp_path / "sprung").exists()

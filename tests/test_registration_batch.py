@@ -53,6 +53,25 @@ def test_bad_pairs_are_told_of_and_the_rest_is_done(good: tuple, tmp_path: Path)
         assert middle_error(pair.registration) < 0.15
 
 
+def test_entries_that_are_no_pairs_and_a_full_memory_are_told_of(
+    good: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = acuity.register_all([(good[0],), good, None], start="none", elastic=False, device="cpu")  # type: ignore[list-item]
+    assert [pair.error is None for pair in done] == [False, True, False]
+    assert "Pair 3 is not two images" in str(done[2].error)
+
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("napari_acuity.core.registration.batch.register_steps", full)
+    assert "memory is too small for pair 1" in str(acuity.register_all([good])[0].error)
+
+
+def test_a_folder_is_no_list_of_pairs(tmp_path: Path) -> None:
+    with pytest.raises(acuity.RegistrationError, match="takes two folders"):
+        acuity.register_all(str(tmp_path))  # type: ignore[arg-type]
+
+
 def test_a_bug_is_not_taken_for_a_bad_pair(good: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError

@@ -155,6 +155,12 @@ def test_tiles_too_small(capture: np.ndarray, slide: np.ndarray, tmp_path: Path)
         acuity.register_large(capture, slide, out=tmp_path, tile_px=10)
 
 
+def test_a_scale_that_is_none_is_refused_before_anything_is_registered(slide: np.ndarray) -> None:
+    for scale in (2.71828, -1):
+        with pytest.raises(acuity.PairError, match=f"scale of the pair is {scale}"):
+            next(acuity.register_large_steps(slide, slide, scale=scale))
+
+
 def test_register_refuses_what_is_too_large_and_names_the_cure() -> None:
     large = np.zeros((40_000, 64), np.uint8)
     with pytest.raises(acuity.RegistrationError, match="register_large"):

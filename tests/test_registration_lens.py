@@ -145,12 +145,14 @@ def test_save_and_load(tmp_path: Path) -> None:
         acuity.LensProfile.load(one.save(tmp_path / "map.npz"))
 
 
-def test_correct_refuses_other_sizes() -> None:
+def test_correct_refuses_other_sizes_and_nan() -> None:
     profile = acuity.mean_shift([seen_through(LENS.shift_map(), 0)])
     with pytest.raises(acuity.RegistrationError, match="same grid"):
         profile.correct(np.ones((20, 30), np.uint8))
     with pytest.raises(acuity.RegistrationError, match="stack"):
         profile.correct(np.ones((5, *MOVING_SHAPE), np.uint8))
+    with pytest.raises(acuity.ImageError, match="NaN"):
+        profile.correct(np.full(MOVING_SHAPE, np.nan))
 
 
 # ---- captures -------------------------------------------------------------------------------------

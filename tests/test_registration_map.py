@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_acuity import FileError, Registration
+from napari_acuity import FileError, ImageError, Registration
 from napari_acuity.core.simulate.distortion import random_distortion
 
 if TYPE_CHECKING:
@@ -113,6 +113,19 @@ def test_no_points_and_one_row() -> None:
     assert not thin.folds
 
 
+def test_shifts_are_told_of_where_the_images_overlap() -> None:
+    """The moving image, 90 x 100 px, lies within the fixed one."""
+    shift = np.full((2, *SHAPE), 500, np.float32)
+    shift[:, 10:115, 20:135] = np.reshape((3, 4), (2, 1, 1))
+    shift[:, 60, 70] = (6, 8)
+    found = a_map(shift, np.array([[1.0, 0, -30], [0, 1, -20], [0, 0, 1]]))
+    assert found.overlap.sum() == 90 * 100
+    assert found.largest_shift_px == pytest.approx(10)
+    assert found.rms_shift_px == pytest.approx(np.sqrt((8999 * 25 + 100) / 9000))
+    aside = replace(found, homography=np.array([[1.0, 0, 500], [0, 1, 0], [0, 0, 1]]))
+    assert (aside.largest_shift_px, aside.rms_shift_px) == (0, 0)
+
+
 # ---- Jacobian -------------------------------------------------------------------------------------
 
 
@@ -205,4 +218,7 @@ def test_export_refuses(tmp_path: Path) -> None:
         a_map(bent(0)).export(tmp_path / "map.nii")
     with pytest.raises(FileError, match="no folder"):
         a_map(bent(0)).export(tmp_path / "missing" / "map.mha")
+    for size in (0.5, (0, -1), (1.0, np.nan)):
+        with pytest.raises(ImageError, match="two positive lengths"):
+            a_map(bent(0)).export(tmp_path / "map.mha", pixel_size=size)
     assert not any(tmp_path.iterdir())

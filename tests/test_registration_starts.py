@@ -183,6 +183,15 @@ def test_template_finds_the_place_another_library_finds(mosaic: np.ndarray) -> N
     np.testing.assert_allclose(found, similarity(1, 0, col, row), atol=0.1)
 
 
+@pytest.mark.parametrize("side", [60, 100])
+def test_template_finds_a_crop_of_few_pixels(grey: np.ndarray, side: int) -> None:
+    crop = np.ascontiguousarray(grey[150 : 150 + side, 220 : 220 + side])
+    found, words = find_by_template(grey[:400, :400], crop)
+    assert found is not None, words
+    middle = np.array([[150, 220]]) + side / 2
+    np.testing.assert_allclose(apply_homography(found, middle) - side / 2, [[0, 0]], atol=1)
+
+
 @pytest.mark.parametrize("other", ["coins", "camera", "noise", "blank"])
 def test_template_refuses_unrelated_images(grey: np.ndarray, other: str) -> None:
     found, _ = find_by_template(grey, unrelated(other))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from napari.layers import Vectors
 from qtpy.QtCore import QThreadPool
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QToolButton
 from scipy import ndimage
 
 from gui import click, names, wait
@@ -17,7 +17,10 @@ from napari_acuity.core.pairs.pair_set import PairSet
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets import _session
-from napari_acuity.widgets._shifts import sample_shifts
+from napari_acuity.widgets._compare_views import Kept
+from napari_acuity.widgets._evidence import magnitude_layer
+from napari_acuity.widgets._register_job import summary
+from napari_acuity.widgets._shifts import sample_shifts, shift_layer
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:
@@ -90,6 +93,24 @@ def test_the_arrows_show_the_map(viewer: Any, registered: RegisterPanel) -> None
     true = inner + np.stack(shift(inner[:, 0], inner[:, 1]), axis=1)
     error = np.linalg.norm(registration.map_points(inner) - true, axis=1)
     assert np.median(error) < 0.5
+
+
+def test_arrows_and_magnitude_end_where_the_moving_image_does(viewer: Any) -> None:
+    """Beside a small moving image nothing is known of the shifts."""
+    shift_map = np.full((2, SIDE, SIDE), 90, np.float32)
+    shift_map[:, 35:85, 45:95] = np.reshape((3, -4), (2, 1, 1))
+    aside = np.array([[1.0, 0, -50], [0, 1, -40], [0, 0, 1]])
+    found = Registration(aside, shift_map, (36, 36), (0.5, 0.5), "made up")
+    kept = Kept(found, viewer.layers["phone"], viewer.layers["bench"], viewer.layers["phone"], {})
+
+    arrows = shift_layer(viewer.layers["bench"], found, name="", gain=1, metadata={})
+    image = magnitude_layer(kept)
+
+    assert len(arrows.data) > 10
+    np.testing.assert_allclose(arrows.features["magnitude"], 5)
+    np.testing.assert_allclose(np.unique(image.data[np.isfinite(image.data)]), [5])
+    assert np.isnan(image.data[0, 0]) and np.isfinite(image.data[60, 70])
+    assert "RMS shift 5.0 px, largest shift 5.0 px" in summary(found)
 
 
 def test_the_gain_lengthens_the_arrows(
@@ -248,6 +269,23 @@ def test_swap(viewer: Any, panel: RegisterPanel, qtbot: QtBot) -> None:
         viewer.layers["bench"],
         viewer.layers["phone"],
     )
+
+
+def test_the_panel_is_set_as_it_was_when_it_made_a_layer(
+    viewer: Any, registered: RegisterPanel, qtbot: QtBot
+) -> None:
+    panel, made = registered, viewer.layers["phone | registered"]
+    before = (panel.moving.layer, panel.fixed.layer, panel.start.currentText())
+    click(qtbot, panel.swap)
+    panel.start.setCurrentText("None")
+    panel.elastic.setChecked(False)
+    viewer.layers.selection.active = made
+    (menu,) = (b.menu() for b in panel.findChildren(QToolButton) if b.accessibleName() == "More")
+    menu.aboutToShow.emit()
+    (load,) = (a for a in menu.actions() if a.text() == "Load settings from layer")
+    load.trigger()
+    assert (panel.moving.layer, panel.fixed.layer, panel.start.currentText()) == before
+    assert panel.elastic.isChecked()
 
 
 def test_make_pair_adds_to_a_folder(

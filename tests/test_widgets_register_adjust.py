@@ -97,6 +97,40 @@ def test_landmarks_lead_the_start(
     np.testing.assert_array_equal(asked[0]["landmarks"][1], PLACES + SHIFT)
 
 
+def test_layers_that_are_there_already_can_be_chosen(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot, asked: list[dict[str, Any]]
+) -> None:
+    mine = viewer.add_points(2 * PLACES, name="mine")  # the fixed image has pixels two units wide
+    yours = viewer.add_points((PLACES + SHIFT) / 4, scale=(4, 4), name="yours")
+    corners = 2 * np.array([[10, 20], [10, 50], [40, 50], [40, 20]])
+    viewer.add_shapes([corners], shape_type="rectangle", name="dirt")
+    panel.start.setCurrentText("Landmarks")
+    assert "there are 0" in panel.job.button.toolTip()
+
+    adjust = panel.adjust
+    for chooser, name in (
+        (adjust.on_fixed, "mine"),
+        (adjust.on_moving, "yours"),
+        (adjust.excluded, "dirt"),
+    ):
+        chooser.setCurrentText(name)
+        chooser.activated.emit(chooser.currentIndex())
+    assert adjust.said.text() == "3 landmarks, 1 region left out"
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+    np.testing.assert_array_equal(asked[0]["landmarks"], [PLACES, PLACES + SHIFT])
+    assert asked[0]["exclude"][11:40, 21:50].all()
+    assert asked[0]["exclude"].sum() < 32 * 32
+    mine.add(2 * PLACES[0])
+    assert "'phone' has 3 and 'bench' 4" in adjust.said.text()
+    assert "number" not in mine.features
+    viewer.layers.remove(yours)
+    assert adjust.on_moving.layer is None
+    click(qtbot, panel.swap)
+    assert adjust.on_moving.layer == mine
+
+
 def test_landmarks_that_do_not_pair_up_are_told(
     viewer: Any, panel: RegisterPanel, qtbot: QtBot
 ) -> None:

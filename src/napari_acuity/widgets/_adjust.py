@@ -5,20 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari.layers import Shapes
+from napari.layers import Points, Shapes
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QVBoxLayout, QWidget
 
 from ._arrow_edits import ArrowEdits
 from ._guides import Guides, outlines
-from ._landmarks import Landmarks
-from ._layers import follow, grid_of
-from ._panel import enable, options, side_by_side
+from ._landmarks import Landmarks, in_px_of
+from ._layers import LayerChooser, follow, grid_of, is_result
+from ._panel import add_row, enable, options, side_by_side
 from ._shifts import auto_gain
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
     from ._compare_views import Kept
 
@@ -33,6 +33,9 @@ _TIPS = {
     "its surroundings, draw one to add a shift. Again takes them; deleting their layer drops them.",
     "again": "Register again from the start that was found, or go on after a level, with the "
     "landmarks, regions and arrows as they are now.",
+    "points": "The layer whose points are this image's landmarks, in order: the one that Add landmarks "
+    "makes, or one of yours.",
+    "excluded": "The layer whose shapes are left out: the one that Exclude regions makes, or one of yours.",
     "undo": "Take the last result away and go back to the one before.",
 }
 _FIRST = "Register two images first."
@@ -66,6 +69,10 @@ class AdjustBox(QWidget):
         )
         self.go_again.setMenu(QMenu(self.go_again))
         self.go_again.menu().aboutToShow.connect(self._list_levels)
+        self.on_moving, self.on_fixed, self.excluded = (
+            LayerChooser(viewer, fits=partial(_drawn, kind), rank=-1, none_text="none")
+            for kind in (Points, Points, Shapes)
+        )
         self.said = QLabel()
         self.said.setWordWrap(True)
         self._lay_out()
@@ -76,6 +83,9 @@ class AdjustBox(QWidget):
         section, rows = options("Adjust")
         rows.addRow(side_by_side(self.add_landmarks, self.add_region))
         rows.addRow(side_by_side(self.edit_arrows, self.go_again, self.undo))
+        add_row(rows, "On the moving image", self.on_moving, _TIPS["points"])
+        add_row(rows, "On the fixed image", self.on_fixed, _TIPS["points"])
+        add_row(rows, "Excluded", self.excluded, _TIPS["excluded"])
         rows.addRow(self.said)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -83,10 +93,23 @@ class AdjustBox(QWidget):
         self.add_landmarks.clicked.connect(self._on_landmarks)
         self.add_region.clicked.connect(self._on_region)
         self.edit_arrows.clicked.connect(self._on_arrows)
+        for chooser in (self.on_moving, self.on_fixed, self.excluded):
+            chooser.activated.connect(self._on_chosen)
 
     def choose(self, pair: tuple[Image, Image] | None) -> None:
         """Act on another pair of images, moving and fixed; None where there is none to register."""
         self._pair = pair
+        if pair is None:
+            return
+        moving, fixed = pair
+        for chooser, layer in (
+            (self.on_moving, self.landmarks.layer(moving)),
+            (self.on_fixed, self.landmarks.layer(fixed)),
+            (self.excluded, self._region(fixed)),
+        ):
+            if chooser.layer != layer:
+                chooser.choose_anew()  # a new layer may not be listed yet
+                chooser.choose(layer)
 
     def show_of(self, kept: Kept | None, levels: list[str]) -> None:
         """Offer to correct another registration, and to go on after these of its levels."""
@@ -94,9 +117,13 @@ class AdjustBox(QWidget):
 
     def guides(self, moving: Image, fixed: Image) -> Guides:
         """Return the landmarks and regions of a pair of images."""
-        region = self._regions.get(fixed)
-        drawn = outlines(region) if region in self._viewer.layers else ()
-        return Guides(self.landmarks.points(fixed), self.landmarks.points(moving), drawn)
+        region = self._region(fixed)
+        drawn = outlines(region) if region is not None else ()
+        return Guides(
+            self.landmarks.points(fixed),
+            self.landmarks.points(moving),
+            tuple(in_px_of(fixed, region, corners) for corners in drawn),
+        )
 
     def corrections(self, moving: Image, fixed: Image) -> Guides:
         """Return landmarks and regions, and the arrows that were corrected."""
@@ -136,6 +163,25 @@ class AdjustBox(QWidget):
         same = edits.kept.moving is moving and edits.kept.fixed is fixed
         return edits.guides() if same else None
 
+    def _region(self, fixed: Image) -> Shapes | None:
+        region = self._regions.get(fixed)
+        return region if region in self._viewer.layers else None
+
+    def _on_chosen(self, _index: int) -> None:
+        """Take the layers that the user has chosen."""
+        if self._pair is None:
+            return
+        moving, fixed = self._pair
+        self.landmarks.use(moving, self.on_moving.layer)
+        self.landmarks.use(fixed, self.on_fixed.layer)
+        region = self.excluded.layer
+        if region is None:
+            self._regions.pop(fixed, None)
+        elif region != self._region(fixed):
+            self._regions[fixed] = region
+            follow(self, region.events, ("data",), self._on_change)
+        self._on_change()
+
     def _on_change(self, _event: object = None) -> None:
         self.changed.emit()
 
@@ -147,7 +193,7 @@ class AdjustBox(QWidget):
         if self._pair is None:
             return
         fixed = self._pair[1]
-        if self._regions.get(fixed) not in self._viewer.layers:
+        if self._region(fixed) is None:
             layer = Shapes(
                 ndim=2,
                 name=f"{fixed.name} | excluded",
@@ -181,6 +227,11 @@ class AdjustBox(QWidget):
 
     def _go_again(self, level: str | None, _checked: bool = False) -> None:
         self.again.emit(level)
+
+
+def _drawn(kind: type[Layer], layer: Layer) -> bool:
+    """Whether a layer holds plane points or shapes that a user has drawn."""
+    return isinstance(layer, kind) and layer.ndim == 2 and not is_result(layer)
 
 
 def _counted(count: int, what: str) -> str:

@@ -25,7 +25,7 @@ __all__ = ["EvidenceButton", "magnitude_layer", "matches_layer", "residuals", "s
 
 _TIPS = {
     "Similarity": "Pearson correlation of each block of the last elastic level, 0 to 1.",
-    "Shift magnitude": "Length of the elastic shift at each pixel, px of the fixed image.",
+    "Shift magnitude": "Length of the elastic shift where the images overlap, px of the fixed image.",
     "Matches": "Features that agree with the start, coloured by residual: how far the map takes "
     "each from its match, px of the fixed image.",
 }
@@ -104,8 +104,10 @@ def similarity_layer(kept: Kept) -> Image:
 
 
 def magnitude_layer(kept: Kept) -> Image:
-    """Return the length of the elastic shifts, px of the fixed image."""
-    length = np.linalg.norm(kept.registration.shift_map, axis=0)
+    """Return the length of the elastic shifts, px of the fixed image; NaN beside the moving image."""
+    registration = kept.registration
+    length = np.linalg.norm(registration.shift_map, axis=0)
+    length[~registration.overlap] = np.nan
     return result_layer(
         kept.moving,
         length,
@@ -113,7 +115,7 @@ def magnitude_layer(kept: Kept) -> Image:
         recipe=kept.evidence,
         grid=kept.fixed,
         colormap="turbo",
-        contrast_limits=(0.0, float(length.max())),
+        contrast_limits=(0.0, max(1e-3, registration.largest_shift_px)),
         opacity=0.6,
     )
 
@@ -151,5 +153,5 @@ def _lacks(name: str, registration: Registration) -> str | None:
     if name == "Matches":
         none = len(registration.fixed_points) == 0
         return "This start matched no features." if none else None
-    none = registration.similarity.size == 0 or registration.largest_shift_px == 0
+    none = registration.similarity.size == 0 or not registration.shift_map.any()
     return "There was no elastic part, or it did not raise the correlation." if none else None

@@ -118,8 +118,8 @@ def summary(registration: Registration, *, stopped: str = "") -> str:
     figures = [f"Correlation {before:.2f} → {after:.2f}"]
     if not np.isnan(registration.residual_px):
         figures.append(f"residual {registration.residual_px:.2f} px")
-    rms = float(np.sqrt(np.square(registration.shift_map).sum(axis=0).mean()))
-    figures.append(f"RMS shift {rms:.1f} px, largest shift {registration.largest_shift_px:.1f} px")
+    rms, largest = registration.rms_shift_px, registration.largest_shift_px
+    figures.append(f"RMS shift {rms:.1f} px, largest shift {largest:.1f} px")
     figures.append("the map folds" if registration.folds else "no folding")
     lines = [registration.start[:1].upper() + registration.start[1:], ", ".join(figures)]
     if len(registration.scores) > 1:

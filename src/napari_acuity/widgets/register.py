@@ -23,6 +23,7 @@ from ._adjust import AdjustBox
 from ._compare_views import CompareBox, Kept
 from ._evidence import EvidenceButton
 from ._jobs import JobBox, one_step
+from ._layer_settings import offer_settings
 from ._layers import LayerChooser, follow, is_plane, made_by, snapshot
 from ._live import Live
 from ._map_box import MapBox
@@ -46,8 +47,9 @@ _FIGURES = (
     "Correlation: mean local Pearson correlation of the two images, after the start and after the "
     "elastic part; 1 is perfect.\n"
     "Residual: the median shift that the last elastic level still found, in pixels of the fixed image.\n"
-    "RMS shift: the root of the mean square of the elastic shifts, in pixels of the fixed image.\n"
-    "Largest shift: the longest elastic shift, in pixels of the fixed image.\n"
+    "RMS shift: the root of the mean square of the elastic shifts where the images overlap, in pixels of "
+    "the fixed image.\n"
+    "Largest shift: the longest elastic shift where they overlap, in pixels of the fixed image.\n"
     "Folding: whether the shift map turns a part of the image inside out; such a map is wrong there."
 )
 _STARTS = ("Auto", "Features", "Structure", "Phase", "Template", "Landmarks", "None")
@@ -149,7 +151,9 @@ class RegisterPanel(QScrollArea):
         self.elastic.setToolTip(_TIPS["elastic"])
         layout.addLayout(rows)
         self.job.row.addWidget(self.keep)
-        self.job.row.addWidget(more_button(python=self._python, command=self._command))
+        more = more_button(python=self._python, command=self._command, page="register")
+        offer_settings(more, self._viewer, "register", self._show_told)
+        self.job.row.addWidget(more)
         self.job.set_tip("Find the map from the fixed image to the moving one")
         outcome = self.job.outcome
         outcome.setToolTip(_FIGURES)
@@ -220,7 +224,7 @@ class RegisterPanel(QScrollArea):
         ):
             return (
                 f"A start by landmarks needs two pairs or more; there {'is 1' if count else 'are 0'}. "
-                "Add landmarks (Adjust), or choose another start."
+                "Add landmarks or choose layers of them (Adjust), or choose another start."
             )
         return problem
 
@@ -255,6 +259,13 @@ class RegisterPanel(QScrollArea):
         guides, elastic = self.adjust.corrections(kept.moving, kept.fixed), self.elastic.isChecked()
         script = self._runs[-1].script.again(number, elastic, guides)
         self._run(kept.moving, kept.fixed, {"start": before, "elastic": elastic}, guides, script)
+
+    def _show_told(self, told: dict[str, Any]) -> None:
+        """Set the panel as it was when it made a layer."""
+        self.moving.choose_named(told.get("moving"))
+        self.fixed.choose_named(told.get("fixed"))
+        self.start.setCurrentIndex(max(0, self.start.findData(told.get("start"))))
+        self.elastic.setChecked(told.get("elastic", True))
 
     def _run(
         self, moving: Image, fixed: Image, how: dict[str, Any], guides: Guides, script: Script

@@ -14,10 +14,11 @@ from ..micrograph import Micrograph, as_micrograph, check_content
 from .similarity_map import over_cells
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from numpy.typing import NDArray
 
-
-__all__ = ["Pair"]
+__all__ = ["Pair", "exact_scale"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,9 @@ class Pair:
             ("group", self.group or name),
         ):
             object.__setattr__(self, field, value)
+        if self.similarity_map is not None:
+            blocks = np.asarray(self.similarity_map, dtype=np.float64)
+            object.__setattr__(self, "similarity_map", blocks)
         self._check()
         self._check_evidence()
 
@@ -140,12 +144,7 @@ class Pair:
                     f"In pair '{self.name}' an image is a stack of shape {image.pixels.shape}.",
                     "Make one pair of every plane.",
                 )
-        exact = ratio(self.scale) if 0 < self.scale < math.inf else None
-        if exact is None or abs(float(exact) - self.scale) > 1e-6:
-            raise PairError(
-                f"The scale of pair '{self.name}' is {self.scale}.",
-                "Use a ratio of small numbers, such as 1, 1.5, 2, 2.5 or 4.",
-            )
+        exact = exact_scale(self.scale, of=f"pair '{self.name}'")
         object.__setattr__(self, "scale", float(exact))
         wanted = tuple(math.ceil(exact * n) for n in low.shape)
         if high.shape != wanted:
@@ -171,3 +170,24 @@ class Pair:
                 f"What pair '{self.name}' says of its registration is no table.",
                 "Give a dict, or None.",
             )
+
+
+def exact_scale(scale: float, *, of: str = "the pair") -> Fraction:
+    """Return the scale of a pair as the ratio of small numbers that it must be.
+
+    Raises
+    ------
+    PairError
+        When it is none, or no number at all.
+    """
+    try:
+        value = float(scale)
+    except (TypeError, ValueError):
+        value = math.nan
+    exact = ratio(value) if 0 < value < math.inf else None
+    if not exact or abs(float(exact) - value) > 1e-6:
+        raise PairError(
+            f"The scale of {of} is {scale}.",
+            "Use a ratio of small numbers, such as 1, 1.5, 2, 2.5 or 4.",
+        )
+    return exact

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +18,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-__all__ = ["reading", "write_arrays"]
+    from numpy.typing import NDArray
+
+__all__ = ["array_of", "reading", "write_arrays"]
 
 _FORMAT = 1
+# What the standard library and NumPy raise, depending on which byte is wrong.
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
 
 
 def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> Path:
@@ -61,5 +70,22 @@ def reading(path: str | os.PathLike[str], *, kind: str, cure: str) -> Iterator[A
                     "Update napari-acuity.",
                 )
             yield file
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise FileError(f"{path} is no {kind} that can be read: {error}.", cure) from error
+
+
+def array_of(file: Any, name: str, *shape: int | None) -> NDArray[Any]:
+    """Return an array of numbers of what `reading` opened; None in the shape stands for any length.
+
+    Raises
+    ------
+    ValueError
+        When it is of another shape or kind, which `reading` tells of.
+    """
+    array: NDArray[Any] = file[name]
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, length) for wanted, length in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} is of type {array.dtype} and shape {array.shape}")
+    return array

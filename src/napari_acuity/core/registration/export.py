@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileError
+from ..errors import FileError, ImageError
 from ..io import replacing
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def export_map(
     ------
     FileError
         For another suffix, a missing folder, a full disk.
+    ImageError
+        For a pixel size that is not two positive lengths.
     """
     path = Path(path)
     writers = {".mha": _write_mha, ".tif": _write_tiff, ".tiff": _write_tiff}
@@ -56,7 +58,12 @@ def export_map(
 
 
 def _column(values: tuple[float, float]) -> NDArray[np.float64]:
-    return np.reshape(np.asarray(values, dtype=np.float64), (2, 1, 1))
+    column = np.asarray(values, dtype=np.float64)
+    if column.shape != (2,) or not ((column > 0) & np.isfinite(column)).all():
+        raise ImageError(
+            f"A pixel cannot be of the size {values}.", "Give two positive lengths: along y and x."
+        )
+    return column.reshape(2, 1, 1)
 
 
 def _write_mha(field: NDArray[np.float32], path: Path, pixel_size: tuple[float, float]) -> None:

@@ -15,7 +15,7 @@ from ..errors import AcuityError, RegistrationError
 from ..geometry import apply_homography
 from ..io.pyramid import opened
 from ..jobs import Event, Steps, altered, run, within
-from ..pairs.pair import Pair
+from ..pairs.pair import Pair, exact_scale
 from ..pairs.pair_set import PairSet
 from .register import Start, register_steps
 from .registration import Registration
@@ -55,7 +55,7 @@ class RegisteredTile:
     correlation : float
         Mean local correlation that was reached, -1 to 1; NaN where it failed.
     largest_shift_px : float
-        The longest elastic shift, px of the reference; NaN where it failed.
+        The longest elastic shift where the images overlap, px of the reference; NaN where it failed.
     error : AcuityError or None
         Why it failed.
     """
@@ -158,7 +158,7 @@ def register_large(
     ImageError
         When an image is constant, NaN or a stack.
     PairError
-        When the pairs do not fit those in `out`.
+        When `scale` is no ratio of small numbers, or the pairs do not fit those in `out`.
     """
     pairs = PairSet.open(out)
     steps = register_large_steps(
@@ -189,6 +189,8 @@ def register_large_steps(
             f"Tiles of {tile_px} px are too small to register.",
             f"Choose {_LEAST_TILE_PX} px or more.",
         )
+    if scale is not None:
+        exact_scale(scale)
     with opened(moving) as small, opened(reference) as large:
         found = yield from within(_coarse(small, large, start), 0.0, 0.2)
         yield Event(f"coarse map, 1 px spans {found.shrinkage:.1f}", 0.2, found)

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from ..errors import RegistrationError
 from ..geometry import apply_homography
-from .archive import reading, write_arrays
+from ..micrograph import as_micrograph, check_content
+from .archive import array_of, reading, write_arrays
 from .registration import Registration
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class LensProfile:
         ------
         RegistrationError
             When the image is a stack or of another size.
+        ImageError
+            When it holds NaN or infinite values, or nothing to see.
         """
         unbent = Registration(
             homography=None,
@@ -85,7 +88,10 @@ class LensProfile:
             correlation=(float("nan"), float("nan")),
             start="lens profile",
         )
-        return unbent.warp(image)
+        given = as_micrograph(image)
+        straight = unbent.warp(given)
+        check_content(given)
+        return straight
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the profile as a ``.npz`` archive of plain arrays.
@@ -114,9 +120,10 @@ class LensProfile:
         """
         cure = "Choose a .npz file that LensProfile.save wrote."
         with reading(path, kind="lens profile", cure=cure) as file:
+            shift_map = array_of(file, "lens_shift_map", 2, None, None)
             return cls(
-                shift_map=file["lens_shift_map"],
-                sd_map=file["lens_sd_map"],
+                shift_map=shift_map,
+                sd_map=array_of(file, "lens_sd_map", *shift_map.shape),
                 count=int(file["count"]),
                 left_out=tuple(file["left_out"].tolist()),
             )

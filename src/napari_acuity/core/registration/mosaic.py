@@ -166,6 +166,10 @@ def stitch_steps(
         _check_out(out, like)
     if positions_px is None and positions_um is None:
         nominal = grid_positions(len(given), like.shape, grid, overlap, snake)
+    elif grid is not None:
+        raise RegistrationError(
+            "Both a grid and positions are given.", "Give only one of them: where the tiles lie."
+        )
     else:
         nominal = stage_positions(len(given), positions_px, positions_um, like)
     search = round(_SEARCH * min(like.shape)) if search_px is None else search_px

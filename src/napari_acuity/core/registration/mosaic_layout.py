@@ -28,6 +28,10 @@ def grid_positions(
         raise RegistrationError(
             "Where the tiles lie is not known.", "Give grid=(rows, columns), or positions_px."
         )
+    if np.shape(grid) != (2,):
+        raise RegistrationError(
+            f"The grid is given as {grid}.", "Give grid=(rows, columns), such as (5, 8)."
+        )
     if grid[0] * grid[1] != count or min(grid) < 1:
         raise RegistrationError(
             f"{count} tiles make no grid of {grid[0]} rows and {grid[1]} columns.",

@@ -18,6 +18,7 @@ __all__ = ["polish"]
 
 _ENDS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-4)
 _MOST_DRIFT = 1.25
+_LEAST_LOCAL_PX = 8.0
 
 
 def polish(
@@ -26,6 +27,7 @@ def polish(
     plane: NDArray[np.float64],
     *,
     sides: tuple[int, ...] = (96, 256),
+    small: bool = False,
 ) -> tuple[NDArray[np.float64], float]:
     """Refine the map of an image into another by enhanced correlation, coarse to fine.
 
@@ -39,6 +41,9 @@ def polish(
         (x, y, 1) px of part -> (x, y, 1) px of field, right to a twentieth of the part.
     sides : tuple of int
         Longer side of the part, in px, at each step.
+    small : bool
+        Whether the part may be smaller than that: what is local is then as much less wide. Unlike images
+        of few pixels agree better then, by chance.
 
     Returns
     -------
@@ -55,7 +60,8 @@ def polish(
             shrunk(part, max(part.shape) * scale * factor),
             shrunk(field, max(field.shape) * factor),
         )
-        seen_p, seen_f = (normalised(image, sigma_px=side / 12) for image in (small_p, small_f))
+        local_px = max(_LEAST_LOCAL_PX, max(small_p.shape) / 12) if small else side / 12
+        seen_p, seen_f = (normalised(image, sigma_px=local_px) for image in (small_p, small_f))
         start = to_small_f @ plane @ np.linalg.inv(to_small_p)
         try:
             correlation, refined = cv2.findTransformECC(

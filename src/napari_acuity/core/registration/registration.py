@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,14 +15,13 @@ from ..geometry import (
     apply_homography,
     dense_map,
     map_points,
-    ratio,
     resample,
     scale_at_centre,
 )
 from ..micrograph import ImageLike, Micrograph, as_micrograph
-from ..pairs.pair import Pair
+from ..pairs.pair import Pair, exact_scale
 from ..pairs.similarity_map import over_cells
-from .archive import reading, write_arrays
+from .archive import array_of, reading, write_arrays
 from .correlation import BlockShifts, no_blocks
 from .displacement import jacobian, unshift
 from .export import export_map
@@ -99,10 +99,27 @@ class Registration:
         trusted = self.similarity >= np.median(self.similarity)
         return float(np.median(np.linalg.norm(self.blocks.shift, axis=-1)[trusted]))
 
+    @cached_property
+    def overlap(self) -> NDArray[np.bool_]:
+        """Where the map leads into the moving image, (H, W); nothing is known of the shifts elsewhere."""
+        mapping = dense_map(self.homography, torch.from_numpy(self.shift_map), dtype=torch.float32)
+        return self.within_moving(mapping.reshape(2, -1).T.numpy()).reshape(self.fixed_shape)
+
+    def within_moving(self, points_rc: NDArray) -> NDArray[np.bool_]:
+        """Say which points (n, 2), (row, col) in px of the moving image, lie on it."""
+        on = (points_rc >= 0) & (points_rc <= np.subtract(self.moving_shape, 1))
+        return np.asarray(on.all(axis=1))
+
     @property
     def largest_shift_px(self) -> float:
-        """Length of the longest elastic shift, px of fixed."""
-        return float(np.linalg.norm(self.shift_map, axis=0).max())
+        """Length of the longest elastic shift where the images overlap, px of fixed."""
+        return float(self._shift_lengths().max(initial=0.0))
+
+    @property
+    def rms_shift_px(self) -> float:
+        """Root of the mean square of the elastic shifts where the images overlap, px of fixed."""
+        lengths = self._shift_lengths()
+        return float(np.sqrt(np.mean(lengths**2))) if lengths.size else 0.0
 
     @property
     def folds(self) -> bool:
@@ -111,8 +128,7 @@ class Registration:
         What lies beside the moving image does not count: nothing is known of the shifts there.
         """
         folded = np.argwhere(self.jacobian() <= 0)
-        landed = self.map_points(folded)
-        return bool(((landed >= 0) & (landed <= np.subtract(self.moving_shape, 1))).all(1).any())
+        return bool(self.within_moving(self.map_points(folded)).any())
 
     @property
     def scale(self) -> float:
@@ -187,10 +203,15 @@ class Registration:
         Raises
         ------
         RegistrationError
-            When the image is not on the moving grid.
+            When the image is not on the moving grid, or `scale` is not between 0 and the fixed image's
+            shorter side.
         """
-        moving = as_micrograph(image)
-        return self._warped(moving, scale)[0]
+        if not 0 < scale <= min(self.fixed_shape):
+            raise RegistrationError(
+                f"An image cannot be warped to pixels {scale} times as wide.",
+                "Give a scale above 0, such as 1 or 2.5.",
+            )
+        return self._warped(as_micrograph(image), scale)[0]
 
     def pair(self, moving: ImageLike, fixed: ImageLike, *, scale: float | None = None) -> Pair:
         """Make a training pair: the moving image on fixed's grid / scale, and the fixed image.
@@ -211,12 +232,17 @@ class Registration:
         Raises
         ------
         RegistrationError
-            When they overlap too little for a pair.
+            When they are not on the registered grids, or overlap too little for a pair.
+        PairError
+            When `scale` is no ratio of small numbers.
         """
         low, high = as_micrograph(moving, name="moving"), as_micrograph(fixed, name="fixed")
-        scale = scale or min((1, 1.5, 2, 2.5, 3, 4), key=lambda s: abs(np.log(s / self.scale)))
+        _check_grid(high, "fixed", self.fixed_shape)
+        if scale is None:
+            scale = min((1, 1.5, 2, 2.5, 3, 4), key=lambda s: abs(np.log(s / self.scale)))
+        exact = exact_scale(scale)
+        scale, step = float(exact), exact.denominator
         warped, inside = self._warped(low, scale)
-        step = ratio(scale).denominator
         top, left, bottom, right = _covered_rectangle(inside, step)
         if min(bottom - top, right - left) < 2 * step:
             raise RegistrationError(
@@ -269,6 +295,8 @@ class Registration:
         ------
         FileError
             For another suffix; when the folder is missing or may not be written, or the disk is full.
+        ImageError
+            For a pixel size that is not two positive lengths.
 
         References
         ----------
@@ -316,23 +344,30 @@ class Registration:
         cure = "Choose a .npz file that 'Save' in Register pair or Registration.save wrote."
         with reading(path, kind="registration", cure=cure) as file:
             plane = file["homography"]
+            rows, cols = array_of(file, "block_rows", None), array_of(file, "block_cols", None)
+            blocks = len(rows), len(cols)
+            points = array_of(file, "fixed_points", None, 2)
             return cls(
-                homography=plane if plane.size else None,
-                shift_map=file["shift_map"],
+                homography=array_of(file, "homography", 3, 3) if plane.size else None,
+                shift_map=array_of(file, "shift_map", 2, None, None),
                 blocks=BlockShifts(
-                    file["block_rows"],
-                    file["block_cols"],
-                    file["block_shift"],
-                    file["similarity"],
+                    rows,
+                    cols,
+                    array_of(file, "block_shift", *blocks, 2),
+                    array_of(file, "similarity", *blocks),
                 ),
-                moving_shape=tuple(file["moving_shape"].tolist()),
-                correlation=tuple(file["correlation"].tolist()),
+                moving_shape=tuple(array_of(file, "moving_shape", 2).tolist()),
+                correlation=tuple(array_of(file, "correlation", 2).tolist()),
                 start=str(file["start"]),
                 scores=dict(zip(file["tried"].tolist(), file["scores"].tolist(), strict=True)),
                 level=str(file["level"]),
-                fixed_points=file["fixed_points"],
-                moving_points=file["moving_points"],
+                fixed_points=points,
+                moving_points=array_of(file, "moving_points", len(points), 2),
             )
+
+    def _shift_lengths(self) -> NDArray[np.float32]:
+        lengths: NDArray[np.float32] = np.linalg.norm(self.shift_map[:, self.overlap], axis=0)
+        return lengths
 
     def _similarity_over(
         self, rows: tuple[int, int], cols: tuple[int, int]
@@ -344,17 +379,7 @@ class Registration:
         return over_cells(self.similarity, *centres, rows, cols)
 
     def _warped(self, moving: Micrograph, scale: float) -> tuple[Micrograph, NDArray[np.bool_]]:
-        if moving.pixels.ndim != 2 + moving.rgb:
-            raise RegistrationError(
-                f"'{moving.name}' is a stack of shape {moving.pixels.shape}.",
-                "Give it plane by plane.",
-            )
-        if moving.shape != self.moving_shape:
-            raise RegistrationError(
-                f"'{moving.name}' has {moving.shape} pixels, the registered moving image "
-                f"{self.moving_shape}.",
-                "Give an image on the same grid: another channel, or the moving image itself.",
-            )
+        _check_grid(moving, "moving", self.moving_shape)
         mapping = dense_map(self.homography, torch.from_numpy(self.shift_map), scale=scale)
         pixels, inside = resample(moving.pixels, mapping)
         size = None
@@ -375,6 +400,19 @@ def nearest_homography(registration: Registration) -> NDArray[np.float64]:
     met = ((landed >= 0) & (landed <= np.subtract(registration.moving_shape, 1))).all(axis=1)
     plane, _ = cv2.findHomography(points[met, ::-1], landed[met, ::-1])
     return np.asarray(plane, dtype=np.float64)
+
+
+def _check_grid(image: Micrograph, role: str, shape: tuple[int, int]) -> None:
+    """Refuse a stack, and an image that is not of the registered one's rows and columns."""
+    if image.pixels.ndim != 2 + image.rgb:
+        raise RegistrationError(
+            f"'{image.name}' is a stack of shape {image.pixels.shape}.", "Give it plane by plane."
+        )
+    if image.shape != shape:
+        raise RegistrationError(
+            f"'{image.name}' has {image.shape} pixels, the registered {role} image {shape}.",
+            f"Give an image on the same grid: another channel, or the {role} image itself.",
+        )
 
 
 def _covered_rectangle(inside: NDArray[np.bool_], step: int) -> tuple[int, int, int, int]:

@@ -14,7 +14,7 @@ from .plane import implausible
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_by_landmarks"]
+__all__ = ["find_by_landmarks", "paired"]
 
 # So many pairs, and a residual smaller by this factor, before a homography is taken.
 _LEAST_FOR_HOMOGRAPHY, _CLEARLY_BETTER = 6, 0.7
@@ -52,8 +52,9 @@ def find_by_landmarks(
     RegistrationError
         When the points do not pair up, are too few, not finite, or coincide or lie on one line.
     """
-    fixed = _checked(fixed_points, "fixed", len(moving_points))
-    moving = _checked(moving_points, "moving", len(fixed_points))
+    fixed, moving = paired((fixed_points, moving_points))
+    _check(fixed, "fixed")
+    _check(moving, "moving")
     if len(fixed) == 2:
         name, plane = "a similarity", _similarity(fixed, moving)
     else:
@@ -65,34 +66,53 @@ def find_by_landmarks(
     return (None, f"{words}, but {reason}") if reason else (plane, words)
 
 
-def _checked(points: NDArray[Any], role: str, others: int) -> NDArray[np.float64]:
-    """Return landmarks as (n, 2) float64, or say what is wrong with them."""
-    checked = np.asarray(points, np.float64)
-    if len(checked) != others:
+def paired(landmarks: tuple[Any, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the landmarks of fixed and moving as (n, 2) float64 each, or say what is wrong with them.
+
+    Raises
+    ------
+    RegistrationError
+        When they are not two lists of as many finite (row, col).
+    """
+    try:
+        fixed, moving = (np.asarray(points, np.float64) for points in landmarks)
+    except (TypeError, ValueError) as error:
         raise RegistrationError(
-            f"The {role} image has {len(checked)} landmarks, the other one {others}.",
+            f"The landmarks are not two lists of points: {error}.",
+            "Give two arrays (n, 2) of (row, col): those of the fixed image, then those of the moving one.",
+        ) from error
+    # An empty list has no columns.
+    fixed, moving = (points if points.size else np.zeros((0, 2)) for points in (fixed, moving))
+    for role, points in (("fixed", fixed), ("moving", moving)):
+        if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
+            raise RegistrationError(
+                f"A landmark of the {role} image is no finite (row, col).",
+                "Remove it, or set it again on the image.",
+            )
+    if len(fixed) != len(moving):
+        raise RegistrationError(
+            f"The fixed image has {len(fixed)} landmarks, the other one {len(moving)}.",
             "Set every landmark in both images, in the same order.",
         )
-    if len(checked) < 2:
+    return fixed, moving
+
+
+def _check(points: NDArray[np.float64], role: str) -> None:
+    """Say why no plane map goes through the landmarks of an image."""
+    if len(points) < 2:
         raise RegistrationError(
-            f"There are too few landmarks: {len(checked)}.",
+            f"There are too few landmarks: {len(points)}.",
             "Set at least two in both images; three or more also find shear and mirroring.",
         )
-    if checked.shape != (others, 2) or not np.isfinite(checked).all():
-        raise RegistrationError(
-            f"A landmark of the {role} image is no finite (row, col).",
-            "Remove it, or set it again on the image.",
-        )
-    if len(np.unique(np.rint(2 * checked), axis=0)) < len(checked):
+    if len(np.unique(np.rint(2 * points), axis=0)) < len(points):
         raise RegistrationError(
             f"Two landmarks of the {role} image are at the same place.", "Remove one of each pair."
         )
-    if len(checked) > 2 and _thinness(checked) < _THINNEST:
+    if len(points) > 2 and _thinness(points) < _THINNEST:
         raise RegistrationError(
             f"The landmarks of the {role} image lie on one line.",
             "Add one away from the line, or keep only two.",
         )
-    return checked
 
 
 def _thinness(points: NDArray[np.float64]) -> float:

@@ -1,0 +1,100 @@
+"""What is registered, checked where it enters: two images, landmarks, and what is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import RegistrationError
+from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey
+from .hot_pixels import without_hot_pixels
+from .start_landmarks import paired
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Images", "checked"]
+
+_LEAST_SIDE_PX = 32
+# The shift map of a larger fixed image, and what it takes to find it, would fill the memory.
+_LARGEST_SIDE_PX = 12_000
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What is registered: two grey images, their names, and what the user says of them."""
+
+    fixed: NDArray[np.float32]
+    moving: NDArray[np.float32]
+    names: tuple[str, str]
+    trusted: NDArray[np.bool_]
+    landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    scale: float | None
+    device: str = "cpu"
+
+    @cached_property
+    def at_start(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Fixed and moving for a start to compare: no details where they are not trusted."""
+        if self.trusted.all():
+            return self.fixed, self.moving
+        level = self.fixed[self.trusted].mean() if self.trusted.any() else np.float32(0)
+        return np.where(self.trusted, self.fixed, level), self.moving
+
+
+def checked(
+    moving: ImageLike,
+    fixed: ImageLike,
+    landmarks: tuple[Any, Any] | None,
+    exclude: NDArray[np.bool_] | None,
+) -> Images:
+    """Check what `register` is given, and make the images grey."""
+    moving, fixed = _planar(moving, "moving"), _planar(fixed, "fixed", largest=_LARGEST_SIDE_PX)
+    trusted = np.ones(fixed.shape, bool) if exclude is None else ~np.asarray(exclude, bool)
+    if trusted.shape != fixed.shape:
+        raise RegistrationError(
+            f"What to exclude has {trusted.shape} pixels, '{fixed.name}' {fixed.shape}.",
+            "Give a mask of the fixed image's rows and columns.",
+        )
+    points = None if landmarks is None else paired(landmarks)
+    scale = None
+    if fixed.pixel_size is not None and moving.pixel_size is not None:
+        scale = fixed.pixel_size[0] / moving.pixel_size[0]
+    names = moving.name, fixed.name
+    return Images(_grey(fixed), _grey(moving), names, trusted, points, scale)
+
+
+def _grey(image: Micrograph) -> NDArray[np.float32]:
+    """Return an image as grey without hot pixels, floats in about the range of 8 bits.
+
+    The squares of very large and very small values have no place in float32.
+    """
+    pixels = image.pixels
+    if pixels.dtype.kind == "f":
+        _, exponent = np.frexp(max(float(np.max(pixels)), -float(np.min(pixels))))
+        image = image.with_pixels(np.ldexp(pixels, 8 - exponent))
+    return without_hot_pixels(grey(image))
+
+
+def _planar(image: ImageLike, role: str, *, largest: int | None = None) -> Micrograph:
+    micrograph = as_micrograph(image, name=role)
+    if largest is not None and max(micrograph.shape) > largest:
+        raise RegistrationError(
+            f"'{micrograph.name}' has {micrograph.shape[0]} x {micrograph.shape[1]} pixels, too many to "
+            "be registered at once.",
+            "Use register_large, which goes over it tile by tile, or crop it.",
+        )
+    check_content(micrograph)
+    if micrograph.pixels.ndim != 2 + micrograph.rgb:
+        raise RegistrationError(
+            f"'{micrograph.name}' is a stack of shape {micrograph.pixels.shape}.",
+            "Choose one plane or channel of it.",
+        )
+    if min(micrograph.shape) < _LEAST_SIDE_PX:
+        raise RegistrationError(
+            f"'{micrograph.name}' is only {micrograph.shape[0]} x {micrograph.shape[1]} pixels.",
+            f"Choose an image of at least {_LEAST_SIDE_PX} x {_LEAST_SIDE_PX}.",
+        )
+    return micrograph
