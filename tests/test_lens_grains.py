@@ -1,4 +1,4 @@
-"""A neural lens on simulated grains, trained as long as a processor allows."""
+"""A neural lens on simulated grains, trained for minutes on a processor."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def trained(stage: Stage, fields: list[Triple], epochs: int) -> acuity.Model:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_grains_are_labelled_placed_and_kept_apart() -> None:
-    """A shortened form of `make bench-lens`, which asks 0.9, 0.8, 2 % and 2 % of twenty minutes on a GPU.
+    """A shortened form of `make bench-lens`, with the same bars.
 
-    2560 steps of labelling and 1536 of each magnifying network take a core 16 minutes.
+    4096 steps of labelling and 1536 of each magnifying network take a core twelve minutes.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         fields = [scene(number) for number in range(50)]
-        labelling = trained(Stage(LABELLING), fields, 20)
+        labelling = trained(Stage(LABELLING), fields, 32)
         magnifying = {
             kind: trained(Stage(f"magnifying {kind}", kind), fields, 12) for kind in KINDS
         }
@@ -52,10 +52,10 @@ def test_grains_are_labelled_placed_and_kept_apart() -> None:
 
     for name, kind in scores.kinds.items():
         assert kind.iou_alone is not None
-        assert kind.iou_alone >= 0.8, name
+        assert kind.iou_alone >= 0.9, name
         assert kind.iou_mixed is not None
-        assert kind.iou_mixed >= 0.75, name
+        assert kind.iou_mixed >= 0.8, name
         assert kind.sd_share is not None
-        assert max(kind.sd_share) <= 0.03, name
+        assert max(kind.sd_share) <= 0.02, name
         assert kind.trace is not None
-        assert kind.trace <= 0.03, name
+        assert kind.trace <= 0.02, name
