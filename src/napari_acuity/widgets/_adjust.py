@@ -214,7 +214,7 @@ class AdjustBox(QWidget):
         if self._edits is not None and self._edits.alive:
             self._edits.edit()
             return
-        gain = auto_gain(self._kept.registration.shift_map)
+        gain = auto_gain(self._kept.registration)
         self._edits = ArrowEdits(self._viewer, self._kept, gain)
         follow(self, self._edits.layer.events, ("data",), self._on_change)
 

@@ -37,7 +37,9 @@ class ArrowEdits:
     """
 
     def __init__(self, viewer: napari.viewer.Viewer, kept: Kept, gain: float) -> None:
-        vectors, _, self._spacing = sample_shifts(kept.registration.shift_map, most=_MOST_LINES)
+        registration = kept.registration
+        vectors, _, self._spacing = sample_shifts(registration.shift_map, most=_MOST_LINES)
+        vectors = vectors[registration.within_moving(registration.map_points(vectors[:, 0]))]
         self._viewer, self.kept, self._gain = viewer, kept, gain
         drawn = vectors[:, 1] * gain
         drawn[np.linalg.norm(drawn, axis=1) < _SHORTEST] = (0, _SHORTEST)

@@ -59,7 +59,7 @@ class Live:
     def show_arrows(self, registration: Registration) -> None:
         """Show the arrows of the newest level; by themselves, since each drawing takes its time."""
         if self.arrows is None:
-            self.gain = auto_gain(registration.shift_map)
+            self.gain = auto_gain(registration)
             self.arrows = self._add_arrows(registration, {})
         else:
             self._follow(registration)
@@ -108,7 +108,7 @@ class Live:
                 self._viewer.layers.remove(self.arrows)
             self.arrows = None
             return
-        self.gain = auto_gain(registration.shift_map)
+        self.gain = auto_gain(registration)
         if self.arrows is None or not shown:
             self.arrows = self._add_arrows(registration, facts)
             return

@@ -56,9 +56,9 @@ def sample_shifts(
     return np.stack([grid.astype(np.float32), shift], axis=1), features, spacing
 
 
-def auto_gain(shift_map: NDArray[np.float32]) -> int:
+def auto_gain(registration: Registration) -> int:
     """Return the gain at which the longest arrow spans about two of the grid's meshes."""
-    vectors, features, spacing = sample_shifts(shift_map)
+    vectors, features, spacing = _arrows(registration)
     longest = float(features["magnitude"].max(initial=0.0)) if len(vectors) else 0.0
     return int(np.clip(2 * spacing / longest, 1, _LARGEST_GAIN)) if longest else 1
 
