@@ -54,7 +54,7 @@ def is_plane(layer: Layer) -> bool:
 
 def is_result(layer: Layer) -> bool:
     """Whether one of the verbs made a layer."""
-    return "verb" in layer.metadata.get("acuity", {})
+    return bool(recipe_of(layer))
 
 
 class LayerChooser(QComboBox):

@@ -13,7 +13,16 @@ from superqt.utils import create_worker
 
 from ._jobs import report_error
 from ._kinds_layers import colours_of
-from ._layers import LayerChooser, add_result, grid_of, is_plane, made_by, shape_of, snapshot
+from ._layers import (
+    LayerChooser,
+    add_result,
+    grid_of,
+    is_plane,
+    made_by,
+    recipe_of,
+    shape_of,
+    snapshot,
+)
 from ._panel import add_row, enable, options, side_by_side
 from ._value_range import ValueRange
 
@@ -167,7 +176,7 @@ class AddImages(QWidget):
     def _on_kinds(self) -> None:
         """Colour those drafted before too."""
         for layer in self._viewer.layers:
-            if is_label_map(layer) and layer.metadata.get("acuity", {}).get("verb") == _VERB:
+            if is_label_map(layer) and recipe_of(layer).get("verb") == _VERB:
                 layer.colormap = self._colormap()
         self._paint_with()
         self.update_state()

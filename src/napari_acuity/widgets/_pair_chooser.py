@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QFormLayout, 
 from superqt.utils import create_worker
 
 from . import _session
-from ._layers import LayerChooser, follow, is_plane
+from ._layers import LayerChooser, follow, is_plane, recipe_of
 from ._pair_source import FolderSource, LayerSource, likely_scale
 from ._panel import add_row, browse_button, drop_down, let_shrink
 from ._preflight import Look, look
@@ -193,4 +193,4 @@ class PairChooser(QObject):
 
 
 def _is_registered(layer: Layer) -> bool:
-    return layer.metadata.get("acuity", {}).get("verb") == "register"
+    return recipe_of(layer).get("verb") == "register"

@@ -29,6 +29,7 @@ from ._layers import (
     add_result,
     is_result,
     made_by,
+    recipe_of,
     result_layer,
     shape_of,
     snapshot,
@@ -309,7 +310,7 @@ class CompareTab(QWidget):
 
 def _is_outcome(layer: Layer) -> bool:
     """Whether a layer is what one measures: an enhanced or a registered image."""
-    return layer.metadata.get("acuity", {}).get("verb") in ("enhance", "register")
+    return recipe_of(layer).get("verb") in ("enhance", "register")
 
 
 def _add_maps(

@@ -10,7 +10,15 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..core.quality.reports.charts import upper_limit
 from ._jobs import one_step
-from ._layers import LayerChooser, add_result, is_image, made_by, result_layer, shape_of
+from ._layers import (
+    LayerChooser,
+    add_result,
+    is_image,
+    made_by,
+    recipe_of,
+    result_layer,
+    shape_of,
+)
 from ._panel import add_row, form
 from ._planes import index_shown, plane_shown
 from ._quality_script import measured_parts
@@ -118,7 +126,7 @@ class ErrorTab(QWidget):
 
 
 def _is_enhanced(layer: Layer) -> bool:
-    return layer.metadata.get("acuity", {}).get("verb") == "enhance"
+    return recipe_of(layer).get("verb") == "enhance"
 
 
 def _measure(low: Any, image: Any) -> tuple[ErrorMap, Part]:

@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image
 
 from ..core.quality.reports.charts import Chart, Curve, Line
-from ._layers import add_result, keep_selection
+from ._layers import add_result, keep_selection, recipe_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -210,7 +210,7 @@ class LivePreview:
 
 
 def _is_live(layer: Layer) -> bool:
-    return bool(layer.metadata.get("acuity", {}).get("verb") == "train")
+    return bool(recipe_of(layer).get("verb") == "train")
 
 
 def _free_place(

@@ -141,8 +141,8 @@ def enhance_steps(
         iteration where there are several. Of a lens it is None.
     """
     model = _loaded(model)
-    check_options(iterations=iterations, grid=grid, stop_below=stop_below, tile=tile)
     if isinstance(model, Lens):
+        check_options(iterations=iterations, grid=grid, stop_below=stop_below, tile=tile)
         if iterations != 1:
             raise ImageError("A lens is applied once.", "Leave the iterations at 1.")
         of_lens = lens_steps(image, model, dtype=dtype, device=device, tile=tile, exact=exact)

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ..errors import AcuityError, PairError
+from ..errors import AcuityError, FileError, PairError
+from ..io.tiff import plane_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,12 +81,8 @@ def like_most(
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
-    """Return rows and columns of a TIFF file, from its first page's tags alone; None of another file."""
-    import tifffile
-
+    """Return rows and columns of a TIFF file, as its header tells them; None of another file."""
     try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            return int(page.imagelength), int(page.imagewidth)
-    except (OSError, ValueError, IndexError, KeyError, AttributeError):
+        return plane_shape(path)
+    except FileError:
         return None
