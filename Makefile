@@ -7,6 +7,8 @@ ALL := $(VENV)/.all-installed
 BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/.bench-installed
 SCREEN := scripts/with-screen.sh
+# Tests of the panels share one screen, and so one process; the others run beside them.
+PYTEST := $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training bench-inference bench-quality bench-crossmodality bench-lens clean system-libraries
 .NOTPARALLEL:
@@ -22,10 +24,10 @@ app: system-libraries $(ALL) ## Open napari with the sample pair and the four pa
 	@$(SCREEN) $(VENV)/bin/python scripts/app.py
 
 test: system-libraries $(ALL) ## Run the tests, widgets included
-	@$(SCREEN) $(VENV)/bin/python -m pytest -m "not slow"
+	@$(SCREEN) $(PYTEST) -m "not slow"
 
 test-all: system-libraries $(ALL) ## Run the tests, also those that take minutes
-	@$(SCREEN) $(VENV)/bin/python -m pytest
+	@$(SCREEN) $(PYTEST)
 
 check: $(ALL) ## Lint, formatting, types, the napari manifest, and who may import whom
 	@scripts/check.sh

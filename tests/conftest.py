@@ -36,6 +36,17 @@ hypothesis.settings.register_profile("acuity", deadline=None)
 hypothesis.settings.load_profile("acuity")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep each file's tests in one process, and all that open a window in the same one."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    on_screen = {item.path for item in items if "qtbot" in getattr(item, "fixturenames", ())}
+    for item in items:
+        group = "screen" if item.path in on_screen else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU where there is none."""
     if item.get_closest_marker("gpu"):
