@@ -20,6 +20,7 @@ from napari_acuity.core.registration.correlation import block_origins, block_shi
 from napari_acuity.core.registration.dense import _eroded
 from napari_acuity.core.registration.displacement import jacobian
 from napari_acuity.core.registration.looks import normalised
+from napari_acuity.core.registration.plane import Matches, implausible
 from napari_acuity.core.registration.spline import (
     Splines,
     basis,
@@ -29,7 +30,6 @@ from napari_acuity.core.registration.spline import (
     splines_over,
     times,
 )
-from napari_acuity.core.registration.start import Matches, implausible
 from napari_acuity.core.registration.unfold import unfolded
 from napari_acuity.core.simulate import PHONE, Capture, capture
 
@@ -287,8 +287,8 @@ def test_events_tell_start_and_levels(tissue: np.ndarray) -> None:
 def test_progress_never_falls_while_starts_fail(
     tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for bound in ("_LEAST_CORRELATION", "_ENOUGH"):
-        monkeypatch.setattr(f"napari_acuity.core.registration.register.{bound}", 2.0)
+    for bound in ("register.ENOUGH", "agreement.LEAST_CORRELATION"):
+        monkeypatch.setattr(f"napari_acuity.core.registration.{bound}", 2.0)
     moving = ndimage.shift(tissue, (3, -2, 0), order=1, mode="reflect")
     fractions = []
     with pytest.raises(acuity.RegistrationError, match=r"features, .*; none, "):
@@ -300,6 +300,71 @@ def test_progress_never_falls_while_starts_fail(
 
 
 # ---- what the user says -----------------------------------------------------------------------------
+
+
+def shape_of(plane: np.ndarray) -> tuple[bool, bool]:
+    """Say whether a plane map is affine, and whether it is a similarity."""
+    affine = bool(np.allclose(plane[2], (0, 0, 1), atol=1e-9))
+    square = plane[:2, :2].T @ plane[:2, :2]
+    return affine, affine and bool(np.allclose(square, square[0, 0] * np.eye(2), rtol=1e-6))
+
+
+@pytest.mark.parametrize("start", ["auto", "features", "phase", "template"])
+@pytest.mark.parametrize("elastic", [True, False])
+def test_the_plane_map_is_of_the_kind_asked_for(seen: tuple, start: str, elastic: bool) -> None:
+    phone, bench, _ = seen
+    image, target = phone.image.pixels[..., 1], bench.pixels[..., 1]
+    for transform, kind in (("affine", (True, False)), ("similarity", (True, True))):
+        found = acuity.register(
+            image, target, start=start, elastic=elastic, transform=transform, smallest_block=128
+        )
+        assert found.homography is not None
+        assert shape_of(found.homography)[0] == kind[0]
+        assert shape_of(found.homography)[1] or not kind[1]
+    # Without the elastic part, the map is all there is.
+    assert elastic or not found.shift_map.any()
+
+
+def test_larger_smallest_blocks_make_a_stiffer_map(seen: tuple) -> None:
+    phone, bench, whole = seen
+    bent = {}
+    for block, levels in ((128, 1), (64, 3), (50, 3), (32, 4)):
+        found = acuity.register(phone.image, bench, smallest_block=block)
+        assert found.level == f"texture {levels}"
+        assert len(found.blocks.rows) <= 2 * max(bench.shape) / block
+        bent[block] = np.abs(np.gradient(found.shift_map, axis=(1, 2))).mean()
+    assert bent[128] < bent[50]
+    # The blocks alone follow the map that the dense level ends at.
+    blocks = acuity.register(phone.image, bench, smallest_block=50)
+    grid = np.stack(np.meshgrid(*(np.arange(40, n - 40, 20) for n in bench.shape)), -1).reshape(
+        -1, 2
+    )
+    apart = np.linalg.norm(blocks.map_points(grid) - whole.map_points(grid), axis=1)
+    assert np.median(apart) < 0.15
+
+
+def test_what_is_local_can_be_chosen(seen: tuple) -> None:
+    phone, bench, whole = seen
+    near = acuity.register(phone.image, bench, local_px=12)
+    apart = np.abs(near.shift_map - whole.shift_map)
+    assert 0 < np.median(apart) < 0.05
+    same = acuity.register(phone.image, bench, local_px=30)
+    np.testing.assert_array_equal(same.shift_map, whole.shift_map)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"transform": "rigid"}, "no transform called 'rigid'"),
+        ({"smallest_block": 8}, "smallest_block is 8"),
+        ({"smallest_block": 200}, "16 to 128 px"),
+        ({"local_px": 0}, "local_px is 0"),
+        ({"local_px": float("nan")}, "local_px is nan"),
+    ],
+)
+def test_options_out_of_range_are_refused(tissue: np.ndarray, options: dict, says: str) -> None:
+    with pytest.raises(acuity.RegistrationError, match=says):
+        acuity.register(tissue, tissue, **options)
 
 
 def test_it_goes_on_from_a_level_that_was_kept(seen: tuple) -> None:

@@ -15,13 +15,11 @@ from skimage.transform import estimate_transform
 
 from napari_acuity import RegistrationError
 from napari_acuity.core.geometry import apply_homography
-from napari_acuity.core.registration.start import (
-    find_by_features,
-    find_by_landmarks,
-    find_by_phase,
-    find_by_template,
-    implausible,
-)
+from napari_acuity.core.registration.plane import implausible
+from napari_acuity.core.registration.start_features import find_by_features
+from napari_acuity.core.registration.start_landmarks import find_by_landmarks
+from napari_acuity.core.registration.start_phase import find_by_phase
+from napari_acuity.core.registration.start_template import find_by_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,6 +265,29 @@ def test_landmarks_give_the_map_another_library_gives(count: int, kind: str) -> 
     assert found is not None
     assert f"{count} landmarks" in words
     assert largest_miss(found, fitted(kind, CORNERS[:count], points), SHAPES[0]) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("transform", "kind"),
+    [("similarity", "similarity"), ("affine", "affine"), ("homography", "projective")],
+)
+def test_a_chosen_transform_is_fitted_to_landmarks(transform: str, kind: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.2, CORNERS.shape)
+    points = apply_homography(similarity(0.8, 30, 120, -20), CORNERS) + noise
+    found, _ = find_by_landmarks(CORNERS, points, *SHAPES, transform=transform)
+    assert found is not None
+    # The other library minimises algebraic distances.
+    assert largest_miss(found, fitted(kind, CORNERS, points), SHAPES[0]) < 0.1
+    least = {"similarity": 2, "affine": 3, "homography": 4}[transform]
+    with pytest.raises(RegistrationError, match=r"or more; there are|too few"):
+        find_by_landmarks(CORNERS[: least - 1], points[: least - 1], *SHAPES, transform=transform)
+
+
+def test_a_similarity_mirrors_where_landmarks_do() -> None:
+    points = CORNERS * (1, -1) + (0, 449)
+    found, _ = find_by_landmarks(CORNERS, points, *SHAPES, transform="similarity")
+    assert found is not None
+    np.testing.assert_allclose(found, [[-1, 0, 449], [0, 1, 0], [0, 0, 1]], atol=1e-9)
 
 
 def test_landmarks_take_no_homography_for_noise() -> None:

@@ -288,6 +288,51 @@ def test_the_panel_is_set_as_it_was_when_it_made_a_layer(
     assert panel.elastic.isChecked()
 
 
+def test_the_options_are_used_told_and_copied(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot
+) -> None:
+    assert panel.options.how() == {}
+    unfold = next(b for b in panel.findChildren(QToolButton) if b.text() == "Options")
+    click(qtbot, unfold)
+    panel.options.transform.setCurrentText("Similarity")
+    panel.options.smallest_block.setValue(64)
+    panel.options.local_px.selectAll()
+    qtbot.keyClicks(panel.options.local_px, "20")
+    chosen = {"transform": "similarity", "smallest_block": 64, "local_px": 20}
+    assert panel.options.how() == chosen
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+    made = viewer.layers["phone | registered"].metadata["acuity"]
+    assert {name: made["parameters"][name] for name in chosen} == chosen
+    square = made["homography"][:2, :2].T @ made["homography"][:2, :2]
+    np.testing.assert_allclose(square, square[0, 0] * np.eye(2), atol=1e-9)
+    names_: dict[str, Any] = {"viewer": viewer}
+    exec(made["python"], names_)
+    np.testing.assert_array_equal(
+        names_["registered"].pixels, viewer.layers["phone | registered"].data
+    )
+
+    for button in panel.findChildren(QToolButton):
+        if button.accessibleName().startswith("Reset") and button.isVisible():
+            click(qtbot, button)
+    assert panel.options.how() == {}
+    viewer.layers.selection.active = viewer.layers["phone | registered"]
+    (menu,) = (b.menu() for b in panel.findChildren(QToolButton) if b.accessibleName() == "More")
+    menu.aboutToShow.emit()
+    next(a for a in menu.actions() if a.text() == "Load settings from layer").trigger()
+    assert panel.options.how() == chosen
+
+
+def test_the_device_is_told_and_can_be_chosen(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot
+) -> None:
+    chip = panel.options.device
+    qtbot.waitUntil(lambda: "▾" in chip.text(), timeout=20_000)
+    next(a for a in chip.menu().actions() if a.text() == "cpu").trigger()
+    assert "device='cpu'" in panel._python()
+    qtbot.waitUntil(lambda: "asked for" in chip.toolTip(), timeout=20_000)
+
+
 def test_make_pair_adds_to_a_folder(
     registered: RegisterPanel, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 import napari_acuity as acuity
 from gui import click, names, wait
+from napari_acuity.core.registration import refine
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets._guides import Guides, outlines
@@ -225,7 +226,7 @@ def test_arrows_by_hand_become_landmarks_and_regions(
 def test_keep_stops_at_a_level(
     viewer: Any, panel: RegisterPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    levels = engine.elastic_levels
+    levels = refine.elastic_levels
 
     def slow(
         *images: Any, **how: Any
@@ -234,7 +235,7 @@ def test_keep_stops_at_a_level(
             yield level
             time.sleep(1.0)
 
-    monkeypatch.setattr(engine, "elastic_levels", slow)
+    monkeypatch.setattr(refine, "elastic_levels", slow)
     assert not panel.keep.isVisible()
     click(qtbot, panel.job.button)
     qtbot.waitUntil(panel.keep.isEnabled, timeout=30_000)

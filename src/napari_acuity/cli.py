@@ -58,6 +58,17 @@ def register(
         str, typer.Option(help="auto, features, phase, template, structure or none.")
     ] = "auto",
     elastic: Annotated[bool, typer.Option(help="Follow the start with the elastic part.")] = True,
+    transform: Annotated[
+        str, typer.Option(help="auto, homography, affine or similarity.")
+    ] = "auto",
+    smallest_block: Annotated[
+        int | None,
+        typer.Option(help="Of the elastic part, 16 to 128 px; by default a dense level ends it."),
+    ] = None,
+    local: Annotated[
+        float | None,
+        typer.Option(help="Sigma of the local normalisation, 4 to 200 px; by default 30."),
+    ] = None,
     export: Annotated[
         Path | None, typer.Option(help="Displacement field to write too: .mha for ITK, or .tif.")
     ] = None,
@@ -69,7 +80,16 @@ def register(
     targets = [fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
     if export:
         check_folder(fresh(export, force))
-    found = acuity.register(image, acuity.read(fixed), start=start, elastic=elastic, device=device)  # type: ignore[arg-type]
+    found = acuity.register(
+        image,
+        acuity.read(fixed),
+        start=start,  # type: ignore[arg-type]
+        elastic=elastic,
+        transform=transform,  # type: ignore[arg-type]
+        smallest_block=smallest_block,
+        local_px=local,
+        device=device,
+    )
     if export:
         targets.append(found.export(export))
     make_folder(out)

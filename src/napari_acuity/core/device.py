@@ -59,13 +59,15 @@ def available_devices() -> list[str]:
     return [*names, "cpu"]
 
 
-def choose_device(name: str = "auto") -> Device:
+def choose_device(name: str = "auto", *, cuda_only: bool = False) -> Device:
     """Choose a device and say why.
 
     Parameters
     ----------
     name : str
         "auto" takes the fastest there is; else torch's name of one ("cpu", "cuda", "cuda:1", "mps").
+    cuda_only : bool
+        Whether "auto" passes over GPUs other than CUDA's: Apple's and Intel's lack some operations.
 
     Returns
     -------
@@ -78,7 +80,8 @@ def choose_device(name: str = "auto") -> Device:
     """
     found = available_devices()
     if name == "auto":
-        return Device(found[0], _label(found[0]), _why_auto(found[0]))
+        fit = [one for one in found if not cuda_only or one == "cpu" or one.startswith("cuda")]
+        return Device(fit[0], _label(fit[0]), _why_auto(fit[0]))
     wanted = f"{name}:0" if name in ("cuda", "xpu") else name
     if wanted not in found:
         raise AcuityError(
@@ -152,6 +155,8 @@ def _why_auto(name: str) -> str:
 
     if name != "cpu":
         return "the fastest device found"
+    if available_devices() != ["cpu"]:
+        return "the GPU here lacks some of what this takes"
     build: Any = torch.version
     if build.cuda is None and getattr(build, "hip", None) is None:
         return "torch has no CUDA build"

@@ -218,12 +218,12 @@ class DeviceChip(QToolButton):
     """Names the device that will compute, and why; a click offers the others.
 
     `device` is "auto", or torch's name of the chosen one. torch is asked in a thread: importing it
-    takes seconds.
+    takes seconds. With `cuda_only`, "auto" stands for a CUDA GPU or the CPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, cuda_only: bool = False) -> None:
         super().__init__()
-        self.device = "auto"
+        self.device, self._cuda_only = "auto", cuda_only
         self.setText("device")
         self.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.setToolTip("Looking for devices")
@@ -233,7 +233,7 @@ class DeviceChip(QToolButton):
         self._look()
 
     def _look(self) -> None:
-        worker = create_worker(_devices, self.device)
+        worker = create_worker(_devices, self.device, self._cuda_only)
         worker.returned.connect(self._show)
         worker.start()
 
@@ -330,10 +330,10 @@ def _info() -> str:
     return "\n".join(f"{name}: {value}" for name, value in info().items())
 
 
-def _devices(name: str) -> tuple[Device, list[str]]:
+def _devices(name: str, cuda_only: bool) -> tuple[Device, list[str]]:
     from ..core.device import available_devices, choose_device
 
-    return choose_device(name), available_devices()
+    return choose_device(name, cuda_only=cuda_only), available_devices()
 
 
 def _value(widget: Any) -> Any:

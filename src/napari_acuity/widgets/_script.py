@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ._guides import Guides
 
 __all__ = ["Script", "script_of_load", "script_of_run"]
@@ -28,7 +30,7 @@ class Script:
         made = self._made("registration", self.stopped)
         return "\n".join([*self.lines, *made, "registered = registration.warp(moving)"])
 
-    def again(self, level: int | None, elastic: bool, guides: Guides) -> Script:
+    def again(self, level: int | None, how: Mapping[str, Any], guides: Guides) -> Script:
         """Return the script of going on after a level, by its number; None: after the start."""
         if level is None:
             before = [
@@ -39,7 +41,7 @@ class Script:
         else:
             lines = (*self.lines, *self._made("before", level))
         more, arguments = guides.python()
-        return Script((*lines, *more), f"moving, fixed, start=before, elastic={elastic}{arguments}")
+        return Script((*lines, *more), f"moving, fixed, start=before{_words(how)}{arguments}")
 
     def _made(self, name: str, level: int | None) -> list[str]:
         if not self.arguments:
@@ -53,12 +55,15 @@ class Script:
         ]
 
 
-def script_of_run(moving: str, fixed: str, start: str, elastic: bool, guides: Guides) -> Script:
-    """Return the script of a run from the beginning; `moving` and `fixed` are names of layers."""
+def script_of_run(moving: str, fixed: str, how: Mapping[str, Any], guides: Guides) -> Script:
+    """Return the script of a run from the beginning.
+
+    `moving` and `fixed` are names of layers, `how` what `register` is told beside the guides.
+    """
     lines, arguments = guides.python()
     return Script(
         ("import napari_acuity as acuity", "", _layers(moving, fixed), *lines),
-        f"moving, fixed, start={start!r}, elastic={elastic}{arguments}",
+        f"moving, fixed{_words(how)}{arguments}",
     )
 
 
@@ -66,6 +71,10 @@ def script_of_load(path: str, moving: str, fixed: str) -> Script:
     """Return the script that loads a map."""
     load = f"registration = acuity.Registration.load({path!r})"
     return Script(("import napari_acuity as acuity", "", _layers(moving, fixed), load))
+
+
+def _words(how: Mapping[str, Any]) -> str:
+    return "".join(f", {name}={value!r}" for name, value in how.items())
 
 
 def _layers(moving: str, fixed: str) -> str:

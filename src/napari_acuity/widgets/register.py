@@ -29,6 +29,7 @@ from ._live import Live
 from ._map_box import MapBox
 from ._panel import add_row, drop_down, enable, form, more_button, panel_layout, side_by_side
 from ._register_job import Level, Result, load_and_warp, register_and_warp
+from ._register_options import RegisterOptions, command_words
 from ._script import Script, script_of_load, script_of_run
 from ._shifts import COLOURS, colour_by
 
@@ -105,6 +106,7 @@ class RegisterPanel(QScrollArea):
         self.start = drop_down({name: name.lower() for name in _STARTS})
         self.elastic = QCheckBox("Elastic")
         self.elastic.setChecked(True)
+        self.options = RegisterOptions()
         self.job = JobBox("Register", self._register)
         self.evidence = EvidenceButton(viewer)
         self.compare = CompareBox(viewer, self.evidence)
@@ -150,7 +152,9 @@ class RegisterPanel(QScrollArea):
         add_row(rows, "Start", self.start, _TIPS["start"], beside=self.elastic)
         self.elastic.setToolTip(_TIPS["elastic"])
         layout.addLayout(rows)
+        layout.addWidget(self.options.folded)
         self.job.row.addWidget(self.keep)
+        self.job.row.addWidget(self.options.device)
         more = more_button(python=self._python, command=self._command, page="register")
         offer_settings(more, self._viewer, "register", self._show_told)
         self.job.row.addWidget(more)
@@ -241,10 +245,13 @@ class RegisterPanel(QScrollArea):
             return
         for chooser in (self.moving, self.fixed):
             chooser.pin()
-        how = {"start": self.start.currentData(), "elastic": self.elastic.isChecked()}
-        guides = self.adjust.guides(moving, fixed)
-        script = script_of_run(moving.name, fixed.name, **how, guides=guides)
-        self._run(moving, fixed, how, guides, script)
+        how, guides = self._how(), self.adjust.guides(moving, fixed)
+        self._run(moving, fixed, how, guides, script_of_run(moving.name, fixed.name, how, guides))
+
+    def _how(self) -> dict[str, Any]:
+        """Return what `register` is told beside the guides."""
+        start, elastic = self.start.currentData(), self.elastic.isChecked()
+        return {"start": start, "elastic": elastic, **self.options.how()}
 
     def _again(self, level: str | None) -> None:
         """Go on after a level of the last run, or after its start."""
@@ -256,9 +263,10 @@ class RegisterPanel(QScrollArea):
             before = replace(before, shift_map=0 * before.shift_map, level="")
         else:
             number, before = self._runs[-1].levels[level]
-        guides, elastic = self.adjust.corrections(kept.moving, kept.fixed), self.elastic.isChecked()
-        script = self._runs[-1].script.again(number, elastic, guides)
-        self._run(kept.moving, kept.fixed, {"start": before, "elastic": elastic}, guides, script)
+        guides = self.adjust.corrections(kept.moving, kept.fixed)
+        how = {"elastic": self.elastic.isChecked(), **self.options.how()}
+        script = self._runs[-1].script.again(number, how, guides)
+        self._run(kept.moving, kept.fixed, {"start": before, **how}, guides, script)
 
     def _show_told(self, told: dict[str, Any]) -> None:
         """Set the panel as it was when it made a layer."""
@@ -266,18 +274,18 @@ class RegisterPanel(QScrollArea):
         self.fixed.choose_named(told.get("fixed"))
         self.start.setCurrentIndex(max(0, self.start.findData(told.get("start"))))
         self.elastic.setChecked(told.get("elastic", True))
+        self.options.show_told(told)
 
     def _run(
         self, moving: Image, fixed: Image, how: dict[str, Any], guides: Guides, script: Script
     ) -> None:
-        start = how["start"] if isinstance(how["start"], str) else "again"
+        told = {**how, "start": how["start"] if isinstance(how["start"], str) else "again"}
         recipe = made_by(
             "register",
             script.python(),
             moving=moving.name,
             fixed=fixed.name,
-            start=start,
-            elastic=how["elastic"],
+            **told,
             landmarks=(guides.fixed.tolist(), guides.moving.tolist()),
             excluded=[outline.tolist() for outline in guides.excluded],
         )
@@ -422,9 +430,8 @@ class RegisterPanel(QScrollArea):
         moving, fixed = self.moving.layer, self.fixed.layer
         if moving is None or fixed is None:
             return ""
-        start, elastic = self.start.currentData(), self.elastic.isChecked()
         guides = self.adjust.guides(moving, fixed)
-        return script_of_run(moving.name, fixed.name, start, elastic, guides).python()
+        return script_of_run(moving.name, fixed.name, self._how(), guides).python()
 
     def _command(self) -> str:
         """Return the command, which knows neither landmarks nor regions."""
@@ -437,7 +444,9 @@ class RegisterPanel(QScrollArea):
         words = ["acuity", "register", *map(str, paths), "--out", "registered"]
         if self.start.currentData() != "auto":
             words += ["--start", self.start.currentData()]
-        return shlex.join(words if self.elastic.isChecked() else [*words, "--no-elastic"])
+        if not self.elastic.isChecked():
+            words += ["--no-elastic"]
+        return shlex.join([*words, *command_words(self.options.how())])
 
 
 def _forget(levels: dict[str, tuple[int, Registration]]) -> None:

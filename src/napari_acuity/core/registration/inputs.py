@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from .start_landmarks import paired
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .looks import Look
+    from .plane import Transform
 
 __all__ = ["Images", "checked"]
 
@@ -34,6 +37,15 @@ class Images:
     landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     scale: float | None
     device: str = "cpu"
+    transform: Transform = "auto"
+    smallest_block: int | None = None
+    local_px: float | None = None
+
+    def seen_by(self, look: Look) -> Look:
+        """Return a look with the blocks and the local scale that the user chose."""
+        if self.local_px is not None and look.dense:
+            look = replace(look, local_px=self.local_px)
+        return look if self.smallest_block is None else look.down_to(self.smallest_block)
 
     @cached_property
     def at_start(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -6,7 +6,7 @@ matter. The functions work on torch tensors, on any device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +59,15 @@ class Look:
         """Return what this look sees of a grey image (H, W)."""
         grey = smooth(grey, self.blur_px) if self.blur_px else grey
         return local_normalise(grey, sigma_px=self.local_px)
+
+    def down_to(self, block: int) -> Look:
+        """Return this look with no block smaller than so many px; fine texture ends with just these."""
+        levels = tuple(level for level in self.levels if level[0] >= block)
+        if not self.dense:
+            return replace(self, levels=levels or self.levels[:1])
+        if block not in (level[0] for level in levels):
+            levels = (*levels, (block, max(4, block // 6), 1))
+        return replace(self, levels=levels, dense=False)
 
 
 TEXTURE = Look("texture", 0.0, 30.0, ((128, 24, 1), (80, 12, 1), (50, 8, 1)), dense=True)

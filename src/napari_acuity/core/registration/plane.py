@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -13,7 +13,18 @@ from ..geometry import apply_homography, resize_homography, scale_at_centre
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Matches", "flip", "implausible", "shrunk"]
+__all__ = [
+    "Matches",
+    "Transform",
+    "fitted_plane",
+    "flip",
+    "implausible",
+    "misses",
+    "of_kind",
+    "shrunk",
+]
+
+Transform = Literal["auto", "homography", "affine", "similarity"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +42,57 @@ class Matches:
     homography: NDArray[np.float64]
     fixed: NDArray[np.float64]
     moving: NDArray[np.float64]
+
+
+def fitted_plane(
+    fixed: NDArray[np.float64], moving: NDArray[np.float64], kind: Transform
+) -> NDArray[np.float64]:
+    """Fit a plane map to (n, 2) points (row, col) of both images by least squares.
+
+    A homography takes 4 points, an affine map 3, a similarity 2; a similarity may mirror where there
+    are more than 2.
+    """
+    if kind == "affine":
+        xy1 = np.column_stack([fixed[:, ::-1], np.ones(len(fixed))])
+        rows, *_ = np.linalg.lstsq(xy1, moving[:, ::-1], rcond=None)
+        return np.vstack([rows.T, [0.0, 0.0, 1.0]])
+    if kind == "similarity":
+        upright = _similarity(fixed, moving)
+        if len(fixed) == 2:
+            return upright
+        over = np.diag([-1.0, 1.0, 1.0])
+        mirrored = _similarity(fixed * (1, -1), moving) @ over
+        return min(upright, mirrored, key=lambda plane: misses(plane, fixed, moving).sum())
+    found, _ = cv2.findHomography(fixed[:, ::-1].copy(), moving[:, ::-1].copy(), 0)
+    return np.full((3, 3), np.nan) if found is None else np.asarray(found, np.float64)
+
+
+def misses(
+    plane: NDArray[np.float64], fixed: NDArray[np.float64], moving: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the square of how far a map misses each point, px^2 of the moving image."""
+    squares: NDArray[np.float64] = ((apply_homography(plane, fixed) - moving) ** 2).sum(axis=1)
+    return squares
+
+
+def of_kind(
+    plane: NDArray[np.float64], transform: Transform, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return the plane map of a kind that is nearest to one over an image of a shape."""
+    if transform == "auto":
+        return plane
+    rows, cols = (np.linspace(0, length - 1, 8) for length in shape)
+    points = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
+    return fitted_plane(points, apply_homography(plane, points), transform)
+
+
+def _similarity(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit a similarity that does not mirror: in the complex plane, moving = a fixed + b."""
+    from_, to = fixed @ (1j, 1), moving @ (1j, 1)
+    off = from_ - from_.mean()
+    a = np.vdot(off, to - to.mean()) / np.vdot(off, off).real
+    b = to.mean() - a * from_.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1]])
 
 
 def shrunk(

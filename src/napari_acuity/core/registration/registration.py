@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 
@@ -25,6 +24,7 @@ from .archive import array_of, reading, write_arrays
 from .correlation import BlockShifts, no_blocks
 from .displacement import jacobian, unshift
 from .export import export_map
+from .plane import fitted_plane
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Registration", "nearest_homography", "no_points"]
+    from .plane import Transform
+
+__all__ = ["Registration", "nearest_plane", "no_points"]
 
 
 def no_points() -> NDArray[np.float64]:
@@ -391,15 +393,14 @@ class Registration:
         return moving.with_pixels(pixels, pixel_size=size), inside
 
 
-def nearest_homography(registration: Registration) -> NDArray[np.float64]:
-    """Return the homography nearest to a whole map, by least squares where it meets the moving image."""
+def nearest_plane(registration: Registration, transform: Transform) -> NDArray[np.float64]:
+    """Return the plane map nearest to a whole map, by least squares where it meets the moving image."""
     height, width = registration.fixed_shape
     rows, cols = (np.linspace(0, length - 1, 40) for length in (height, width))
     points = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
     landed = registration.map_points(points)
     met = ((landed >= 0) & (landed <= np.subtract(registration.moving_shape, 1))).all(axis=1)
-    plane, _ = cv2.findHomography(points[met, ::-1], landed[met, ::-1])
-    return np.asarray(plane, dtype=np.float64)
+    return fitted_plane(points[met], landed[met], transform)
 
 
 def _check_grid(image: Micrograph, role: str, shape: tuple[int, int]) -> None:

@@ -43,7 +43,7 @@ __all__ = [
 _FINEST_KNOT_PX, _MOST_KNOTS = 20.0, 40
 # Which derivatives are penalised, and how much. Fourth ones leave long waves alone and follow them into
 # empty parts of an image; with some of the second ones the field does not fly off there.
-_LONG_WAVES = ((4, 1.0), (2, 0.1))
+_LONG_WAVES = ((4, 1.0), (2, 0.5))
 _PLAIN = ((2, 1.0),)
 _STIFFNESS = tuple(10.0**n for n in np.arange(-9.0, 2.1, 0.5))
 _FOLDS, _ROBUST_ROUNDS = 3, 4

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..geometry import apply_homography
-from .plane import Matches, flip, implausible, shrunk
+from .plane import Matches, Transform, flip, implausible, misses, shrunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,11 +23,10 @@ _RATIO = 0.8
 _LEAST_INLIERS = 12
 # In the small images so many must agree, and this share, or more is tried.
 _SURE_INLIERS, _SURE_SHARE = 20, 0.35
-_PARAMETERS = {"a homography": 8, "an affine map": 6, "a similarity": 4}
 
 
 def find_by_features(
-    fixed: NDArray[np.float32], moving: NDArray[np.float32]
+    fixed: NDArray[np.float32], moving: NDArray[np.float32], *, transform: Transform = "auto"
 ) -> tuple[Matches | None, str]:
     """Match SIFT features and fit a homography, an affine map or a similarity to them.
 
@@ -38,6 +37,8 @@ def find_by_features(
     Parameters
     ----------
     fixed, moving : (H, W) float32
+    transform : str
+        The kind of map to fit; "auto" takes the one that pays best for its parameters.
 
     Returns
     -------
@@ -47,10 +48,10 @@ def find_by_features(
         What was found, in words.
     """
     for mirrored in (False, True):
-        found, words, share = _find(fixed, moving, *_SMALL, mirrored=mirrored)
+        found, words, share = _find(fixed, moving, *_SMALL, transform, mirrored=mirrored)
         if found and len(found.fixed) >= _SURE_INLIERS and share >= _SURE_SHARE:
             return found, words
-    found, words, _ = _find(fixed, moving, *_LARGE)
+    found, words, _ = _find(fixed, moving, *_LARGE, transform)
     return found, words
 
 
@@ -59,6 +60,7 @@ def _find(
     moving: NDArray[np.float32],
     side: int,
     count: int,
+    transform: Transform,
     *,
     mirrored: bool = False,
 ) -> tuple[Matches | None, str, float]:
@@ -68,7 +70,7 @@ def _find(
     if len(points_f) < _LEAST_INLIERS:
         return None, f"only {len(points_f)} matching features", 0.0
     tolerance_px = max(3.0, 2.25 * max(moving.shape) / side)
-    name, plane = _best_model(points_f, points_m, tolerance_px)
+    name, plane = _best_model(points_f, points_m, tolerance_px, transform)
     inliers = _residuals(plane, points_f, points_m) < tolerance_px
     words = f"{inliers.sum()} of {len(inliers)} matching features agree on {name}"
     # Two matches of one point count once: repeated features would let chance agree with itself.
@@ -125,33 +127,35 @@ def _nearest(
 
 
 def _best_model(
-    points_f: NDArray[np.float64], points_m: NDArray[np.float64], tolerance_px: float
+    points_f: NDArray[np.float64],
+    points_m: NDArray[np.float64],
+    tolerance_px: float,
+    transform: Transform,
 ) -> tuple[str, NDArray[np.float64]]:
     """Fit each kind of plane map robustly and choose by GRIC (Torr 1998, doi:10.1098/rsta.1998.0224).
 
     Each parameter must pay by smaller residuals: few or doubtful matches get a simpler map.
     """
     xy_f, xy_m = points_f[:, ::-1].copy(), points_m[:, ::-1].copy()
-    cv2.setRNGSeed(0)
     # MAGSAC++ (Barath et al. 2020, doi:10.1109/CVPR42600.2020.00138).
-    homography, _ = cv2.findHomography(
-        xy_f, xy_m, cv2.USAC_MAGSAC, tolerance_px, maxIters=5000, confidence=0.999
+    kinds = (
+        ("homography", "a homography", 8, cv2.findHomography, cv2.USAC_MAGSAC),
+        ("affine", "an affine map", 6, cv2.estimateAffine2D, cv2.RANSAC),
+        ("similarity", "a similarity", 4, cv2.estimateAffinePartial2D, cv2.RANSAC),
     )
-    affine, similarity = (
-        estimate(
+    costs = []
+    cv2.setRNGSeed(0)
+    for kind, name, parameters, estimate, method in kinds:
+        if transform not in ("auto", kind):
+            continue
+        fitted, _ = estimate(
             xy_f,
             xy_m,
-            method=cv2.RANSAC,
+            method=method,
             ransacReprojThreshold=tolerance_px,
             maxIters=5000,
             confidence=0.999,
-        )[0]
-        for estimate in (cv2.estimateAffine2D, cv2.estimateAffinePartial2D)
-    )
-    costs = []
-    for (name, parameters), fitted in zip(
-        _PARAMETERS.items(), (homography, affine, similarity), strict=True
-    ):
+        )
         if fitted is None:
             continue
         plane = np.vstack([fitted, [0, 0, 1]])[:3].astype(np.float64)
@@ -167,8 +171,7 @@ def _residuals(
     plane: NDArray[np.float64], points_f: NDArray[np.float64], points_m: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return how far the map misses each point, px of the moving image."""
-    misses = np.linalg.norm(apply_homography(plane, points_f) - points_m, axis=1)
-    return np.nan_to_num(misses, nan=np.inf)
+    return np.nan_to_num(np.sqrt(misses(plane, points_f, points_m)), nan=np.inf)
 
 
 def _equalised(image: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from ..errors import RegistrationError
-from ..geometry import apply_homography
-from .plane import implausible
+from .plane import Transform, fitted_plane, implausible, misses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +16,8 @@ __all__ = ["find_by_landmarks", "paired"]
 
 # So many pairs, and a residual smaller by this factor, before a homography is taken.
 _LEAST_FOR_HOMOGRAPHY, _CLEARLY_BETTER = 6, 0.7
+_LEAST_FOR: dict[Transform, int] = {"similarity": 2, "affine": 3, "homography": 4}
+_NAMES = {"similarity": "a similarity", "affine": "an affine map", "homography": "a homography"}
 # Points whose cloud is thinner than this share of its length lie on a line.
 _THINNEST = 0.02
 
@@ -27,11 +27,13 @@ def find_by_landmarks(
     moving_points: NDArray[Any],
     fixed_shape: tuple[int, int],
     moving_shape: tuple[int, int],
+    *,
+    transform: Transform = "auto",
 ) -> tuple[NDArray[np.float64] | None, str]:
     """Fit a plane map to pairs of points by least squares.
 
-    Two pairs give a similarity (no mirror), three or more an affine map, six or more a homography
-    where that fits clearly better.
+    Where the kind of map is left open, two pairs give a similarity (no mirror), three or more an
+    affine map, six or more a homography where that fits clearly better.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ def find_by_landmarks(
         (row, col) px in each image, in the same order.
     fixed_shape, moving_shape : (int, int)
         Height and width of each image, px.
+    transform : str
+        The kind of map: "similarity" (two pairs or more), "affine" (three), "homography" (four), "auto".
 
     Returns
     -------
@@ -55,13 +59,9 @@ def find_by_landmarks(
     fixed, moving = paired((fixed_points, moving_points))
     _check(fixed, "fixed")
     _check(moving, "moving")
-    if len(fixed) == 2:
-        name, plane = "a similarity", _similarity(fixed, moving)
-    else:
-        name, plane = _affine_or_homography(fixed, moving)
-    words = (
-        f"{name} through {len(fixed)} landmarks, RMS residual {_rms(plane, fixed, moving):.2f} px"
-    )
+    kind, plane = _fitted(fixed, moving, transform)
+    residual = f"RMS residual {_rms(plane, fixed, moving):.2f} px"
+    words = f"{_NAMES[kind]} through {len(fixed)} landmarks, {residual}"
     reason = implausible(plane, fixed_shape, moving_shape)
     return (None, f"{words}, but {reason}") if reason else (plane, words)
 
@@ -115,42 +115,47 @@ def _check(points: NDArray[np.float64], role: str) -> None:
         )
 
 
+def _fitted(
+    fixed: NDArray[np.float64], moving: NDArray[np.float64], transform: Transform
+) -> tuple[Transform, NDArray[np.float64]]:
+    """Fit the kind of map that is asked for, or as many parameters as the points can tell."""
+    if transform != "auto":
+        least = _LEAST_FOR[transform]
+        if len(fixed) < least:
+            raise RegistrationError(
+                f"{_NAMES[transform].capitalize()} takes {least} landmarks or more; there are {len(fixed)}.",
+                "Set more, or choose a simpler transform.",
+            )
+        return transform, fitted_plane(fixed, moving, transform)
+    if len(fixed) == 2:
+        return "similarity", fitted_plane(fixed, moving, "similarity")
+    return _affine_or_homography(fixed, moving)
+
+
 def _thinness(points: NDArray[np.float64]) -> float:
     """Return the width of a cloud of points as a share of its length."""
     lengths = np.linalg.svd(points - points.mean(0), compute_uv=False)
     return float(lengths[1] / lengths[0])
 
 
-def _similarity(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the similarity through two pairs: in the complex plane, moving = a fixed + b."""
-    from_, to = fixed @ (1j, 1), moving @ (1j, 1)
-    a = (to[1] - to[0]) / (from_[1] - from_[0])
-    b = to[0] - a * from_[0]
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1]])
-
-
 def _affine_or_homography(
     fixed: NDArray[np.float64], moving: NDArray[np.float64]
-) -> tuple[str, NDArray[np.float64]]:
-    xy1 = np.column_stack([fixed[:, ::-1], np.ones(len(fixed))])
-    rows, *_ = np.linalg.lstsq(xy1, moving[:, ::-1], rcond=None)
-    affine = np.vstack([rows.T, [0.0, 0.0, 1.0]])
+) -> tuple[Transform, NDArray[np.float64]]:
+    affine = fitted_plane(fixed, moving, "affine")
     if len(fixed) < _LEAST_FOR_HOMOGRAPHY:
-        return "an affine map", affine
-    found, _ = cv2.findHomography(fixed[:, ::-1].copy(), moving[:, ::-1].copy(), 0)
-    homography = None if found is None else np.asarray(found, np.float64)
-    if homography is None:
-        return "an affine map", affine
+        return "affine", affine
+    homography = fitted_plane(fixed, moving, "homography")
+    if not np.isfinite(homography).all():
+        return "affine", affine
     # Per degree of freedom: a homography has two parameters more to fit with.
     n = 2 * len(fixed)
     better = _rms(homography, fixed, moving) / np.sqrt(n - 8)
     if better + 1e-6 < _CLEARLY_BETTER * _rms(affine, fixed, moving) / np.sqrt(n - 6):
-        return "a homography", homography
-    return "an affine map", affine
+        return "homography", homography
+    return "affine", affine
 
 
 def _rms(
     plane: NDArray[np.float64], fixed: NDArray[np.float64], moving: NDArray[np.float64]
 ) -> float:
-    misses = np.linalg.norm(apply_homography(plane, fixed) - moving, axis=1)
-    return float(np.sqrt(np.mean(misses**2)))
+    return float(np.sqrt(np.mean(misses(plane, fixed, moving))))
