@@ -199,6 +199,8 @@ def test_a_lens_without_kinds_or_file_says_so(home: Path) -> None:
     (home / "wrong.toml").write_text('name = "a"\ndata = "data"\nkinds = []\n')
     with pytest.raises(TrainingError, match="no kinds"):
         LensSpec.load(home / "wrong.toml")
+    with pytest.raises(TrainingError, match=r"\('round', 'red'\) is no kind"):
+        LensSpec("pollen", home, (("round", "red"),))  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match="There is no file"):
         LensSpec.load(home / "none.toml")
 

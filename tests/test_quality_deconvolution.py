@@ -159,6 +159,7 @@ def nan_image() -> np.ndarray:
         (dots(), OPTICS, "pixel size"),
         (dots(), {"na": -1.0, "wavelength_um": 0.5, "pixel_size": 0.1}, "positive"),
         (dots(), {**OPTICS, "pixel_size": 0.0}, "positive"),
+        (dots(), {**OPTICS, "na": 5.0, "pixel_size": 0.1}, "No objective"),
         (dots(), {"na": 1.4, "wavelength_um": 520.0, "pixel_size": 0.1}, "units"),
         (dots(), {"psf": np.ones((4, 4))}, "odd"),
         (dots(), {"psf": np.ones(5)}, "odd"),

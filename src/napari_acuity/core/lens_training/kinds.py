@@ -66,6 +66,10 @@ class Kind:
 
 def check_kinds(kinds: Sequence[Kind]) -> None:
     """Raise TrainingError where there are no kinds, too many, or two of one name, folder or colour."""
+    if wrong := [kind for kind in kinds if not isinstance(kind, Kind)]:
+        raise TrainingError(
+            f"{wrong[0]!r} is no kind.", 'Give Kind("spiny", "red"), with a name and a colour each.'
+        )
     if not 0 < len(kinds) <= MOST_KINDS:
         raise TrainingError(
             f"The lens has {len(kinds) or 'no'} kinds.",

@@ -25,6 +25,7 @@ __all__ = ["enlarged", "lens_psf", "psf_of", "richardson_lucy"]
 _REACH = 3.0
 """How far a point spread function is kept, in wavelengths over NA: 96 percent of its light."""
 _MOST_REACH_PX = 256
+_LARGEST_NA = 1.7
 _LOWEST = 0.1
 """Percentile of an image that is taken as its background."""
 _TINY = 1e-9
@@ -173,6 +174,11 @@ def psf_of(
         raise ImageError(
             f"The optics are NA {na} and {wavelength_um} um.",
             "Give two positive numbers, such as na=1.4 and wavelength_um=0.52.",
+        )
+    if na > _LARGEST_NA:
+        raise ImageError(
+            f"No objective has the numerical aperture {na:g}.",
+            f"Give one of at most {_LARGEST_NA:g}, such as na=1.4.",
         )
     side = square_pixel_size(image, pixel_size)
     return lens_psf(na, wavelength_um, side / scale, side)
