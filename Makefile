@@ -10,7 +10,7 @@ SCREEN := scripts/with-screen.sh
 # Tests of the panels share one screen, and so one process; the others run beside them.
 PYTEST := $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training bench-inference bench-quality bench-crossmodality bench-lens clean system-libraries
+.PHONY: help demo app test test-all check docs screenshots bench-main bench-registration bench-training bench-inference bench-quality bench-crossmodality bench-lens bench-panels clean system-libraries
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -61,6 +61,9 @@ bench-crossmodality: $(ALL) ## Cross-modality on real pairs and beads; ACUITY_BE
 
 bench-lens: $(ALL) ## A neural lens on simulated grains, and its speed beside that of its networks
 	@$(VENV)/bin/python bench/lens.py --out runs/bench-lens.md
+
+bench-panels: system-libraries $(ALL) ## How long the window stands still while the panels work
+	@$(SCREEN) $(VENV)/bin/python bench/panels.py --out runs/bench-panels.md
 
 clean: ## Remove the virtual environments, caches and built documentation; results stay
 	rm -rf $(VENV) $(BENCH_VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
