@@ -22,11 +22,13 @@ import tifffile
 import torch
 
 import napari_acuity as acuity
-from napari_acuity import AcuityError, FileError, ImageError, Micrograph, Model, ModelError
-from napari_acuity.core.inference import cluster, large
+from large_images import content, left_behind, model_of, stages, tiles_done
+from napari_acuity import AcuityError, FileError, ImageError, Micrograph, ModelError
+from napari_acuity.core.inference import cluster, large_input, large_tiles
 from napari_acuity.core.inference.large import enhance_large, enhance_large_steps
 from napari_acuity.core.inference.lazy import enhance_lazy
-from napari_acuity.core.io.ngff import finish_zarr, lazy_zarr, new_zarr
+from napari_acuity.core.io.ngff import lazy_zarr
+from napari_acuity.core.io.ngff_levels import finish_zarr, new_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,18 +36,6 @@ if TYPE_CHECKING:
 
 # Sides that neither the stride nor any tile divides.
 ROWS, COLS = 211, 173
-
-
-def model_of(channels: int = 3, *, seed: int = 7, scale: float = 2.5) -> Model:
-    """Return a small model with weights as lively as a trained one's."""
-    arguments = {"width": 6, "growth": 2, "blocks": 1, "init": "published"}
-    model = Model.new(scale=scale, channels=channels, **arguments)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.network.named_parameters():
-            spread = 0.1 if name.endswith("bias") else 0.5 * parameter[0].numel() ** -0.5
-            parameter += spread * torch.randn(parameter.shape, generator=generator)
-    return model
 
 
 def write_tiled(pixels: np.ndarray, path: Path, **options: Any) -> Path:
@@ -62,30 +52,6 @@ def write_zarr(pixels: np.ndarray, path: Path) -> Path:
     )
     finish_zarr(path, like)
     return path
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Return every file of a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def stages(steps: Any) -> list[str]:
-    """Drain a job and return its words; its fractions must not fall."""
-    words, last = [], 0.0
-    for event in steps:
-        assert last <= event.fraction <= 1
-        words.append(event.stage)
-        last = event.fraction
-    return words
-
-
-def tiles_done(words: list[str]) -> int:
-    return sum(word.startswith("tile ") for word in words)
-
-
-def left_behind(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
 @pytest.fixture
@@ -341,7 +307,8 @@ def test_an_input_that_changes_meanwhile_is_noticed(slide, field, tmp_path):
 
 
 def test_a_chunk_of_the_input_that_changes_is_noticed(field, tmp_path, monkeypatch):
-    monkeypatch.setattr(large, "_WATCH_S", 0.0)
+    monkeypatch.setattr(large_input, "_WATCH_S", 0.0)
+    monkeypatch.setattr(large_input, "_WATCH_SHARE", np.inf)
     image = write_zarr(field, tmp_path / "in.zarr")
     steps = enhance_large_steps(image, model_of(), tmp_path / "out.zarr", tile=32)
     while not next(steps).stage.startswith("tile 3"):
@@ -440,7 +407,7 @@ def test_a_damaged_part(field, tmp_path):
 
 
 def test_a_file_in_one_piece(field, tmp_path, monkeypatch):
-    monkeypatch.setattr(large, "_LARGEST_PIECE_BYTES", 1000)
+    monkeypatch.setattr(large_input, "_LARGEST_PIECE_BYTES", 1000)
     with pytest.raises(FileError, match="too large to be read one by one"):
         enhance_large(write_zarr(field, tmp_path / "in.zarr"), model_of(), tmp_path / "out.zarr")
 
@@ -455,7 +422,16 @@ def with_nan(field: np.ndarray) -> np.ndarray:
     ("spoil", "error", "words"),
     [
         (lambda field: field[..., 0], ModelError, "takes RGB images, and .* is grey"),
-        (lambda field: Micrograph(np.stack([field, field]), rgb=True), ImageError, "is a stack"),
+        (
+            lambda field: Micrograph(field[None, None, None], rgb=True),
+            ImageError,
+            "holds time and z",
+        ),
+        (
+            lambda field: Micrograph(np.moveaxis(field, -1, 0)[None, None, None, None]),
+            ImageError,
+            "5 axes",
+        ),
         (lambda field: np.full_like(field, 9), ImageError, "nothing to see: every pixel is 9"),
         (with_nan, ImageError, "3 values that are NaN"),
         (lambda field: field.astype(np.uint16), ImageError, "looks like 8-bit data"),
@@ -492,7 +468,7 @@ def test_places_that_cannot_be_used(slide, field, tmp_path):
 
 
 def test_a_full_disk_loses_no_tile(slide, tmp_path, monkeypatch):
-    room, write = [9], large.write_tile
+    room, write = [9], large_tiles.write_tile
 
     def writing(*what: Any) -> None:
         room[0] -= 1
@@ -500,7 +476,7 @@ def test_a_full_disk_loses_no_tile(slide, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(*what)
 
-    monkeypatch.setattr(large, "write_tile", writing)
+    monkeypatch.setattr(large_tiles, "write_tile", writing)
     with pytest.raises(FileError, match="no space left to write"):
         enhance_large(slide, model_of(), tmp_path / "out.zarr", tile=32)
     monkeypatch.undo()
@@ -511,7 +487,7 @@ def test_a_full_disk_loses_no_tile(slide, tmp_path, monkeypatch):
 
 def engine_of_memory(most_px: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let large images be enhanced by a device that holds so many pixels."""
-    engine = large.engine_for(model_of(), acuity.core.device.choose_device("cpu"))
+    engine = large_tiles.engine_for(model_of(), acuity.core.device.choose_device("cpu"))
 
     def run(image: torch.Tensor) -> torch.Tensor:
         if image.shape[-1] * image.shape[-2] > most_px:
@@ -519,7 +495,7 @@ def engine_of_memory(most_px: float, monkeypatch: pytest.MonkeyPatch) -> None:
         return engine.run(image)
 
     tight = replace(engine, run=run)
-    monkeypatch.setattr(large, "engine_for", lambda *_, **__: tight)
+    monkeypatch.setattr(large_tiles, "engine_for", lambda *_, **__: tight)
 
 
 def test_a_tile_too_large_for_the_memory_is_halved(slide, tmp_path, monkeypatch):

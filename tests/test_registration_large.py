@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 import napari_acuity as acuity
-from napari_acuity.core.io.ngff import finish_zarr, new_zarr
+from napari_acuity.core.io.ngff_levels import finish_zarr, new_zarr
 from napari_acuity.core.io.pyramid import opened
 
 if TYPE_CHECKING:

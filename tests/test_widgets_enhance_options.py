@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from napari.layers import Image
+from napari.layers._source import Source
 from qtpy.QtWidgets import QApplication, QFileDialog, QToolButton
 
 import napari_acuity as acuity
@@ -276,6 +278,73 @@ def test_a_result_is_written_to_ome_zarr_and_shown_from_there(
     assert acuity.read(tmp_path / "big.zarr").shape == (100, 125)
     panel.options.iterations.setValue(2)
     assert "set Iterations at 1" in panel.job.button.toolTip()
+
+
+def test_a_stack_is_written_to_ome_zarr_and_shown_with_its_axes(
+    viewer: Any,
+    panel: EnhancePanel,
+    qtbot: QtBot,
+    tissue: NDArray[np.uint8],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Too large for the memory: it goes to the disk, with z before c as in the viewer."""
+    pytest.importorskip("ome_zarr")
+    monkeypatch.setattr("napari_acuity.widgets.enhance.MOST_BYTES", 10_000)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "big"), ""))
+    viewer.add_image(
+        np.stack([tissue[n : n + 40, :50, :2].transpose(2, 0, 1) for n in range(3)]),
+        name="stack",
+        axis_labels=("z", "c", "y", "x"),
+        scale=(2, 1, 0.6, 0.6),
+        units=("um", "pixel", "um", "um"),
+    )
+    grey = use(panel, model(channels=1))
+    assert "Switch on Options > Write to OME-Zarr" in panel.job.button.toolTip()
+    panel.options.zarr.click()
+
+    run(qtbot, panel)
+
+    stack, result = viewer.layers["stack"], viewer.layers["stack | x2.5 lung"]
+    pixels = result.data[0] if result.multiscale else result.data
+    assert hasattr(pixels, "compute") and pixels.shape == (3, 2, 100, 125)
+    whole = engine.enhance(stack, grey).pixels
+    assert np.abs(np.asarray(pixels).astype(int) - whole).max() <= 1
+    for corner, finer in (((0, 0, -0.5, -0.5),) * 2, ((2, 1, 39.5, 49.5), (2, 1, 99.5, 124.5))):
+        np.testing.assert_allclose(result.data_to_world(finer), stack.data_to_world(corner))
+    assert result.axis_labels == stack.axis_labels
+    viewer.add_image(np.zeros((2, 2, 2, 2, 40, 50), np.uint8), name="deep")
+    panel.image.choose(viewer.layers["deep"])
+    assert "4 axes before its rows: an OME-Zarr holds" in panel.job.button.toolTip()
+
+
+@pytest.mark.parametrize("part", [1, slice(None)])
+def test_of_a_file_that_holds_more_only_the_layer_is_enhanced(
+    viewer: Any,
+    panel: EnhancePanel,
+    qtbot: QtBot,
+    tissue: NDArray[np.uint8],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: Any,
+) -> None:
+    """A reader may make a layer of each channel of a file."""
+    pytest.importorskip("ome_zarr")
+    import dask.array as da
+
+    both = np.ascontiguousarray(tissue[:40, :50, :2].transpose(2, 0, 1))
+    path = acuity.write(both, tmp_path / "both.tif", channels=True)
+    layer = Image(da.from_array(both[part], chunks=20), name="FITC")
+    layer._source = Source(path=str(path))
+    viewer.add_layer(layer)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "big"), ""))
+    grey = use(panel, model(channels=1))
+    panel.options.zarr.click()
+
+    run(qtbot, panel)
+
+    made = acuity.read(tmp_path / "big.zarr").pixels
+    assert np.abs(made.astype(int) - engine.enhance(both[part], grey).pixels).max() <= 1
 
 
 def test_no_folder_for_the_ome_zarr_starts_nothing(

@@ -472,13 +472,13 @@ def test_the_panel_refuses_the_patches_that_the_core_refuses(
             return True
         return False
 
-    here = refused(lambda: check_patch(side, recipe, network_of(recipe, 1.0, rgb=False)))
+    here = refused(lambda: check_patch(side, recipe, network_of(recipe, 1.0, 1)))
     there = refused(lambda: make_plan(pairs, recipe, Bound(1, None), WORLD))
     assert here == there == (side < 16)
 
 
 def test_fields_smaller_than_a_cell_need_larger_fields() -> None:
-    network = network_of(WITH, 1.0, rgb=False)
+    network = network_of(WITH, 1.0, 1)
     with pytest.raises(TrainingError, match="Add fields of 16 px a side or more"):
         check_patch(12, WITH, network)
 
@@ -487,16 +487,15 @@ def test_fields_smaller_than_a_cell_need_larger_fields() -> None:
 @pytest.mark.parametrize("scale", [1.0, 2.0, 2.5])
 def test_a_network_is_looked_at_without_its_weights(name: str, scale: float) -> None:
     recipe = RECIPES[name]
-    rgb = recipe.network_arguments.get("channels", 3) == 3
+    channels = recipe.network_arguments.get("channels", 3)
     if recipe.network == "pix2pix" and scale != 1:
         with pytest.raises(ModelError, match="keeps the grid"):
-            network_of(recipe, scale, rgb=rgb)
+            network_of(recipe, scale, channels)
         return
-    looked = network_of(recipe, scale, rgb=rgb)
+    looked = network_of(recipe, scale, channels)
     assert all(parameter.is_meta for parameter in looked.parameters())
     shaped = {key: value for key, value in recipe.arguments.items() if key in ("depth", "size")}
     small = {"width": 4, **shaped} if recipe.network != "pyramid_resnet" else {}
-    channels = 3 if rgb else 1
     real = NETWORKS[recipe.network](scale=scale, channels=channels, **small)
     assert looked.stride == real.stride
 
@@ -513,7 +512,7 @@ def test_an_impossible_network_is_told_before_the_run(
 
 
 def test_only_large_networks_on_a_cpu_are_costly() -> None:
-    large, small = (network_of(recipe, 1.0, rgb=False) for recipe in (WITH, WITHOUT))
+    large, small = (network_of(recipe, 1.0, 1) for recipe in (WITH, WITHOUT))
     assert cost_note(large, CPU) is not None
     assert cost_note(large, GPU) is None
     assert cost_note(small, CPU) is None

@@ -21,6 +21,8 @@ from napari_acuity import cli_enhance, cli_fluorescence, cli_lens, cli_quality
 from napari_acuity.cli_options import Device, Force, Image, Range, check_unlike, fresh, read
 from napari_acuity.core.errors import AcuityError, FileError, PairError
 from napari_acuity.core.io import check_folder, make_folder
+from napari_acuity.core.io.tiff import channels_in
+from napari_acuity.core.micrograph import channel_mean
 from napari_acuity.core.recipe import recipe_by_name
 
 if TYPE_CHECKING:
@@ -140,6 +142,9 @@ def pairs(
     ] = None,
     scale: Scale = None,
     group: Annotated[str, typer.Option(help="Slide or patient they come from.")] = "",
+    channels: Annotated[
+        int, typer.Option(help="The images have so many channels; else as the TIFF files say.")
+    ] = 0,
     maps: Annotated[
         Path | None, typer.Option(help="Folder to save the maps in too, NAME.npz for each pair.")
     ] = None,
@@ -152,8 +157,10 @@ def pairs(
     if not (images or folder.exists()):
         raise FileError(f"There is no folder {folder}.", "Check its name, or give images to add.")
     found, failed = acuity.PairSet.open(folder), list[str]()
-    if tile and (maps or value_range):
-        raise PairError("--tile goes with neither --maps nor --range.", "Leave them out.")
+    if tile and (maps or value_range or channels):
+        raise PairError(
+            "--tile goes with neither --maps nor --range nor --channels.", "Leave them out."
+        )
     if scale is not None:
         from napari_acuity.core.pairs.pair import exact_scale
 
@@ -166,8 +173,10 @@ def pairs(
             moving, fixed = read(low, value_range), read(high, value_range)
             for image in (moving, fixed):
                 image.range()  # a model is trained on black and white: better asked for now
-            registration = acuity.register(moving, fixed)
-            pair = registration.pair(moving, fixed, scale=scale)
+            count = channels or channels_in(low)
+            seen = (channel_mean(image) if count else image for image in (moving, fixed))
+            registration = acuity.register(*seen)
+            pair = registration.pair(moving, fixed, scale=scale, channels=count)
             name = found.add(replace(pair, group=group or pair.name))
             print(f"added {name}")
             if maps:
@@ -237,6 +246,9 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Of first weights, patches and split; else the recipe's.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard, too.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Train a model on PAIRS."""
@@ -244,6 +256,7 @@ def train(
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     options = {"epochs": epochs, "minutes": minutes, "start": start, "frozen": frozen, "test": test}
+    options["tensorboard"] = tensorboard
     with _named_for_resume(out):
         acuity.train(pairs, chosen, out, device=device, **options)  # type: ignore[arg-type]
     _tell_run(out)
@@ -353,7 +366,8 @@ def enhance(
     how = {"grid": grid, "tile": tile or "auto", "device": device, "exact": exact}
     options = {"iterations": iterations, "stop_below": stop_below, "dtype": dtype, **how}
     result, done = cli_enhance.applied(given, loaded, options)
-    print(acuity.write(result, out))
+    of_channels = loaded.channels > 1 and not result.rgb
+    print(acuity.write(result, out, channels=of_channels))
     if guard:
         found = acuity.guard(given, result, loaded, iterations=done, **how)
         for path, image_map in zip(maps, (found.consistency, found.disagreement), strict=True):
@@ -556,4 +570,7 @@ def _add_tiles(
 def _line(pair: acuity.Pair) -> str:
     similarity = "" if pair.similarity is None else f", similarity {pair.similarity:.2f}"
     rows, cols = pair.low.shape
-    return f"{pair.name}: {rows} x {cols}, x{pair.scale:g}, group {pair.group}{similarity}"
+    size = f"{rows} x {cols}"
+    if pair.low.pixels.ndim > 2 and not pair.low.rgb:
+        size += f", {pair.channels} channels"
+    return f"{pair.name}: {size}, x{pair.scale:g}, group {pair.group}{similarity}"

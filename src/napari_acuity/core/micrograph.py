@@ -21,6 +21,7 @@ __all__ = [
     "Micrograph",
     "as_lazy_micrograph",
     "as_micrograph",
+    "channel_mean",
     "check_content",
     "fingerprint",
     "from_unit",
@@ -214,6 +215,14 @@ def grey(image: Micrograph) -> NDArray[np.float32]:
     if not image.rgb:
         return pixels
     return pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def channel_mean(image: Micrograph) -> Micrograph:
+    """Return the mean over the channels of (C, Y, X) as one plane, (Y, X) float32; others as they are."""
+    if image.rgb or image.pixels.ndim != 3:
+        return image
+    mean: NDArray[np.float32] = np.asarray(image.pixels, dtype=np.float32).mean(axis=0)
+    return image.with_pixels(mean, value_range=image.range())
 
 
 def to_unit(image: Micrograph) -> NDArray[np.float32]:

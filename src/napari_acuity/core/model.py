@@ -46,7 +46,7 @@ class Header:
     scale : float
         Magnification: the output has `scale` times as many pixels a side.
     channels : int
-        3 for RGB, 1 for grey.
+        3 for RGB, 1 for grey, else those of images (C, Y, X).
     pixel_size : (float, float), optional
         (y, x) of the images it was trained on, in um.
     recipe : dict
@@ -101,7 +101,7 @@ class Model:
 
     @property
     def channels(self) -> int:
-        """3 for RGB, 1 for grey."""
+        """3 for RGB, 1 for grey, else those of images (C, Y, X)."""
         return self.header.channels
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.errors import ImageError
+from ..core.io.axes import layer_axes, named
 from ._layers import finest
 
 if TYPE_CHECKING:
@@ -61,8 +63,10 @@ def no_tiles(models: Iterable[Model]) -> str | None:
 
 def not_to_zarr(layer: Image, settings: Settings) -> str | None:
     """Say why a result cannot be written in parts."""
-    if layer.ndim > 2:
-        return "Only single images are written to OME-Zarr: switch it off, or choose a 2-D image."
+    try:
+        named(layer_axes(layer), rgb=bool(layer.rgb))
+    except ImageError as error:
+        return str(error)
     changed = {
         "Iterations at 1": settings.iterations > 1,
         "Output type as the input": settings.dtype is not None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..core.errors import AcuityError
 from ..core.jobs import Event, within
 from ._canvas import Canvas
@@ -130,7 +132,8 @@ def enhance_to_zarr(
     held : SimpleNamespace
         From `snapshot`.
     path : str
-        The layer's file, where its pixels are read as they are needed; else "".
+        The layer's file, where its pixels are read as they are needed; else "". A file that holds more
+        than the layer, such as other channels, is left alone.
     model, settings
         As for `enhance_layer`.
     out : Path
@@ -138,10 +141,9 @@ def enhance_to_zarr(
     """
     from ..core.inference.large import enhance_large_steps
     from ..core.io.ngff import lazy_levels
-    from ..core.micrograph import as_lazy_micrograph
 
     made = yield from enhance_large_steps(
-        path or as_lazy_micrograph(held),
+        path if path and _is_all_of(held, path) else held,
         model,
         out,
         tile=settings.tile or "auto",
@@ -150,6 +152,15 @@ def enhance_to_zarr(
         value_range=settings.value_range,
     )
     return [level.pixels for level in lazy_levels(made)]
+
+
+def _is_all_of(held: Any, path: str) -> bool:
+    from ..core.io.pyramid import opened
+
+    pixels = held.data[0] if held.multiscale else held.data
+    with opened(path, stacks=True) as pyramid:
+        stored = pyramid.levels[0].pixels
+        return (stored.shape, stored.dtype) == (pixels.shape, pixels.dtype)
 
 
 def _painted(
@@ -191,7 +202,8 @@ def _maps(image: Micrograph, result: Micrograph, model: Model, settings: Setting
         found = yield from guard_steps(image, result, model, **settings.how_to_guard)
     except AcuityError as error:
         return Maps(problem=str(error))
-    return Maps(
-        Canvas.of(found.consistency.pixels, rgb=False),
-        Canvas.of(found.disagreement.pixels, rgb=False),
-    )
+    maps = [each.pixels for each in (found.consistency, found.disagreement)]
+    if model.channels > 1 and not image.rgb:  # one map for all channels, seen at each of them
+        maps = [np.broadcast_to(each[..., None, :, :], result.pixels.shape) for each in maps]
+    consistency, disagreement = (Canvas.of(each, rgb=False) for each in maps)
+    return Maps(consistency, disagreement)

@@ -50,7 +50,8 @@ _TIPS = {
     "stop": "End after an iteration that changes less than this share of the range (root mean square).",
     "part": "When you cancel, keep the layer with the tiles done so far; the rest of it is black.",
     "zarr": "Ask for a folder and write the result there in parts, as OME-Zarr with coarser copies: for "
-    "results that do not fit into memory. Cancelled, it goes on where it was when started again.",
+    "results that do not fit into memory, stacks plane by plane. Cancelled, it goes on where it was when "
+    "started again.",
 }
 _ONE_ITERATION = "Only with several iterations."
 

@@ -203,7 +203,7 @@ def snapshot(layer: Image) -> SimpleNamespace:
     The layer may be renamed, changed or removed meanwhile. The pixels are not copied, and lazy ones
     are not computed here.
     """
-    names = ("data", "scale", "units", "rgb", "name", "multiscale")
+    names = ("data", "scale", "units", "axis_labels", "rgb", "name", "multiscale")
     held = SimpleNamespace(**{name: getattr(layer, name) for name in names})
     held.metadata = dict(layer.metadata)
     return held

@@ -102,7 +102,7 @@ def _checked(wanted: Wanted, sizes: list[tuple[int, int]]) -> str | None:
     from ..core.device import choose_device
     from ..core.training.fit import check_patch
 
-    network = network_of(wanted.recipe, 1.0, rgb=True)
+    network = network_of(wanted.recipe, 1.0, 3)
     check_patch(patch_side(wanted.recipe, sizes), wanted.recipe, network)
     return cost_note(network, choose_device(wanted.device))
 

@@ -19,7 +19,7 @@ __all__ = ["cost_note", "network_of", "patch_side"]
 _MANY_WEIGHTS = 5e6
 
 
-def network_of(recipe: Recipe, scale: float, *, rgb: bool) -> nn.Module:
+def network_of(recipe: Recipe, scale: float, channels: int) -> nn.Module:
     """Return the network that a recipe makes for pairs, without weights: it takes no time and memory.
 
     Raises
@@ -34,7 +34,6 @@ def network_of(recipe: Recipe, scale: float, *, rgb: bool) -> nn.Module:
     from ..core.model import Header, Model
     from ..core.training.fit import check_channels
 
-    channels = 3 if rgb else 1
     arguments = {"channels": channels, **recipe.arguments, "scale": scale}
     check_channels(channels, recipe)
     with torch.device("meta"):

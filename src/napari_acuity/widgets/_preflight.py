@@ -57,7 +57,7 @@ class Look:
     tested : bool
         Whether fields are kept to test on.
     rgb : bool
-        Whether they are in colour.
+        Whether they are shown in colour.
     """
 
     number: int
@@ -73,22 +73,22 @@ class Look:
 def look(source: Source, intent: Intent, number: int) -> Look:
     """Look at what a run would use; in a worker's thread."""
     from ..core.device import choose_device
-    from ..core.training.fit import check_patch
+    from ..core.training.fit import check_augmentation, check_patch
 
     try:
         fields, left_out = _fields(source.open())
         groups = {field.name: field.group for field in fields}
-        scale, rgb = fields[0].scale, fields[0].rgb
+        scale, kind, channels = fields[0].scale, fields[0].kind, fields[0].channels
+        check_augmentation(intent.recipe, kind)
         table = _divided(fields, intent.recipe)
         summary = (
-            f"{counted(len(fields), 'field')}, x{scale:g}, {'RGB' if rgb else 'grey'}; "
-            f"{_division_words(table, groups)}"
+            f"{counted(len(fields), 'field')}, x{scale:g}, {kind}; {_division_words(table, groups)}"
         )
         device = choose_device(intent.device)
         checks = [str(device)]
         if intent.start is not None:
             checks.append(f"goes on from {intent.start.name}")
-        network = _network(intent, scale, rgb=rgb)
+        network = _network(intent, scale, channels)
         sizes, steps = _sizes(fields, table), None
         if sizes:
             side = patch_side(intent.recipe, sizes)
@@ -102,7 +102,7 @@ def look(source: Source, intent: Intent, number: int) -> Look:
     if cost := cost_note(network, device):
         notes.append(cost)
     tested = bool(table["test"])
-    return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, rgb)
+    return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, channels == 3)
 
 
 def time_to_expect(bound: dict[str, Any], seen: Look) -> str:
@@ -167,7 +167,7 @@ def _division_words(table: dict[str, Any], groups: dict[str, str]) -> str:
     return words + (f", by group ({count})" if count < len(groups) else "")
 
 
-def _network(intent: Intent, scale: float, *, rgb: bool) -> nn.Module:
+def _network(intent: Intent, scale: float, channels: int) -> nn.Module:
     """Return what will be trained: the recipe's network, or that of the model to start from."""
     from ..core.model import load
     from ..core.training.fit import check_scale
@@ -175,10 +175,10 @@ def _network(intent: Intent, scale: float, *, rgb: bool) -> nn.Module:
     recipe = intent.recipe
     check_scale(scale, recipe)
     if intent.start is None:
-        return network_of(recipe, scale, rgb=rgb)
+        return network_of(recipe, scale, channels)
     model = load(intent.start)
     theirs = (model.header.network, model.scale, model.channels)
-    ours = (recipe.network, scale, 3 if rgb else 1)
+    ours = (recipe.network, scale, channels)
     if theirs != ours:
         raise ModelError(
             f"The model to start from is of network {theirs[0]}, x{theirs[1]:g} and {theirs[2]} "

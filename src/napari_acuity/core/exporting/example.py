@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import ImageError
+from ..inference.planes import Layout
 from ..micrograph import as_micrograph, check_content, to_unit
 
 if TYPE_CHECKING:
@@ -48,9 +49,12 @@ def example_pixels(model: Model, example: ImageLike | None) -> NDArray[np.uint8]
     if example is None:
         return _texture(model.channels, most)
     image = check_content(as_micrograph(example, name="example"))
-    if image.channels != model.channels:
+    layout = Layout.of(image, model.channels)
+    if layout is None:
+        stack = image.pixels.ndim > 2 and not image.rgb
+        given = image.pixels.shape[-3] if stack else image.channels
         raise ImageError(
-            f"The example has {image.channels} channels, and '{model.name}' takes {model.channels}.",
+            f"The example has {given} channels, and '{model.name}' takes {model.channels}.",
             "Give an image of the kind the model is for.",
         )
     rows, cols = image.shape
@@ -59,17 +63,16 @@ def example_pixels(model: Model, example: ImageLike | None) -> NDArray[np.uint8]
             f"The example has {rows} x {cols} pixels.", f"Give one of at least {least} x {least}."
         )
     side = min(most, rows, cols) // stride * stride
-    unit = to_unit(image).reshape(-1, rows, cols, image.channels)[0]
+    unit = layout.planes(to_unit(image))[0]
     top, left = (rows - side) // 2, (cols - side) // 2
-    return _as_bytes(unit[top : top + side, left : left + side])
+    return _as_bytes(unit[:, top : top + side, left : left + side])
 
 
 def _texture(channels: int, side: int) -> NDArray[np.uint8]:
     noise = np.random.default_rng(0).standard_normal((side, side, channels))
     smooth = ndimage.gaussian_filter(noise, (2, 2, 0), mode="wrap")
-    return _as_bytes(0.5 + smooth / (6 * smooth.std()))
+    return _as_bytes(np.moveaxis(0.5 + smooth / (6 * smooth.std()), -1, 0))
 
 
 def _as_bytes(unit: NDArray[Any]) -> NDArray[np.uint8]:
-    bytes_ = np.clip(np.rint(unit * 255), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(bytes_, -1, 0))
+    return np.ascontiguousarray(np.clip(np.rint(unit * 255), 0, 255).astype(np.uint8))

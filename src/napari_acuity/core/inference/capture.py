@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..pairs.pair import Pair
 
-__all__ = ["Capture", "fit_capture"]
+__all__ = ["Capture", "channels_last", "fit_capture"]
 
 _MOST_PAIRS = 6
 _SIDE_PX = 256
@@ -63,7 +63,7 @@ class Capture:
         Parameters
         ----------
         sharp : Micrograph
-            (H, W) or (H, W, 3).
+            (H, W), (H, W, 3) or (C, H, W).
         shape : (int, int)
             Rows and columns of the capture.
         scale : float
@@ -107,7 +107,7 @@ def _fitted(crops: list[Pair], sigma_px: float) -> tuple[NDArray[np.float64], fl
     for pair in crops:
         blurred = _blurred(pair.high, sigma_px, pair.low.shape, pair.scale)
         seen.append(_with_ones(blurred).reshape(-1, blurred.shape[-1] + 1))
-        captured.append(np.atleast_3d(to_unit(pair.low)).reshape(-1, blurred.shape[-1]))
+        captured.append(channels_last(pair.low).reshape(-1, blurred.shape[-1]))
     design, values = np.concatenate(seen), np.concatenate(captured).astype(np.float64)
     solution = np.linalg.lstsq(design, values, rcond=None)[0]
     left = values - design @ solution
@@ -135,11 +135,16 @@ def _middle(pair: Pair) -> Pair:
 def _blurred(
     sharp: Micrograph, sigma_px: float, shape: tuple[int, int], scale: float
 ) -> NDArray[np.float64]:
-    pixels = np.atleast_3d(to_unit(sharp))
-    blurred = ndimage.gaussian_filter(pixels, (sigma_px, sigma_px, 0), mode="nearest")
-    image = Micrograph(blurred[..., 0] if blurred.shape[-1] == 1 else blurred, rgb=sharp.rgb)
-    image = image.with_pixels(image.pixels, value_range=(0, 1))
-    return np.atleast_3d(bicubic(image, 1 / scale, shape).pixels).astype(np.float64)
+    pixels = np.moveaxis(channels_last(sharp), -1, 0)
+    blurred = ndimage.gaussian_filter(pixels, (0, sigma_px, sigma_px), mode="nearest")
+    seen = bicubic(Micrograph(blurred, value_range=(0, 1)), 1 / scale, shape)
+    return np.moveaxis(seen.pixels, 0, -1).astype(np.float64)
+
+
+def channels_last(image: Micrograph) -> NDArray[np.float32]:
+    """Return an image as (H, W, C), black 0 and white 1."""
+    unit = to_unit(image)
+    return unit if image.rgb else np.moveaxis(unit.reshape(-1, *image.shape), 0, -1)
 
 
 def _with_ones(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

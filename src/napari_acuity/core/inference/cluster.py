@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..micrograph import Micrograph
+    from .stack import Part
     from .tile_work import Work
-    from .tiles import Tile
 
-__all__ = ["connected", "on_cluster"]
+__all__ = ["check_scheduler", "connected", "on_cluster"]
 
-_CONNECT_S = 10
+_CONNECT_S = 5
 # A tile that kills its worker is tried on so many more.
 _RETRIES = 3
 _HEARTBEAT_S = 1.0
+
+
+def check_scheduler(address: str) -> None:
+    """See whether a scheduler answers; a client that finds none hangs when it is closed, and prints.
+
+    Raises
+    ------
+    AcuityError
+        When none does, or `distributed` is not installed.
+    """
+    distributed = _distributed()
+    try:
+        with ThreadPoolExecutor(1) as apart:  # from an event loop that may be running here
+            apart.submit(asyncio.run, _greeted(distributed, address)).result()
+    except Exception as error:  # a server of another kind may answer anything
+        raise _no_scheduler(address, error) from error
 
 
 @contextmanager
@@ -68,8 +85,8 @@ def connected(workers: int, scheduler: str | None) -> Iterator[Any]:
 def on_cluster(
     client: Any,
     work: Work,
-    cuts: Iterator[tuple[int, Tile]],
-    read: Callable[[Tile], Micrograph] | None,
+    parts: Iterator[tuple[int, Part]],
+    read: Callable[[Part], Micrograph] | None,
 ) -> Iterator[int | None]:
     """Do tiles on a scheduler's workers.
 
@@ -77,7 +94,7 @@ def on_cluster(
     ----------
     client : distributed.Client
     work : Work
-    cuts : iterator of (int, Tile)
+    parts : iterator of (int, Part)
         Their numbers, and the tiles.
     read : function of a tile, optional
         Reads its pixels here, to send them along; by default the workers read them.
@@ -100,9 +117,9 @@ def on_cluster(
         while True:
             # Enough to keep all busy, so few that what is sent along fits into memory.
             room = max(2, 2 * sum(client.nthreads().values()))
-            for number, cut in islice(cuts, max(0, room - len(under_way))):
-                pixels = read(cut) if read else None
-                future = client.submit(do_tile, work, cut, pixels, pure=False, retries=_RETRIES)
+            for number, part in islice(parts, max(0, room - len(under_way))):
+                pixels = read(part) if read else None
+                future = client.submit(do_tile, work, part, pixels, pure=False, retries=_RETRIES)
                 under_way[future] = number
             if not under_way:
                 return
@@ -166,12 +183,23 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
     try:
         client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError, RuntimeError) as error:
-        raise AcuityError(
-            f"No scheduler answers at {address} ({error}).",
-            "Start one with `dask scheduler`, and give the address it prints.",
-        ) from error
+        raise _no_scheduler(address, error) from error
     with client:
         yield client
+
+
+def _no_scheduler(address: str, error: Exception) -> AcuityError:
+    return AcuityError(
+        f"No scheduler answers at {address} ({str(error) or f'nothing within {_CONNECT_S} s'}).",
+        "Start one with `dask scheduler`, and give the address it prints.",
+    )
+
+
+async def _greeted(distributed: Any, address: str) -> None:
+    security = distributed.security.Security().get_connection_args("client")
+    greeting = distributed.comm.connect(address, timeout=_CONNECT_S, **security)
+    comm = await asyncio.wait_for(greeting, _CONNECT_S)
+    await comm.close()
 
 
 def _one_thread() -> None:

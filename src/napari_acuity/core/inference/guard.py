@@ -22,7 +22,7 @@ from ..jobs import Event, Steps, altered, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, to_unit
 from ..model import Model, load
 from ..quality import bicubic
-from .capture import Capture
+from .capture import Capture, channels_last
 from .enhance import check_options, enhance_steps
 from .tiles import output_shape
 
@@ -104,7 +104,8 @@ def guard_steps(
     given, made = as_micrograph(image, name="image"), as_micrograph(output, name="output")
     _check(given, made, model, options)
     yield Event("seeing the output again", 0.0)
-    consistent = _each_plane(given, made, lambda a, b: _consistency(a, b, model))
+    axes = 3 if model.channels > 1 else 2
+    consistent = _each_plane(given, made, axes, lambda a, b: _consistency(a, b, model))
     turned = yield from within(_disagreement(given, made.shape, model, options), 0.05, 1.0)
     return Guard(
         _map(consistent, made, "consistency"),
@@ -139,8 +140,7 @@ def _consistency(image: Micrograph, output: Micrograph, model: Model) -> NDArray
     scale = output.shape[0] / image.shape[0]
     # Iterations make the grid finer, not the microscope sharper.
     capture = Capture(capture.sigma_px * scale / model.scale, capture.matrix, capture.noise)
-    captured = np.atleast_3d(to_unit(image))
-    wrong = (capture.see(output, image.shape, scale) - captured) / capture.noise
+    wrong = (capture.see(output, image.shape, scale) - channels_last(image)) / capture.noise
     local = ndimage.gaussian_filter(np.mean(wrong**2, axis=-1), _LOCAL_PX, mode="nearest") ** 0.5
     # Twice the largest value: what the cubic adds to it at peaks is not cut off.
     shown = Micrograph(local.astype(np.float32), value_range=(0.0, 2 * float(local.max()) + 1e-6))
@@ -170,9 +170,10 @@ def _disagreement(
         values = back(made.pixels)[(*[slice(None)] * axis, *map(slice, shape))].astype(np.float64)
         total, square = total + values, square + values**2
     variance = np.clip(square / _TURNS - (total / _TURNS) ** 2, 0, None)
-    variance = variance.mean(-1) if image.rgb else variance
+    if model.channels > 1:
+        variance = variance.mean(-1 if image.rgb else -3)
     # The eight ways sample a pixel's own grid differently; what is said of a place is said by several.
-    around = (*[0.0] * axis, _SPECKLE_PX, _SPECKLE_PX)
+    around = (*[0.0] * (variance.ndim - 2), _SPECKLE_PX, _SPECKLE_PX)
     local = ndimage.gaussian_filter(variance, around, mode="nearest")
     return np.asarray(np.sqrt(np.clip(local, 0, None)), np.float32)
 
@@ -198,10 +199,11 @@ def _quiet(event: Event, words: str) -> Event:
 def _each_plane(
     image: Micrograph,
     output: Micrograph,
+    axes: int,
     function: Callable[[Micrograph, Micrograph], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
-    last = 2 + image.rgb
-    leading = image.pixels.shape[:-last]
+    """Map each plane of an image: its last two axes, or three with the channels."""
+    leading = image.pixels.shape[:-axes]
     maps = [
         function(image.with_pixels(image.pixels[at]), output.with_pixels(output.pixels[at]))
         for at in np.ndindex(*leading)

@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import math
-import time
-import uuid
-from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import astuple
 from functools import partial
-from itertools import islice, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..device import choose_device
 from ..errors import AcuityError, FileError, ImageError
 from ..geometry import ratio
-from ..io.ngff import check_zarr, finish_zarr_steps, new_zarr
+from ..io.ngff import check_zarr
+from ..io.ngff_levels import finish_zarr_steps, new_zarr
 from ..io.pyramid import opened
 from ..jobs import Event, Steps, run, within
-from ..micrograph import Micrograph, check_content, fingerprint
+from ..micrograph import Micrograph
 from ..model import Model, load
-from .cluster import connected, on_cluster
-from .deploy import engine_for
-from .planes import Layout, plane_of
-from .tile_work import Work, enhanced, read_tile, write_tile
+from .cluster import check_scheduler
+from .large_input import Watched, black_and_white, checked
+from .large_tiles import locally, noted, remotely
+from .stack import Stack
+from .tile_work import Work, read_tile
 from .tiles import Grid, output_shape
 from .unfinished import unfinished
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
 
     from ..io.pyramid import Pyramid
     from ..micrograph import ImageLike
-    from .tiles import Tile
     from .unfinished import Unfinished
 
 __all__ = ["enhance_large", "enhance_large_steps", "sides"]
@@ -45,11 +39,6 @@ __all__ = ["enhance_large", "enhance_large_steps", "sides"]
 _CHUNK_PX = 1024
 # Sides of a tile of the output, in chunks: a processor is busy with one, a GPU wants more.
 _CHUNKS_A_TILE, _CHUNKS_A_TILE_ON_GPU = 1, 4
-_SCAN_PX = 2048
-# A larger piece of a file is more than the memory should be asked for.
-_LARGEST_PIECE_BYTES = 2**28
-# How often the input is looked at, to see that it is still what it was.
-_WATCH_S = 5.0
 _SCANNED, _TILED = 0.01, 0.97
 
 
@@ -67,15 +56,17 @@ def enhance_large(
 ) -> Path:
     """Apply a model to an image of any size and write the result as a multiscale OME-Zarr.
 
-    The result is that of `enhance`, up to rounding. Memory depends on the size of a tile only. A job
-    that was stopped, killed or ran out of space goes on when it is started again: finished tiles are
-    kept in a hidden folder beside `out`.
+    The result is that of `enhance`, up to rounding; its coarser levels are coarser along rows and columns.
+    Memory depends on the size of a tile only. A job that was stopped, killed or ran out of space goes on when
+    it is started again: finished tiles are kept in a hidden folder beside `out`.
 
     Parameters
     ----------
     image : path, Micrograph, array or napari Image layer
         Of a path, a tiled TIFF (SVS and other slides) or an OME-Zarr, regions are read as they are needed.
-        (Y, X), or (Y, X, 3) for an RGB model.
+        (..., Y, X), (..., Y, X, 3) for an RGB model, or with an axis of C channels for a model of C: the
+        one that the image calls c, or else the one before the rows. Up to three axes come before rows
+        and colours and are done plane by plane.
     model : Model or path
     out : path
         A name that ends in ``.zarr``; an OME-Zarr that is there is replaced at the end.
@@ -96,14 +87,17 @@ def enhance_large(
     Returns
     -------
     Path
-        Of the OME-Zarr.
+        Of the OME-Zarr. It stores time, channel and z in this order, as its standard asks for, and tells in
+        which they came; `read` gives them back so. Steps and units are those of the image. Axes that
+        the image does not name, or not as one of these, become z, of two t and z, of three t, c, z, as far
+        as these are free; one that goes into a model of several channels becomes c.
 
     Raises
     ------
     ModelError
         When the model's channels do not fit the image.
     ImageError
-        When the image is a stack, constant, NaN, or its range is unknown.
+        When the image has more axes than an OME-Zarr, is constant, NaN, or its range is unknown.
     FileError
         When the input is missing, damaged, or changes meanwhile; when the output cannot be written.
     AcuityError
@@ -145,9 +139,10 @@ def enhance_large_steps(
     out, names = Path(out).absolute(), [name.strip() for name in device.split(",")]
     remote = bool(workers) or scheduler is not None
     _check_options(image, out, tile, names, workers, scheduler)
-    with opened(image) as pyramid:
-        finest = _checked(pyramid, image, model)
-        watched = _Watched.of(image, finest)
+    with opened(image, stacks=True) as pyramid:
+        finest = checked(pyramid, image)
+        stack = Stack.of(finest, pyramid.axes, model)
+        watched = Watched.of(image, finest)
         grid, weights = Grid.of(pyramid.shape, model), model.digest()
         exact = exact or finest.pixels.dtype != np.uint8
         side, chunk = sides(tile, grid, names[0])
@@ -155,6 +150,7 @@ def enhance_large_steps(
             "image": watched.path,
             "stamp": watched.stamp,
             "shape": finest.pixels.shape,
+            "axes": [astuple(axis) for axis in stack.axes],
             "dtype": str(finest.pixels.dtype),
             "range": value_range or finest.value_range,
             "pixel_size": finest.pixel_size,
@@ -164,7 +160,9 @@ def enhance_large_steps(
             "exact": exact,
         }
         with unfinished(out, facts) as job:
-            black_white, done = yield from _begun(job, out, pyramid, model, chunk, value_range)
+            black_white, done = yield from _begun(
+                job, out, pyramid, stack, model, chunk, value_range
+            )
             work = Work(
                 image=watched.path,
                 stamp=watched.stamp,
@@ -176,17 +174,19 @@ def enhance_large_steps(
                 size=math.prod(finest.pixels.shape),
                 target=str(job.image / "s0"),
                 grid=grid,
+                order=stack.order,
             )
             read = partial(read_tile, work, pyramid=pyramid)
-            left = _left(grid, side, done)
+            parts = enumerate(stack.parts(grid, side))
+            left = ((number, part) for number, part in parts if number not in done)
             if remote:
-                made = _remotely(work, left, None if watched.path else read, workers, scheduler)
+                made = remotely(work, left, None if watched.path else read, workers, scheduler)
             else:
-                made = _locally(work, left, read, model, names)
-            tiling = _noted(made, job, watched, _count(grid, side), len(done))
+                made = locally(work, left, read, model, names)
+            tiling = noted(made, job, watched, stack.count(grid, side), len(done))
             yield from within(tiling, _SCANNED, _TILED)
             like = _like(finest, black_white, model.scale)
-            yield from within(finish_zarr_steps(job.image, like), _TILED, 1.0)
+            yield from within(finish_zarr_steps(job.image, like, axes=stack.axes), _TILED, 1.0)
             watched.check(now=True)
             job.publish(out)
     return out
@@ -221,28 +221,11 @@ def _check_options(
             "Several devices are named, and workers are asked for.",
             "Leave the workers out, or let each of them see one device.",
         )
-    if not workers and scheduler is None:
+    if scheduler is not None:
+        check_scheduler(scheduler)
+    elif not workers:
         for name in names:
             choose_device(name)
-
-
-def _checked(pyramid: Pyramid, image: ImageLike, model: Model) -> Micrograph:
-    """Return the finest level, if it is a plane that the model takes and that is read in parts."""
-    finest = pyramid.levels[0]
-    if finest.pixels.ndim != 2 + finest.rgb:
-        raise ImageError(
-            f"'{finest.name}' is a stack of the shape {tuple(finest.pixels.shape)}.",
-            "Enhance its planes one by one.",
-        )
-    Layout.fitting(finest, model)
-    piece = getattr(finest.pixels, "chunksize", None) if isinstance(image, str | Path) else None
-    if piece and math.prod(piece) * finest.pixels.dtype.itemsize > _LARGEST_PIECE_BYTES:
-        raise FileError(
-            f"{finest.name} is stored in pieces of {' x '.join(map(str, piece))} px, too large to be "
-            "read one by one.",
-            "Save it in smaller chunks, such as 1024 x 1024.",
-        )
-    return finest
 
 
 def sides(tile: int | Literal["auto"], grid: Grid, device: str) -> tuple[int, int]:
@@ -261,6 +244,7 @@ def _begun(
     job: Unfinished,
     out: Path,
     pyramid: Pyramid,
+    stack: Stack,
     model: Model,
     chunk: int,
     value_range: tuple[float, float] | None,
@@ -271,176 +255,17 @@ def _begun(
         low, high = notes["range"]
         return (low, high), job.done()
     job.clear(out)
-    scan = _black_and_white(pyramid, value_range)
+    scan = black_and_white(pyramid, stack, value_range)
     low, high = yield from within(scan, 0.0, _SCANNED)
     like = _like(pyramid.levels[0], (low, high), model.scale)
-    new_zarr(job.image, output_shape(pyramid.shape, model.scale), like, chunk_px=chunk)
+    shape = (*stack.lengths, *output_shape(pyramid.shape, model.scale))
+    new_zarr(job.image, shape, like, chunk_px=chunk, axes=stack.axes, whole=stack.channel)
     model.save(job.model)
     job.begin({"range": (low, high)})
     return (low, high), set()
-
-
-def _black_and_white(
-    pyramid: Pyramid, value_range: tuple[float, float] | None
-) -> Steps[tuple[float, float]]:
-    """Find what means black and white, as `Micrograph.range` does of a whole image in memory.
-
-    Reading ends where it is known: at once for most images. Floats are read to the end, to see that
-    they are numbers.
-    """
-    finest = pyramid.levels[0]
-    dtype, given = finest.pixels.dtype, value_range or finest.value_range
-    # One value beyond 12 bits tells that all 16 are used.
-    enough = 0 if given or dtype.itemsize == 1 else 4095 if dtype == np.uint16 else math.inf
-    corners = list(product(*(range(0, length, _SCAN_PX) for length in pyramid.shape)))
-    lows, highs = [], []
-    for count, (row, col) in enumerate(corners, start=1):
-        part, _ = pyramid.region((row, col, row + _SCAN_PX, col + _SCAN_PX))
-        if dtype.kind == "f" and not np.isfinite(part.pixels).all():
-            check_content(part)
-        lows.append(part.pixels.min())
-        highs.append(part.pixels.max())
-        yield Event("black and white", count / len(corners))
-        if dtype.kind != "f" and min(lows) < max(highs) and max(highs) > enough:
-            break
-    extremes = np.array([[min(lows), max(highs)]], dtype)
-    return check_content(Micrograph(extremes, name=finest.name, value_range=given)).range()
 
 
 def _like(finest: Micrograph, black_white: tuple[float, float], scale: float) -> Micrograph:
     """Return a pixel of what comes out."""
     pixel = np.zeros((1, 1, 3)[: 2 + finest.rgb], finest.pixels.dtype)
     return Micrograph(pixel, finest.finer_pixel_size(scale), finest.rgb, finest.name, black_white)
-
-
-# The tiles
-
-
-def _count(grid: Grid, side: int) -> int:
-    return math.prod(-(-length // side) for length in grid.shape)
-
-
-def _left(grid: Grid, side: int, done: set[int]) -> Iterator[tuple[int, Tile]]:
-    for number, cut in enumerate(grid.tiles(side)):
-        if number not in done:
-            yield number, cut
-
-
-def _noted(
-    made: Iterator[int | None], job: Unfinished, watched: _Watched, total: int, count: int
-) -> Steps[None]:
-    """Do the tiles, note each that is finished, and see that the input stays what it is."""
-    with job.journal() as journal, closing(made):  # type: ignore[type-var]
-        yield Event("getting ready", count / total)
-        for number in made:
-            watched.check()
-            if number is None:
-                yield Event(f"waiting for workers, {count} of {total} tiles", count / total)
-                continue
-            journal.write(f"{number}\n")
-            count += 1
-            yield Event(f"tile {count} of {total}", count / total)
-        watched.check(now=True)
-
-
-def _locally(
-    work: Work,
-    cuts: Iterator[tuple[int, Tile]],
-    read: Callable[[Tile], Micrograph],
-    model: Model,
-    names: list[str],
-) -> Iterator[int]:
-    """Do tiles on the devices of this machine, a thread for each; others read ahead and write."""
-    devices = [choose_device(name) for name in names]
-    # A processor may be named several times, a GPU does one thing at a time.
-    devices = [d for n, d in enumerate(devices) if d.name == "cpu" or d not in devices[:n]]
-    engines = deque(engine_for(model, each, exact=work.exact, work=work.size) for each in devices)
-    count = len(engines)
-    free = deque(engines)
-
-    def computed(reading: Future[Micrograph], cut: Tile) -> Any:
-        region, engine = reading.result(), free.popleft()
-        try:
-            return enhanced(engine, work.grid, plane_of(region), region, cut)
-        finally:
-            free.append(engine)
-
-    def written(computing: Future[Any], cut: Tile) -> None:
-        write_tile(work, cut, computing.result())
-
-    # Each waits for the one before only, so they cannot wait for each other.
-    readers, computers, writers = (ThreadPoolExecutor(n) for n in (count, count, 2 * count))
-    under_way = dict[Future[None], int]()
-    try:
-        while True:
-            for number, cut in islice(cuts, 3 * count - len(under_way)):
-                reading = readers.submit(read, cut)
-                computing = computers.submit(computed, reading, cut)
-                under_way[writers.submit(written, computing, cut)] = number
-            if not under_way:
-                return
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                future.result()
-                yield under_way.pop(future)
-    finally:
-        for pool in (writers, computers, readers):
-            pool.shutdown(wait=False, cancel_futures=True)
-        for pool in (readers, computers, writers):
-            pool.shutdown()
-
-
-def _remotely(
-    work: Work,
-    cuts: Iterator[tuple[int, Tile]],
-    read: Callable[[Tile], Micrograph] | None,
-    workers: int,
-    scheduler: str | None,
-) -> Iterator[int | None]:
-    with connected(workers, scheduler) as client:
-        yield from on_cluster(client, work, cuts, read)
-
-
-# The input
-
-
-@dataclass
-class _Watched:
-    """The input on disk, and the state it was in; an image in memory has no path."""
-
-    path: str
-    stamp: str
-    looked: float = field(default_factory=time.monotonic)
-
-    @classmethod
-    def of(cls, image: ImageLike, finest: Micrograph) -> _Watched:
-        if isinstance(image, str | Path):
-            path = Path(image).resolve()
-            return cls(str(path), _stamp(path))
-        if isinstance(finest.pixels, np.ndarray):
-            return cls("", fingerprint(finest))
-        # What a lazy array will hold cannot be known: such a job is always begun anew.
-        return cls("", uuid.uuid4().hex)
-
-    def check(self, *, now: bool = False) -> None:
-        """Raise where the file is not what it was; looks every few seconds only, unless `now`."""
-        if not self.path or not (now or time.monotonic() > self.looked + _WATCH_S):
-            return
-        self.looked = time.monotonic()
-        path = Path(self.path)
-        try:
-            same = _stamp(path) == self.stamp
-        except OSError:
-            same = False
-        if not same:
-            raise FileError(
-                f"{path.name} was changed while it was enhanced.",
-                "Start again once it stays as it is.",
-            )
-
-
-def _stamp(path: Path) -> str:
-    """Return how much is in a file or folder, and when it was last changed."""
-    paths = [path, *(path.rglob("*") if path.is_dir() else ())]
-    states = [each.stat() for each in paths]
-    newest = max(state.st_mtime_ns for state in states)
-    return f"{len(states)} {sum(state.st_size for state in states)} {newest}"

@@ -95,8 +95,10 @@ class Layout:
 
 
 def plane_of(image: Micrograph) -> NDArray[Any]:
-    """View an image of one plane, grey or RGB, as (C, H, W)."""
-    return np.moveaxis(image.pixels, -1, 0) if image.rgb else image.pixels[None]
+    """View an image of one plane, (H, W), (C, H, W) or RGB, as (C, H, W)."""
+    if image.rgb:
+        return np.moveaxis(image.pixels, -1, 0)
+    return image.pixels if image.pixels.ndim > 2 else image.pixels[None]
 
 
 def new_pixels(shape: tuple[int, ...], dtype: np.dtype[Any], device: str) -> NDArray[Any]:

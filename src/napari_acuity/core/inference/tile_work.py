@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..micrograph import Micrograph
+    from .stack import Part
     from .tiles import Grid, Tile
 
 __all__ = ["Ready", "Work", "do_tile", "enhanced", "read_tile", "ready", "write_tile"]
@@ -58,6 +59,8 @@ class Work:
         The folder of the output's finest level.
     grid : Grid
         Where tiles may begin.
+    order : tuple of int
+        The axes of the output before rows and columns, by their place in the input; colours come last there.
     """
 
     image: str
@@ -70,6 +73,7 @@ class Work:
     size: int
     target: str
     grid: Grid
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +101,16 @@ def ready(work: Work) -> Ready:
         return _kept[key]
 
 
-def read_tile(work: Work, cut: Tile, pyramid: Pyramid) -> Micrograph:
-    """Read what a tile has to see.
+def read_tile(work: Work, part: Part, pyramid: Pyramid) -> Micrograph:
+    """Read what a tile has to see: (h, w), (h, w, 3) for RGB, or (C, h, w).
 
     Raises
     ------
     FileError
         When that part of the file is damaged.
     """
-    rows, cols = cut.read
-    region, _ = pyramid.region((rows.start, cols.start, rows.stop, cols.stop))
+    rows, cols = part.cut.read
+    region, _ = pyramid.region((rows.start, cols.start, rows.stop, cols.stop), at=part.at)
     return replace(region, value_range=work.value_range)
 
 
@@ -139,13 +143,14 @@ def enhanced(
     return output
 
 
-def write_tile(work: Work, cut: Tile, pixels: NDArray[Any]) -> None:
+def write_tile(work: Work, part: Part, pixels: NDArray[Any]) -> None:
     """Write a finished tile, (C, h, w), to its place."""
-    target = _target(work.target)
-    target[(..., *cut.write)] = pixels if target.ndim > 2 else pixels[0]
+    at = [(*part.at, slice(None))[place] for place in work.order]
+    together = any(isinstance(each, slice) for each in at)
+    _target(work.target)[(*at, *part.cut.write)] = pixels if together else pixels[0]
 
 
-def do_tile(work: Work, cut: Tile, region: Micrograph | None = None) -> None:
+def do_tile(work: Work, part: Part, region: Micrograph | None = None) -> None:
     """Do a tile wherever this runs: read it, unless its pixels came along, enhance it, write it.
 
     Raises
@@ -158,13 +163,13 @@ def do_tile(work: Work, cut: Tile, region: Micrograph | None = None) -> None:
     if region is None:
         # On a worker, Dask would hand the reading to other workers.
         with dask.config.set(scheduler="synchronous"):
-            region = read_tile(work, cut, _opened(work.image, work.stamp)[0])
+            region = read_tile(work, part, _opened(work.image, work.stamp)[0])
     made = ready(work)
     with made.lock:
-        pixels = enhanced(made.engine, work.grid, plane_of(region), region, cut)
+        pixels = enhanced(made.engine, work.grid, plane_of(region), region, part.cut)
     # A job that was given up, or begun anew, has taken its folder away.
     if Path(work.target).exists():
-        write_tile(work, cut, pixels)
+        write_tile(work, part, pixels)
 
 
 def _built(work: Work) -> Engine:
@@ -177,7 +182,7 @@ def _built(work: Work) -> Engine:
 def _opened(image: str, stamp: str) -> tuple[Pyramid, ExitStack]:
     """Open an image and keep it open; what closes it is kept with it, and goes with it."""
     stack = ExitStack()
-    return stack.enter_context(opened(image)), stack
+    return stack.enter_context(opened(image, stacks=True)), stack
 
 
 @lru_cache(maxsize=2)

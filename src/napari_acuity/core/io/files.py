@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +101,7 @@ def read(path: str | os.PathLike[str]) -> Micrograph:
         ) from error
 
 
-def write(image: ImageLike, path: str | os.PathLike[str]) -> Path:
+def write(image: ImageLike, path: str | os.PathLike[str], *, channels: bool = False) -> Path:
     """Write an image with its pixel size; the file appears whole or not at all.
 
     Parameters
@@ -109,6 +110,8 @@ def write(image: ImageLike, path: str | os.PathLike[str]) -> Path:
         Integers up to 32 bit, float32 or float64 for TIFF; 8 or 16 bit for PNG; 8 bit for JPEG.
     path : path
         ``.tif``, ``.tiff`` (both OME-TIFF), ``.png``, ``.jpg`` or ``.jpeg``.
+    channels : bool
+        The axis before the rows holds channels, not planes: a TIFF then says so.
 
     Returns
     -------
@@ -123,6 +126,8 @@ def write(image: ImageLike, path: str | os.PathLike[str]) -> Path:
     """
     image, path = as_micrograph(image), Path(path)
     writer = _writer(image, path)
+    if channels and writer is write_tiff:
+        writer = partial(write_tiff, channels=True)
     with replacing(path) as temporary:
         writer(image, temporary)
     return path

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import FileError
+from ..errors import FileError, ImageError
 from ..micrograph import ImageLike, Micrograph, as_lazy_micrograph
+from .axes import layer_axes
 from .files import check_readable
-from .ngff import lazy_levels
+from .ngff import lazy_stack
 from .tiff import TIFF_SUFFIXES, lazy_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from .axes import Axis
 
 __all__ = ["Box", "Pyramid", "opened"]
 
@@ -28,6 +33,8 @@ Box = tuple[int, int, int, int]
 # A shrunk region is read from the coarsest level that shows it at this share of the side asked for.
 _ENOUGH = 0.6
 _BAND_PX = 1024
+_PATIENCE_S = 60.0
+_ending = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +45,12 @@ class Pyramid:
     ----------
     levels : tuple of Micrograph
         Finest first, each of the whole field; their pixels are arrays to be sliced, in memory or not.
+    axes : tuple of Axis
+        Those before rows and columns, as the image calls them; empty also where it does not tell.
     """
 
     levels: tuple[Micrograph, ...]
+    axes: tuple[Axis, ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,7 +68,7 @@ class Pyramid:
         return (0, 0, *self.shape)
 
     def region(
-        self, box: Box, *, side_px: int | None = None
+        self, box: Box, *, at: tuple[int | slice, ...] = (), side_px: int | None = None
     ) -> tuple[Micrograph, NDArray[np.float64]]:
         """Read a region into memory.
 
@@ -66,9 +76,11 @@ class Pyramid:
         ----------
         box : (int, int, int, int)
             Top, left, bottom, right, px of the finest level.
+        at : tuple
+            Of a stack, which plane: an index for every axis before the rows.
         side_px : int, optional
-            Shrink the region until its longer side has at most so many pixels; by default it comes
-            in full resolution.
+            Shrink the region of a single plane until its longer side has at most so many pixels; by
+            default it comes in full resolution.
 
         Returns
         -------
@@ -91,8 +103,10 @@ class Pyramid:
         bottom, right = min(bottom, image.shape[0]), min(right, image.shape[1])
         step = 1 if side_px is None else -(-max(bottom - top, right - left) // side_px)
         try:
-            pixels = _shrunk(image.pixels, (top, left, bottom, right), step)
+            pixels = _shrunk(image.pixels, at, (top, left, bottom, right), step)
         except Exception as error:  # decoders raise all kinds at damaged files
+            if type(image.pixels).__module__.partition(".")[0] == "zarr":
+                _read_to_the_end()
             raise FileError(
                 f"A part of {self.name} cannot be read ({error}).",
                 "The file is damaged there: copy it again from its source.",
@@ -109,7 +123,7 @@ class Pyramid:
 
 
 @contextmanager
-def opened(image: ImageLike) -> Iterator[Pyramid]:
+def opened(image: ImageLike, *, stacks: bool = False) -> Iterator[Pyramid]:
     """Yield a file, or an image in memory, as a pyramid.
 
     Parameters
@@ -118,22 +132,39 @@ def opened(image: ImageLike) -> Iterator[Pyramid]:
         Of a path, a tiled TIFF (SVS and other slides) or an OME-Zarr folder, the levels in the file are
         taken. Other images have one level; of Dask and Zarr arrays, also of a layer, no more is read than is
         asked for.
+    stacks : bool
+        Take images of several planes, too.
 
     Raises
     ------
     FileError
         When the file is missing, damaged, of another kind, or cannot be read in parts.
+    ImageError
+        When an image in memory is a stack, and stacks are not taken; of a file that is a FileError.
     """
+    with _opened(image) as pyramid:
+        finest = pyramid.levels[0]
+        if not stacks and finest.pixels.ndim > 2 + finest.rgb:
+            kind = FileError if isinstance(image, str | Path) else ImageError
+            raise kind(
+                f"'{finest.name}' is no single grey or RGB plane: its shape is {finest.pixels.shape}.",
+                "Give one plane of it, as an image of its own.",
+            )
+        yield pyramid
+
+
+@contextmanager
+def _opened(image: ImageLike) -> Iterator[Pyramid]:
     if not isinstance(image, str | Path):
-        yield Pyramid((as_lazy_micrograph(image),))
+        yield Pyramid((as_lazy_micrograph(image),), layer_axes(image))
         return
     path = Path(image)
     check_readable(path)
     if path.suffix.lower() == ".zarr":
-        yield Pyramid(lazy_levels(path))
+        yield Pyramid(*lazy_stack(path))
     elif path.suffix.lower() in TIFF_SUFFIXES:
-        with lazy_tiff(path) as levels:
-            yield Pyramid(levels)
+        with lazy_tiff(path) as (levels, axes):
+            yield Pyramid(levels, axes)
     else:
         raise FileError(
             f"{path.name} is of a kind that is not read in parts.",
@@ -141,13 +172,13 @@ def opened(image: ImageLike) -> Iterator[Pyramid]:
         )
 
 
-def _shrunk(pixels: Any, box: Box, step: int) -> NDArray[Any]:
-    """Read a region of a level, the mean of step x step px for each of the result, band by band."""
+def _shrunk(pixels: Any, at: tuple[int | slice, ...], box: Box, step: int) -> NDArray[Any]:
+    """Read a region of a plane, the mean of step x step px for each of the result, band by band."""
     import cv2
 
     top, left, bottom, right = box
     if step == 1:
-        return np.ascontiguousarray(pixels[top:bottom, left:right])
+        return np.ascontiguousarray(pixels[(*at, slice(top, bottom), slice(left, right))])
     height, width = (bottom - top) // step, (right - left) // step
     wide = pixels.dtype not in (np.uint8, np.uint16)
     dtype = np.dtype(np.float32) if wide else pixels.dtype
@@ -159,6 +190,19 @@ def _shrunk(pixels: Any, box: Box, step: int) -> NDArray[Any]:
         band = np.ascontiguousarray(read, dtype)
         result[first:last] = cv2.resize(band, (width, last - first), interpolation=cv2.INTER_AREA)
     return result
+
+
+def _read_to_the_end() -> None:
+    """Let zarr end what it reads beside a chunk that failed: Python prints what is under way at its end."""
+    from zarr.core.sync import sync
+
+    async def others() -> None:
+        reading = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*reading, return_exceptions=True)
+
+    # One at a time, or each would wait for the other.
+    with _ending, suppress(TimeoutError):
+        sync(others(), timeout=_PATIENCE_S)
 
 
 def _view(ratio: NDArray[np.float64], corner: tuple[int, int], step: int) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import FileError
 from .found import MICROMETRES, micrograph, size_from_resolution
+from .tiff_axes import stack_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..micrograph import Micrograph
+    from .axes import Axis
 
-__all__ = ["TIFF_SUFFIXES", "check_tiff", "lazy_tiff", "plane_shape", "read_tiff", "write_tiff"]
+__all__ = [
+    "TIFF_SUFFIXES",
+    "channels_in",
+    "check_tiff",
+    "lazy_tiff",
+    "plane_shape",
+    "read_tiff",
+    "write_tiff",
+]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk")
 
@@ -63,25 +73,46 @@ def plane_shape(path: Path) -> tuple[int, int]:
             raise FileError(f"{path.name} cannot be read ({error}).", _COPY_IT) from error
 
 
-@contextmanager
-def lazy_tiff(path: Path) -> Iterator[tuple[Micrograph, ...]]:
-    """Yield the levels of a plane in a TIFF, finest first, their pixels read where and when used.
+def channels_in(path: Path) -> int:
+    """Return how many channels a file says that its image (C, Y, X) has; 0 of all others.
 
     Raises
     ------
     FileError
-        When the file is damaged, cut short, no single plane, or stored in one piece; when zarr is
-        not installed.
+        When it is a TIFF that is damaged.
     """
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return 0
+    with _open(path) as file:
+        series = file.series[0]
+        return int(series.shape[0]) if series.axes == "CYX" else 0
+
+
+@contextmanager
+def lazy_tiff(path: Path) -> Iterator[tuple[tuple[Micrograph, ...], tuple[Axis, ...]]]:
+    """Yield the levels of a TIFF, finest first, their pixels read where and when used; and its axes.
+
+    The axes are those before rows and columns, as the file calls them; none of a single plane.
+
+    Raises
+    ------
+    FileError
+        When the file is damaged, cut short, holds colours in planes of their own, or is stored in one
+        piece; when zarr is not installed.
+    """
+    import tifffile
+
     zarr = _zarr()
     with _open(path) as file:
         series = file.series[0]
         _check_complete(file, series, path.name)
-        rgb = series.axes == "YXS" and series.shape[-1] == 3
-        if series.axes != "YX" and not rgb:
+        before, _, after = series.axes.rpartition("YX")
+        rgb = after == "S" and series.shape[-1] == 3
+        if "S" in before or (after and not rgb):
             raise FileError(
-                f"{path.name} is no single grey or RGB plane: its axes are {series.axes}.",
-                "Save the plane as a tiled TIFF, grey or RGB with the colours of a pixel side by side.",
+                f"{path.name} is not read in parts: it holds no planes in grey or RGB, its axes are "
+                f"{series.axes}.",
+                "Save it as a tiled TIFF, grey or RGB with the colours of a pixel side by side.",
             )
         levels = [
             zarr.open_array(series.aszarr(level=number), mode="r")
@@ -95,16 +126,19 @@ def lazy_tiff(path: Path) -> Iterator[tuple[Micrograph, ...]]:
                 )
         size, limits = _facts(file, series.dtype)
         finest = micrograph(levels[0], path, rgb=False, pixel_size=size, value_range=limits)
-        yield tuple(_level(replace(finest, rgb=rgb), pixels) for pixels in levels)
+        ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
+        axes = stack_axes(file, before, _ome_pixels(ome))
+        yield tuple(_level(replace(finest, rgb=rgb), pixels) for pixels in levels), axes
 
 
-def write_tiff(image: Micrograph, path: Path) -> None:
-    """Write an OME-TIFF, compressed without loss."""
+def write_tiff(image: Micrograph, path: Path, *, channels: bool = False) -> None:
+    """Write an OME-TIFF, compressed without loss; the axis before the rows may hold channels."""
     import tifffile
 
     pixels = np.asarray(image.pixels)
     axes = pixels.ndim - image.rgb
-    metadata: dict[str, Any] = {"axes": "TCZYX"[-axes:] + "S" * image.rgb}
+    names = "TZCYX" if channels else "TCZYX"
+    metadata: dict[str, Any] = {"axes": names[-axes:] + "S" * image.rgb}
     resolution: dict[str, Any] = {}
     if image.pixel_size is not None:
         y, x = image.pixel_size

@@ -31,7 +31,7 @@ class PyramidResNet(nn.Module):
     Parameters
     ----------
     channels : int
-        Of input and output: 3 for RGB, 1 for grey.
+        Of input and output: 3 for RGB, 1 for grey, or any other number.
     scale : float
         Magnification p/q; output sides are ceil(p / q * n).
     width : int

@@ -27,20 +27,28 @@ _COARSE_PX = 8
 
 
 def cautions(pairs: Sequence[Pair]) -> list[str]:
-    """Return what may spoil training on grey pairs, a sentence each: saturation, opposite intensities."""
-    return [words for pair in pairs for words in _of(pair)]
+    """Return what may spoil training on grey pairs, a sentence each: saturation, opposite intensities.
+
+    Of pairs of several channels each is looked at.
+    """
+    return [
+        words
+        for pair in pairs
+        for channel in pair.channel_pairs()
+        for words in _of(pair.scale, *channel)
+    ]
 
 
-def _of(pair: Pair) -> Iterator[str]:
-    share = _saturated(pair.high)
+def _of(scale: float, name: str, low: Micrograph, high: Micrograph) -> Iterator[str]:
+    share = _saturated(high)
     if share > _SATURATED:
         yield (
-            f"{share:.1%} of the target of '{pair.name}' is saturated: what is brighter there cannot be "
+            f"{share:.1%} of the target of '{name}' is saturated: what is brighter there cannot be "
             "learnt. Take it again with less light or a shorter exposure"
         )
-    if (likeness := _likeness(pair)) < _ANTICORRELATED:
+    if (likeness := _likeness(low, high, scale)) < _ANTICORRELATED:
         yield (
-            f"the images of '{pair.name}' are opposite, correlated by {likeness:.2f}: one is inverted, or "
+            f"the images of '{name}' are opposite, correlated by {likeness:.2f}: one is inverted, or "
             "they show different fields"
         )
 
@@ -50,16 +58,15 @@ def _saturated(image: Micrograph) -> float:
     return float(np.mean(np.asarray(image.pixels) >= image.range()[1]))
 
 
-def _likeness(pair: Pair) -> float:
+def _likeness(low: Micrograph, high: Micrograph, scale: float) -> float:
     """Return Pearson's correlation of the two images, seen coarsely."""
-    p, q = ratio(pair.scale).as_integer_ratio()
-    low = _coarse(to_unit(pair.low), _COARSE_PX * q)
-    high = _coarse(to_unit(pair.high), _COARSE_PX * p)
-    rows, cols = (min(pair_of) for pair_of in zip(low.shape, high.shape, strict=True))
-    low, high = low[:rows, :cols], high[:rows, :cols]
-    if low.size < 2 or not (np.ptp(low) and np.ptp(high)):
+    p, q = ratio(scale).as_integer_ratio()
+    first, second = _coarse(to_unit(low), _COARSE_PX * q), _coarse(to_unit(high), _COARSE_PX * p)
+    rows, cols = (min(lengths) for lengths in zip(first.shape, second.shape, strict=True))
+    first, second = first[:rows, :cols], second[:rows, :cols]
+    if first.size < 2 or not (np.ptp(first) and np.ptp(second)):
         return 0.0
-    return float(np.corrcoef(low.ravel(), high.ravel())[0, 1])
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
 def _coarse(values: NDArray[np.float32], side: int) -> NDArray[np.float64]:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..errors import AcuityError, FileError, PairError
 from ..io.tiff import plane_shape
+from .pair import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["KINDS", "Described", "like_most", "size_of"]
-
-KINDS = {True: "RGB", False: "grey"}
+__all__ = ["Described", "like_most", "size_of"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class Described:
         Rows and columns of the low image; None where only reading it would tell.
     similarity : float or None
         Of its registration.
+    channels : int
+        How many channels its images have; 0: 3 for RGB, else 1.
     """
 
     name: str
@@ -39,6 +40,16 @@ class Described:
     rgb: bool
     size: tuple[int, int] | None = None
     similarity: float | None = None
+    channels: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            object.__setattr__(self, "channels", 3 if self.rgb else 1)
+
+    @property
+    def kind(self) -> str:
+        """Its kind of image, see `kind_of`."""
+        return kind_of(self.channels, rgb=self.rgb)
 
 
 class _Named(Protocol):
@@ -52,7 +63,7 @@ T = TypeVar("T", bound=_Named)
 def like_most(
     pairs: Sequence[T],
     errors: Mapping[str, AcuityError],
-    kind: Callable[[T], tuple[float, bool]],
+    kind: Callable[[T], tuple[float, str]],
 ) -> tuple[list[T], dict[str, AcuityError]]:
     """Return the pairs that have the scale and the kind of most, and beside what is wrong with the others.
 
@@ -63,7 +74,7 @@ def like_most(
     errors : mapping
         What is wrong with yet others, by name.
     kind : callable
-        Returns the scale of a pair, and whether it is RGB.
+        Returns the scale of a pair, and its kind of image.
     """
     if not pairs:
         return [], dict(errors)
@@ -71,10 +82,10 @@ def like_most(
     unlike: dict[str, AcuityError] = {}
     for pair in pairs:
         if kind(pair) != most:
-            scale, rgb = kind(pair)
+            scale, image = kind(pair)
             unlike[pair.name] = PairError(
-                f"Pair '{pair.name}' (scale {scale:g}, {KINDS[rgb]}) is not like most of the pairs "
-                f"(scale {most[0]:g}, {KINDS[most[1]]}).",
+                f"Pair '{pair.name}' (scale {scale:g}, {image}) is not like most of the pairs "
+                f"(scale {most[0]:g}, {most[1]}).",
                 "Keep one folder for each scale and kind of image.",
             )
     return [pair for pair in pairs if kind(pair) == most], {**errors, **unlike}

@@ -103,7 +103,7 @@ def check_alike(pairs: Iterable[Pair]) -> None:
     first = None
     for pair in pairs:
         first = first or pair
-        if (pair.scale, pair.low.rgb) != (first.scale, first.low.rgb):
+        if (pair.scale, pair.kind) != (first.scale, first.kind):
             raise PairError(
                 f"Pairs '{first.name}' and '{pair.name}' differ in scale or channels.",
                 "Train on pairs of one scale and one kind of image.",

@@ -42,5 +42,6 @@ def extended(pair: Pair, margin_px: int) -> Pair:
 
 
 def _extended(image: Micrograph, margin: int) -> Micrograph:
-    sides = [(margin, margin)] * 2 + [(0, 0)] * image.rgb
+    leading = image.pixels.ndim - 2 - image.rgb
+    sides = [(0, 0)] * leading + [(margin, margin)] * 2 + [(0, 0)] * image.rgb
     return image.with_pixels(np.pad(image.pixels, sides, mode="edge"))

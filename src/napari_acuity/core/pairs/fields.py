@@ -60,9 +60,10 @@ class Fields:
             arrays = [(image.pixels.astype(np.int32) - shift).astype(np.int16) for image in images]
         else:
             arrays, ranges = [to_unit(image) for image in images], [(0.0, 1.0)] * len(images)
-        channels = images[0].channels
+        # The channels of a pixel lie side by side, so that one gather brings them all.
         flat = [
-            torch.from_numpy(np.ascontiguousarray(array)).view(-1, channels) for array in arrays
+            torch.from_numpy(_pixels_by_channels(array, rgb=image.rgb))
+            for array, image in zip(arrays, images, strict=True)
         ]
         lengths = torch.tensor([len(pixels) for pixels in flat])
         return cls(
@@ -114,3 +115,9 @@ class Fields:
         pixels = pixels.view(len(field), side, side, -1).permute(0, 3, 1, 2).float()
         black, span = (value[field][:, None, None, None] for value in (self.black, self.span))
         return (pixels - black) / span
+
+
+def _pixels_by_channels(array: NDArray[Any], *, rgb: bool) -> NDArray[Any]:
+    """Lay (Y, X), (Y, X, 3) or (C, Y, X) out as (Y * X, C)."""
+    last = array if rgb else np.moveaxis(array.reshape(-1, *array.shape[-2:]), 0, -1)
+    return np.ascontiguousarray(last).reshape(-1, last.shape[-1])

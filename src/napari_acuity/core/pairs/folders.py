@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileError, PairError
 from ..io import read
+from ..io.tiff import channels_in
 from .pair import Pair
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ class NamedImages:
                     f"pair '{name}'.",
                     "Put one image of that name into each of the two folders.",
                 )
-        low, high = (read(found[0]) for found in self.files[name])
-        return Pair(low, high, scale_of_sizes(low.shape, high.shape, name), name=name)
+        files = [found[0] for found in self.files[name]]
+        low, high = map(read, files)
+        scale = scale_of_sizes(low.shape, high.shape, name)
+        return Pair(low, high, scale, name=name, channels=channels_in(files[0]))
 
 
 def find_named_images(folder: Path) -> NamedImages | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Pair", "exact_scale"]
+__all__ = ["Pair", "exact_scale", "kind_of", "part_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +29,9 @@ class Pair:
     ----------
     low, high : Micrograph, array or napari layer
         The modest and the better image, registered: (h, w[, 3]) and
-        (ceil(scale * h), ceil(scale * w)[, 3]). Both RGB or both grey; their dtypes and value ranges may
-        differ, as those of a phone and a 16-bit camera do.
+        (ceil(scale * h), ceil(scale * w)[, 3]). Both RGB or both grey, or with as many `channels` both,
+        (C, h, w) and (C, ceil(scale * h), ceil(scale * w)); their dtypes and value ranges may differ, as
+        those of a phone and a 16-bit camera do.
     scale : float
         How many high pixels span one low pixel.
     name : str
@@ -44,6 +45,9 @@ class Pair:
         The same over the field: Pearson correlation at the centres of ny x nx equal cells that cover it.
     registration : dict, optional
         What the registration found, to be kept with the pair: plain numbers, strings, lists and tables.
+    channels : int
+        How many channels images (C, h, w) have: it must be told, as a stack of planes looks like them.
+        0: RGB or grey, which tell it themselves; the pair then has 3 or 1.
 
     Raises
     ------
@@ -61,6 +65,7 @@ class Pair:
     similarity: float | None = None
     similarity_map: NDArray[np.float64] | None = None
     registration: dict[str, Any] | None = None
+    channels: int = 0
 
     def __post_init__(self) -> None:
         low, high = as_micrograph(self.low), as_micrograph(self.high)
@@ -77,6 +82,28 @@ class Pair:
             object.__setattr__(self, "similarity_map", blocks)
         self._check()
         self._check_evidence()
+
+    @property
+    def kind(self) -> str:
+        """Its kind of image, see `kind_of`."""
+        return kind_of(self.channels, rgb=self.low.rgb)
+
+    def channel_pairs(self) -> list[tuple[str, Micrograph, Micrograph]]:
+        """Return name, low and high of each channel (C, h, w), named in turn; RGB and grey as they are."""
+        if self.low.rgb or self.low.pixels.ndim == 2:
+            return [(self.name, self.low, self.high)]
+        # Black and white are those of all channels, which one alone may not tell.
+        limits = self.low.range(), self.high.range()
+        return [
+            (
+                f"{self.name}, channel {number}",
+                self.low.with_pixels(low, value_range=limits[0]),
+                self.high.with_pixels(high, value_range=limits[1]),
+            )
+            for number, (low, high) in enumerate(
+                zip(self.low.pixels, self.high.pixels, strict=True), start=1
+            )
+        ]
 
     def crop(self, rows: tuple[int, int], cols: tuple[int, int]) -> Pair:
         """Cut out a part of both images and of the similarity map.
@@ -106,8 +133,8 @@ class Pair:
             high.append(slice(start * p // q, math.ceil(end * p / q)))
         return replace(
             self,
-            low=self.low.with_pixels(self.low.pixels[tuple(low)]),
-            high=self.high.with_pixels(self.high.pixels[tuple(high)]),
+            low=part_of(self.low, *low),
+            high=part_of(self.high, *high),
             similarity_map=self.similarity_over(rows, cols),
         )
 
@@ -138,12 +165,7 @@ class Pair:
                 f"In pair '{self.name}' the {colour} image has colour and the {other} one has none.",
                 "Convert both to RGB or both to grey.",
             )
-        for image in (low, high):
-            if image.pixels.ndim != 2 + image.rgb:
-                raise PairError(
-                    f"In pair '{self.name}' an image is a stack of shape {image.pixels.shape}.",
-                    "Make one pair of every plane.",
-                )
+        self._check_channels()
         exact = exact_scale(self.scale, of=f"pair '{self.name}'")
         object.__setattr__(self, "scale", float(exact))
         wanted = tuple(math.ceil(exact * n) for n in low.shape)
@@ -154,6 +176,27 @@ class Pair:
                 f"{wanted[0]} x {wanted[1]}.",
                 "Give the scale that belongs to the images, or make the pair with Registration.pair.",
             )
+
+    def _check_channels(self) -> None:
+        """See that both images have the channels that were told; set those that the images tell."""
+        stated, found = self.channels, [_channels_of(image) for image in (self.low, self.high)]
+        if 0 in found and not stated:
+            shape = (self.low, self.high)[found.index(0)].pixels.shape
+            raise PairError(
+                f"In pair '{self.name}' an image is a stack of shape {shape}.",
+                "Make one pair of every plane; or say that they are channels, with channels or with the "
+                "axes CYX in the file.",
+            )
+        if 0 not in found and stated in (0, 1, 3):
+            object.__setattr__(self, "channels", found[0])
+            return
+        for part, image in (("low", self.low), ("high", self.high)):
+            if image.rgb or image.pixels.ndim != 3 or len(image.pixels) != stated:
+                raise PairError(
+                    f"In pair '{self.name}' the {part} image has the shape {image.pixels.shape}: these are "
+                    f"not {stated} channels.",
+                    "Both images need the same number of channels, before rows and columns.",
+                )
 
     def _check_evidence(self) -> None:
         blocks, facts = self.similarity_map, self.registration
@@ -170,6 +213,22 @@ class Pair:
                 f"What pair '{self.name}' says of its registration is no table.",
                 "Give a dict, or None.",
             )
+
+
+def kind_of(channels: int, *, rgb: bool) -> str:
+    """Return what a kind of image is called: "RGB", "grey" or "4-channel"."""
+    return "RGB" if rgb else "grey" if channels == 1 else f"{channels}-channel"
+
+
+def part_of(image: Micrograph, rows: slice, cols: slice) -> Micrograph:
+    """Return a part of an image, whatever axes lie before rows and columns."""
+    part: Any = (..., rows, cols, slice(None)) if image.rgb else (..., rows, cols)
+    return image.with_pixels(image.pixels[part])
+
+
+def _channels_of(image: Micrograph) -> int:
+    """Return how many channels an image tells of itself; 0 of a stack."""
+    return image.channels if image.pixels.ndim == 2 + image.rgb else 0
 
 
 def exact_scale(scale: float, *, of: str = "the pair") -> Fraction:

@@ -13,9 +13,9 @@ import numpy as np
 
 from ..errors import AcuityError, FileError, PairError
 from ..io import make_folder, read, replacing, write
-from .described import KINDS, Described, like_most, size_of
+from .described import Described, like_most, size_of
 from .folders import NamedImages, find_named_images
-from .pair import Pair
+from .pair import Pair, kind_of
 from .split import split
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class PairSet:
                 found.append(self._described(name))
             except AcuityError as error:
                 errors[name] = error
-        return like_most(found, errors, lambda each: (each.scale, each.rgb))
+        return like_most(found, errors, lambda each: (each.scale, each.kind))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -132,6 +132,7 @@ class PairSet:
                 similarity=None if similarity is None else float(similarity),
                 similarity_map=None if blocks is None else np.array(blocks, dtype=np.float64),
                 registration=facts.get("registration"),
+                channels=facts.get("channels", 0),
             )
         except KeyError as error:
             raise _damaged(self.folder / f"{name}.json", f"it has no {error}") from error
@@ -167,7 +168,7 @@ class PairSet:
         files = [self.folder / part / f"{name}.tif" for part in ("low", "high")]
         try:
             for image, path in zip((pair.low, pair.high), files, strict=True):
-                write(image, path)
+                write(image, path, channels=image.pixels.ndim == 3 and not image.rgb)
             # The JSON comes last: a pair without it does not count, so a half-written one is never seen.
             with replacing(self.folder / f"{name}.json") as temporary:
                 temporary.write_text(_as_json(_facts_of(pair)))
@@ -199,6 +200,7 @@ class PairSet:
                 bool(facts.get("rgb")),
                 sizes[0],
                 None if similarity is None else float(similarity),
+                facts.get("channels", 0),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(self.folder / f"{name}.json", error) from error
@@ -207,7 +209,12 @@ class PairSet:
         first = self._first_readable()
         sizes = {name: size_of(low[0]) if low else None for name, (low, _) in named.files.items()}
         sizes[first.name] = first.low.shape
-        return [Described(n, n, first.scale, first.low.rgb, size) for n, size in sizes.items()]
+        same: dict[str, Any] = {
+            "scale": first.scale,
+            "rgb": first.low.rgb,
+            "channels": first.channels,
+        }
+        return [Described(name, name, size=size, **same) for name, size in sizes.items()]
 
     def _first_readable(self) -> Pair:
         for name in self.names[:-1]:
@@ -235,10 +242,10 @@ class PairSet:
 
     def _check_fits(self, pair: Pair) -> None:
         first = self._any_facts()
-        if first and (first.get("scale"), first.get("rgb")) != (pair.scale, pair.low.rgb):
+        if first and (first.get("scale"), _kind(first)) != (pair.scale, pair.kind):
             raise PairError(
-                f"Pair '{pair.name}' (scale {pair.scale:g}, {KINDS[pair.low.rgb]}) does not fit the set in "
-                f"{self.folder} (scale {first.get('scale')}, {KINDS[bool(first.get('rgb'))]}).",
+                f"Pair '{pair.name}' (scale {pair.scale:g}, {pair.kind}) does not fit the set in "
+                f"{self.folder} (scale {first.get('scale')}, {_kind(first)}).",
                 "Keep one folder for each scale and kind of image.",
             )
 
@@ -271,6 +278,7 @@ def _facts_of(pair: Pair) -> dict[str, Any]:
     return {
         "scale": pair.scale,
         "rgb": pair.low.rgb,
+        "channels": pair.channels,
         "group": pair.group,
         "similarity": pair.similarity,
         "similarity_map": None
@@ -280,6 +288,12 @@ def _facts_of(pair: Pair) -> dict[str, Any]:
         "low_range": pair.low.value_range,
         "high_range": pair.high.value_range,
     }
+
+
+def _kind(facts: dict[str, Any]) -> str:
+    """Return the kind of image that a pair's facts tell; older ones tell of RGB and grey alone."""
+    rgb = bool(facts.get("rgb"))
+    return kind_of(facts.get("channels") or (3 if rgb else 1), rgb=rgb)
 
 
 def _damaged(path: Path, reason: object) -> PairError:

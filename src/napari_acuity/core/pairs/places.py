@@ -11,7 +11,7 @@ import torch
 
 from ..errors import PairError
 from ..geometry import ratio
-from ..micrograph import grey, to_unit
+from ..micrograph import channel_mean, grey, to_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,7 +172,8 @@ def _contrast(
     pair: Pair, y: NDArray[np.int64], x: NDArray[np.int64], patch: int
 ) -> NDArray[np.float64]:
     """Return the standard deviation of the grey low image in the patches at corners y, x, in 0..1."""
-    image = grey(pair.low.with_pixels(to_unit(pair.low))).astype(np.float64)
+    low = channel_mean(pair.low)
+    image = grey(low.with_pixels(to_unit(low))).astype(np.float64)
     image -= image.mean()
     mean, square = (_sums(values, y, x, patch) / patch**2 for values in (image, image**2))
     return np.sqrt(np.maximum(square - mean**2, 0))

@@ -80,5 +80,5 @@ def _checked(found: list[Pair], given: object) -> list[Pair]:
     )
 
 
-def _kind(pair: Pair) -> tuple[float, bool]:
-    return pair.scale, pair.low.rgb
+def _kind(pair: Pair) -> tuple[float, str]:
+    return pair.scale, pair.kind

@@ -18,7 +18,8 @@ import psutil
 
 from ..errors import AcuityError, ImageError, RegistrationError
 from ..io import check_folder, check_target, read, write
-from ..io.ngff import check_zarr, finish_zarr, lazy_zarr, new_zarr, replacing_zarr
+from ..io.ngff import check_zarr, lazy_zarr, replacing_zarr
+from ..io.ngff_levels import finish_zarr, new_zarr
 from ..jobs import Event, Steps, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, grey
 from .mosaic_fusion import BAND_ROWS, bands, field_shape, fused, in_band

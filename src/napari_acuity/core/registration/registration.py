@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from ..geometry import (
     scale_at_centre,
 )
 from ..micrograph import ImageLike, Micrograph, as_micrograph
-from ..pairs.pair import Pair, exact_scale
+from ..pairs.pair import Pair, exact_scale, part_of
 from ..pairs.similarity_map import over_cells
 from .archive import array_of, reading, write_arrays
 from .correlation import BlockShifts, no_blocks
@@ -215,7 +215,14 @@ class Registration:
             )
         return self._warped(as_micrograph(image), scale)[0]
 
-    def pair(self, moving: ImageLike, fixed: ImageLike, *, scale: float | None = None) -> Pair:
+    def pair(
+        self,
+        moving: ImageLike,
+        fixed: ImageLike,
+        *,
+        scale: float | None = None,
+        channels: int = 0,
+    ) -> Pair:
         """Make a training pair: the moving image on fixed's grid / scale, and the fixed image.
 
         Parameters
@@ -225,6 +232,9 @@ class Registration:
         scale : float, optional
             How much finer the network shall make the image; by default the nearest of 1, 1.5, 2, 2.5,
             3 and 4 to the ratio of the two images' pixels.
+        channels : int
+            How many channels both images have, (C, H, W) each, where they are not RGB; one of these, or
+            their mean, is then what was registered.
 
         Returns
         -------
@@ -239,12 +249,12 @@ class Registration:
             When `scale` is no ratio of small numbers.
         """
         low, high = as_micrograph(moving, name="moving"), as_micrograph(fixed, name="fixed")
-        _check_grid(high, "fixed", self.fixed_shape)
+        _check_grid(high, "fixed", self.fixed_shape, channels)
         if scale is None:
             scale = min((1, 1.5, 2, 2.5, 3, 4), key=lambda s: abs(np.log(s / self.scale)))
         exact = exact_scale(scale)
         scale, step = float(exact), exact.denominator
-        warped, inside = self._warped(low, scale)
+        warped, inside = self._warped(low, scale, channels)
         top, left, bottom, right = _covered_rectangle(inside, step)
         if min(bottom - top, right - left) < 2 * step:
             raise RegistrationError(
@@ -253,8 +263,8 @@ class Registration:
             )
         y, x, end_y, end_x = (round(v * scale) for v in (top, left, bottom, right))
         return Pair(
-            warped.with_pixels(warped.pixels[top:bottom, left:right], name=low.name),
-            high.with_pixels(high.pixels[y:end_y, x:end_x]),
+            replace(part_of(warped, slice(top, bottom), slice(left, right)), name=low.name),
+            part_of(high, slice(y, end_y), slice(x, end_x)),
             scale=scale,
             name=low.name,
             similarity=float(np.median(self.similarity)) if self.similarity.size else None,
@@ -265,6 +275,7 @@ class Registration:
                 "homography": None if self.homography is None else self.homography.tolist(),
                 "largest_shift_px": self.largest_shift_px,
             },
+            channels=channels,
         )
 
     def export(
@@ -380,10 +391,15 @@ class Registration:
         centres = self.blocks.rows + 0.5, self.blocks.cols + 0.5
         return over_cells(self.similarity, *centres, rows, cols)
 
-    def _warped(self, moving: Micrograph, scale: float) -> tuple[Micrograph, NDArray[np.bool_]]:
-        _check_grid(moving, "moving", self.moving_shape)
+    def _warped(
+        self, moving: Micrograph, scale: float, channels: int = 0
+    ) -> tuple[Micrograph, NDArray[np.bool_]]:
+        _check_grid(moving, "moving", self.moving_shape, channels)
         mapping = dense_map(self.homography, torch.from_numpy(self.shift_map), scale=scale)
-        pixels, inside = resample(moving.pixels, mapping)
+        first = moving.pixels.ndim == 3 and not moving.rgb
+        pixels = np.moveaxis(moving.pixels, 0, -1) if first else moving.pixels
+        pixels, inside = resample(pixels, mapping)
+        pixels = np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if first else pixels
         size = None
         if moving.pixel_size is not None:
             size = (
@@ -403,11 +419,13 @@ def nearest_plane(registration: Registration, transform: Transform) -> NDArray[n
     return fitted_plane(points[met], landed[met], transform)
 
 
-def _check_grid(image: Micrograph, role: str, shape: tuple[int, int]) -> None:
+def _check_grid(image: Micrograph, role: str, shape: tuple[int, int], channels: int = 0) -> None:
     """Refuse a stack, and an image that is not of the registered one's rows and columns."""
-    if image.pixels.ndim != 2 + image.rgb:
+    are_channels = not image.rgb and image.pixels.ndim == 3 and len(image.pixels) == channels
+    if image.pixels.ndim != 2 + image.rgb and not are_channels:
         raise RegistrationError(
-            f"'{image.name}' is a stack of shape {image.pixels.shape}.", "Give it plane by plane."
+            f"'{image.name}' is a stack of shape {image.pixels.shape}.",
+            "Give it plane by plane; for a pair, channels may say how many it has.",
         )
     if image.shape != shape:
         raise RegistrationError(

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
 
-__all__ = ["check_batch", "check_channels", "check_patch", "check_scale"]
+__all__ = ["check_augmentation", "check_batch", "check_channels", "check_patch", "check_scale"]
 
 _KINDS = {1: "grey", 3: "RGB"}
+_OF_COLOUR = ("colour", "jpeg")
 
 
 def check_channels(channels: int, recipe: Recipe) -> None:
@@ -22,12 +23,29 @@ def check_channels(channels: int, recipe: Recipe) -> None:
     wanted = recipe.arguments.get("channels", channels)
     if wanted == channels:
         return
+    cure = "Choose another recipe, such as brightfield or crossmodality."
+    if channels == 3:
+        cure = "Split the images into channels and train a model for each, or choose the recipe brightfield."
+    if channels not in _KINDS:
+        cure = (
+            f"Set channels = {channels} in its network_arguments, or split the images and train a model for "
+            "each channel."
+        )
     raise TrainingError(
-        f"The pairs are {_KINDS[channels]}, and the recipe '{recipe.name}' is for "
-        f"{_KINDS.get(wanted, 'other')} images.",
-        "Split the images into channels and train a model for each, or choose the recipe brightfield."
-        if channels == 3
-        else "Choose another recipe, such as brightfield or crossmodality.",
+        f"The pairs are {_kind(channels)}, and the recipe '{recipe.name}' is for {_kind(wanted)} images.",
+        cure,
+    )
+
+
+def check_augmentation(recipe: Recipe, kind: str) -> None:
+    """Raise TrainingError where patches of a kind of image would be varied as only RGB and grey are."""
+    asked = [name for name in _OF_COLOUR if recipe.augmentation.get(name)]
+    if kind in _KINDS.values() or not asked:
+        return
+    raise TrainingError(
+        f"The recipe '{recipe.name}' varies {' and '.join(asked)}, as is done with RGB and grey images, and "
+        f"the pairs are {kind}.",
+        f"Take {' and '.join(asked)} out of its augmentation; brightness serves any number of channels.",
     )
 
 
@@ -77,3 +95,7 @@ def check_patch(patch: int, recipe: Recipe, network: nn.Module) -> None:
             f"The network takes its statistics over {size} px a side; patches are of {patch} px.",
             larger,
         )
+
+
+def _kind(channels: int) -> str:
+    return _KINDS.get(channels, f"{channels}-channel")

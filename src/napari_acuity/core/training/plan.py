@@ -21,7 +21,7 @@ from ..pairs.pair_set import PairSet
 from ..pairs.sampling import Patches
 from ..pairs.usable import readable
 from ..versions import installed
-from .fit import check_batch, check_channels, check_patch, check_scale
+from .fit import check_augmentation, check_batch, check_channels, check_patch, check_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,6 +115,7 @@ def make_plan(
     division = divide_pairs(
         found, guard=recipe.patch // 2, seed=recipe.seed, test=test, table=table
     )
+    check_augmentation(recipe, division.train[0].kind)
     levels = percentile_levels(division.train) if recipe.levels == "percentiles" else None
     patches = Patches.of(
         [extended(levelled(pair, levels), augmentation.translation) for pair in division.train],
@@ -177,10 +178,10 @@ def _check_fits(recipe: Recipe, pair: Pair, begin: Model | None) -> None:
     """Raise TrainingError where pairs do not go with the recipe, or with the model to begin with."""
     check_scale(pair.scale, recipe)
     if begin is None:
-        check_channels(pair.low.channels, recipe)
+        check_channels(pair.channels, recipe)
         return
     theirs = (begin.header.network, begin.scale, begin.channels)
-    ours = (recipe.network, pair.scale, pair.low.channels)
+    ours = (recipe.network, pair.scale, pair.channels)
     if theirs != ours:
         raise TrainingError(
             f"'{begin.name}' is of network {theirs[0]}, scale {theirs[1]:g} and {theirs[2]} channels; "
@@ -214,7 +215,7 @@ def _model(recipe: Recipe, division: Division, levels: Levels | None, begin: Mod
     """Return the model to begin with: fresh, or with the weights of another one."""
     first = division.train[0]
     arguments = recipe.arguments if begin is None else begin.header.arguments
-    fitted: dict[str, Any] = {"scale": first.scale, "channels": first.low.channels}
+    fitted: dict[str, Any] = {"scale": first.scale, "channels": first.channels}
     # The levels are the instruments', whatever those of the model to start from were.
     if levels is not None:
         fitted["levels"] = levels
@@ -222,7 +223,7 @@ def _model(recipe: Recipe, division: Division, levels: Levels | None, begin: Mod
         network=recipe.network,
         arguments={**arguments, **fitted},
         scale=first.scale,
-        channels=first.low.channels,
+        channels=fitted["channels"],
         pixel_size=first.low.pixel_size,
         recipe=asdict(recipe),
         data={

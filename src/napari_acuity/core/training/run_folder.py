@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .validation import Preview
 
 __all__ = [
+    "BOARD",
     "CHECKPOINT",
     "COMMAND",
     "COMMANDS",
@@ -44,6 +45,8 @@ START = "start.safetensors"
 LOG, EVENTS, PREVIEW, COMMAND, LOCK = "log.csv", "events.jsonl", "preview.npz", "command", ".lock"
 # What whoever starts a run as a process may put there before.
 OUTPUT, ASKED, PAIRS = "output.txt", "asked.toml", "pairs"
+# Where the curves for TensorBoard are, if they were asked for.
+BOARD = "tensorboard"
 COMMANDS = ("go", "pause", "stop")
 _OURS = (
     RECIPE,
@@ -70,7 +73,8 @@ class RunFolder:
     path : Path
         Holds ``recipe.toml``; ``run.json``: the pairs, how they were divided, how long to train;
         ``events.jsonl``: what happened, a line each; ``log.csv``: a line an epoch; ``checkpoint.pt``: the
-        state to go on from; ``preview.npz``: a validation crop; ``best.safetensors``: the best model.
+        state to go on from; ``preview.npz``: a validation crop; ``best.safetensors``: the best model;
+        ``tensorboard``: curves, if they were asked for.
     """
 
     path: Path
@@ -252,8 +256,11 @@ def discard_run(folder: str | os.PathLike[str]) -> None:
     """Remove what a run wrote into its folder, and the folder if nothing else is in it."""
     path = Path(folder)
     try:
-        for name in _OURS:
-            (path / name).unlink(missing_ok=True)
+        curves = [*(path / BOARD).glob("events.out.tfevents.*")]
+        for file in (*(path / name for name in _OURS), *curves):
+            file.unlink(missing_ok=True)
+        if (path / BOARD).is_dir() and not any((path / BOARD).iterdir()):
+            (path / BOARD).rmdir()
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
     except OSError as error:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import fields, replace
+from itertools import chain
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ..device import choose_device
-from ..errors import AcuityError
+from ..errors import AcuityError, PairError
 from ..inference.enhance import enhance_steps
 from ..jobs import Event, Steps, altered, run, within
 from ..pairs.pair_set import PairSet
 from ..quality import bicubic, fit_colour
 from ..quality.measure import measure_steps
+from ..quality.scores import Scores as ImageScores
 from ..quality.set_scores import SetScores
 from ..scoring import scorer_for
 
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..pairs.pair import Pair
     from ..quality import ColourFit
-    from ..quality.scores import Scores as ImageScores
 
 __all__ = ["BEFORE", "IMAGES", "score", "score_steps"]
 
@@ -51,7 +54,8 @@ def score(
 
     Beside the network's output stand bicubic enlargement of its input on aligned pixel centres, and the
     same after one affine map of colour: a network that only undid a colour cast would be no better than
-    that. One field is in memory at a time.
+    that. One field is in memory at a time. Of several channels each is scored, and fitted, on its own, and
+    their mean is told; one whose truth is blank does not count.
 
     Parameters
     ----------
@@ -98,13 +102,13 @@ def score_steps(
     if not readers:
         return _NONE
     yield Event("fitting colours on the training fields", 0.0)
-    fit = fit_colour((_enlarged(pair), pair.high) for pair in colour_from)
+    fits = _fits(colour_from)
     models = {IMAGES[-1]: model} if before is None else {BEFORE: before, IMAGES[-1]: model}
     scores = _NONE
     for number, (name, read) in enumerate(readers.items()):
         first, last = (_FIT + (1 - _FIT) * n / len(readers) for n in (number, number + 1))
         try:
-            steps = _field(models, read, fit, name, device)
+            steps = _field(models, read, fits, name, device)
             found = yield from within(steps, first, last)
             scores = replace(scores, fields={**scores.fields, name: found})
         except AcuityError as error:
@@ -130,28 +134,81 @@ def _readers(pairs: PairSet | Iterable[Pair]) -> dict[str, Callable[[], Pair]]:
     return found
 
 
+def _fits(pairs: PairSet | Iterable[Pair]) -> list[ColourFit]:
+    """Return the affine map of colour, or one of each channel, learnt on pairs."""
+    rest = iter(pairs)
+    first = next(rest, None)
+    if first is None:
+        return [fit_colour([])]
+    every: Iterable[Pair] = chain([first], rest)
+    if (count := len(first.channel_pairs())) > 1:
+        every = [*every]  # they are gone through once a channel
+    return [fit_colour(_couple(pair, channel) for pair in every) for channel in range(count)]
+
+
+def _couple(pair: Pair, channel: int) -> tuple[Micrograph, Micrograph]:
+    _, low, high = pair.channel_pairs()[channel]
+    return _enlarged(low, high, pair.scale), high
+
+
 def _field(
-    models: dict[str, Model], read: Callable[[], Pair], fit: ColourFit, name: str, device: str
+    models: dict[str, Model],
+    read: Callable[[], Pair],
+    fits: list[ColourFit],
+    name: str,
+    device: str,
 ) -> Steps[dict[str, ImageScores]]:
     pair = read()
-    enlarged = _enlarged(pair)
-    columns = dict(zip(IMAGES, (enlarged, fit.apply(enlarged)), strict=False))
+    outputs: dict[str, Micrograph] = {}
     for number, (shown, model) in enumerate(models.items()):
         first, last = (0.7 * n / len(models) for n in (number, number + 1))
-        columns[shown] = yield from altered(
+        outputs[shown] = yield from altered(
             within(enhance_steps(pair.low, model, device=device), first, last),
             lambda event: replace(event, stage=f"enhancing {name}, {event.stage}", new=None),
         )
-    output = replace(columns.pop(IMAGES[-1]), name=IMAGES[-1])
-    steps = measure_steps(pair.high, output, baselines=columns, scorer=scorer_for(device))
-    report = yield from altered(
-        within(steps, 0.7, 1.0),
-        lambda event: replace(event, stage=f"scoring {name}, {event.stage}"),
+    return (
+        yield from altered(
+            within(_each_channel(pair, outputs, fits, device), 0.7, 1.0),
+            lambda event: replace(event, stage=f"scoring {name}, {event.stage}"),
+        )
     )
-    return report.scores
 
 
-def _enlarged(pair: Pair) -> Micrograph:
+def _each_channel(
+    pair: Pair, outputs: dict[str, Micrograph], fits: list[ColourFit], device: str
+) -> Steps[dict[str, ImageScores]]:
+    """Score RGB and grey as they are, and else each channel that has content; return the means."""
+    channels, found = pair.channel_pairs(), list[dict[str, ImageScores]]()
+    if len(channels) != len(fits):
+        raise PairError(
+            f"Field '{pair.name}' is {pair.kind}, unlike the training fields.",
+            "Score fields of their kind.",
+        )
+    for at, (_, low, high) in enumerate(channels):
+        if np.min(high.pixels) == np.max(high.pixels):
+            continue
+        enlarged = _enlarged(low, high, pair.scale)
+        columns = dict(zip(IMAGES, (enlarged, fits[at].apply(enlarged)), strict=False))
+        for name, output in outputs.items():
+            shown = output if len(channels) == 1 else output.with_pixels(output.pixels[at])
+            columns[name] = replace(shown, name=name)
+        steps = measure_steps(
+            high, columns.pop(IMAGES[-1]), baselines=columns, scorer=scorer_for(device)
+        )
+        report = yield from within(steps, at / len(channels), (at + 1) / len(channels))
+        found.append(report.scores)
+    return {name: _mean([scores[name] for scores in found]) for name in found[0]}
+
+
+def _mean(scores: list[ImageScores]) -> ImageScores:
+    """Return the mean of each score."""
+    columns = {each.name: [getattr(s, each.name) for s in scores] for each in fields(ImageScores)}
+    means: dict[str, Any] = {
+        name: None if None in values else fmean(values) for name, values in columns.items()
+    }
+    return ImageScores(**means)
+
+
+def _enlarged(low: Micrograph, high: Micrograph, scale: float) -> Micrograph:
     # Its own black and white, as training and the network take them, whatever those of the truth are.
-    low = replace(pair.low, value_range=pair.low.range())
-    return bicubic(low, pair.scale, pair.high.shape)
+    return bicubic(replace(low, value_range=low.range()), scale, high.shape)

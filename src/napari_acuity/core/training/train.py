@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 from ..errors import TrainingError
 from ..inference.capture import fit_capture
-from ..jobs import Event, Steps, run, within
+from ..jobs import Event, Steps, altered, run, within
 from ..pairs.usable import pairs_in
 from ..recipe import Recipe, recipe_by_name
 from .plan import Plan, facts_of, make_plan
 from .resuming import Stopped
-from .run_folder import MODEL, START, RunFolder, check_free, new_run
+from .run_folder import BOARD, MODEL, START, RunFolder, check_free, new_run
 from .schedule import Bound
 from .score import score_steps
 from .session import Session
+from .tensorboard import Board, check_tensorboard
 from .world import joined
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def train(
     start: Model | str | os.PathLike[str] | None = None,
     frozen: int = 0,
     test: float = 0.2,
+    tensorboard: bool = False,
 ) -> Model:
     """Train a model on pairs.
 
@@ -70,6 +72,9 @@ def train(
         How many of the first layers of `start` stay as they are.
     test : float
         Share of the groups that is kept to score the model on at the end; 0 where other fields are.
+    tensorboard : bool
+        Write the curves for TensorBoard too, into the run's folder; `resume` goes on with them. Needs the
+        extra ``napari-acuity[tensorboard]``.
 
     Returns
     -------
@@ -80,7 +85,7 @@ def train(
     ------
     TrainingError
         When the recipe is impossible, the folder holds another run, or the loss stays no number however
-        small the steps.
+        small the steps; for TensorBoard, when it is not installed or the run has no folder.
     PairError
         When the pairs do not fit together, or are too few or too small.
     ModelError
@@ -99,6 +104,7 @@ def train(
             start=start,
             frozen=frozen,
             test=test,
+            tensorboard=tensorboard,
         )
     )
 
@@ -114,6 +120,7 @@ def train_steps(
     start: Model | str | os.PathLike[str] | None = None,
     frozen: int = 0,
     test: float = 0.2,
+    tensorboard: bool = False,
 ) -> Steps[Model]:
     """Do what `train` does, yielding events.
 
@@ -124,6 +131,8 @@ def train_steps(
         model so far is in the last epoch that had one, and in the run's folder.
     """
     chosen = recipe_by_name(recipe)
+    if tensorboard:
+        check_tensorboard(out)
     unbounded = epochs is None and minutes is None
     bound = Bound(chosen.epochs if unbounded else epochs, minutes)
     yield Event("reading pairs", 0.0)
@@ -132,14 +141,15 @@ def train_steps(
             check_free(out)
         given = _opened(pairs)
         plan = make_plan(given, chosen, bound, world, start=start, frozen=frozen, test=test)
-        folder = None
+        folder = board = None
         # Only now: pairs that cannot be used leave no folder behind.
         if out is not None and world.first:
             folder = opened.enter_context(new_run(out))
             if plan.before is not None:
                 plan.before.save(folder.path / START)
             folder.begin(plan.recipe, facts_of(plan, given))
-        return (yield from _told(plan, Session(plan, world, folder)))
+            board = opened.enter_context(Board(folder)) if tensorboard else None
+        return (yield from _told(plan, Session(plan, world, folder), board))
 
 
 def resume(
@@ -170,7 +180,7 @@ def resume(
     ------
     TrainingError
         When there is no run in the folder, another process is at it, its checkpoint or another file is
-        damaged, or its recipe was changed.
+        damaged, or its recipe was changed; when it writes curves for TensorBoard, which is not installed.
     PairError
         When pairs that it was trained on are missing.
     """
@@ -212,7 +222,9 @@ def resume_steps(
             plan = replace(plan, words=(*plan.words, "some pairs have changed since the run began"))
         folder = run_folder if world.first else None
         session = Session(plan, world, folder, state=stopped.state, best=stopped.best)
-        return (yield from _told(plan, session))
+        followed = folder is not None and (folder.path / BOARD).is_dir()
+        board = opened.enter_context(Board(run_folder)) if followed else None
+        return (yield from _told(plan, session, board))
 
 
 def _opened(
@@ -221,7 +233,7 @@ def _opened(
     return pairs_in(pairs) if isinstance(pairs, str | os.PathLike) else pairs
 
 
-def _told(plan: Plan, session: Session) -> Steps[Model]:
+def _told(plan: Plan, session: Session, board: Board | None) -> Steps[Model]:
     """Train and score, and say in the run's folder how it began and ended."""
     folder = session.folder
     for words in plan.words:
@@ -230,7 +242,8 @@ def _told(plan: Plan, session: Session) -> Steps[Model]:
         return (yield from _trained(session))
     folder.begun(str(session.world.device), "; ".join(plan.words))
     try:
-        model = yield from _trained(session)
+        steps = _trained(session)
+        model = yield from altered(steps, board.seen) if board else steps
         folder.say("done", scores=model.header.scores)
         return model
     except (GeneratorExit, KeyboardInterrupt):

@@ -29,7 +29,10 @@ VALIDATION_SIDE = 256
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """One fixed validation crop, (H, W) or (H, W, 3) float32 in 0..1, each on the output's grid."""
+    """One fixed validation crop, (H, W) or (H, W, 3) float32 in 0..1, each on the output's grid.
+
+    Of two channels, or more than three, their mean is shown.
+    """
 
     input: Any
     output: Any
@@ -74,10 +77,10 @@ def preview(network: Network, field: Field, scale: float) -> Preview:
 
 def _batch(image: Micrograph, device: str) -> torch.Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(to_unit(image)))
-    planes = pixels.movedim(-1, 0) if image.rgb else pixels[None]
+    planes = pixels.movedim(-1, 0) if image.rgb else pixels.view(-1, *image.shape)
     return planes[None].to(device)
 
 
 def _picture(batch: torch.Tensor) -> Any:
     image = batch[0].float().clamp(0, 1).cpu()
-    return (image.movedim(0, -1) if len(image) > 1 else image[0]).numpy()
+    return (image.movedim(0, -1) if len(image) == 3 else image.mean(0)).numpy()
