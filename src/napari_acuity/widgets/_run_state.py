@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._run_words import advice_on
+from ._run_advice import advice_on
 
 __all__ = ["RunState"]
 

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._run_advice import advice_on
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ._run_state import RunState
 
-__all__ = ["advice_on", "counted", "outcome_words", "stage_words", "time_words", "why_it_ended"]
+__all__ = ["counted", "outcome_words", "stage_words", "time_words", "why_it_ended"]
 
 _NO_BETTER = "That is no better than plain enlargement: train longer, or on more fields."
-# What is to be done about the discriminator; the run says the rest.
-_ADVICE = {
-    "the discriminator wins": "The run goes on from there. Where it wins again and again, train with a "
-    "lower Discriminator's rate in Options, or with the recipe crossmodality, which has no discriminator",
-    "the discriminator has collapsed": "The run goes on from there. Where it collapses again and again, "
-    "train for longer with a lower Discriminator's rate in Options, or with the recipe crossmodality, which "
-    "has no discriminator",
-}
 _KILLED = (
     "The process ended without a word: it was killed, or the computer ran out of memory or was "
     "switched off."
 )
-
-
-def advice_on(warning: str) -> str:
-    """Say what to do about a warning of a run; nothing where it says so itself."""
-    return next((words for begin, words in _ADVICE.items() if warning.startswith(begin)), "")
 
 
 def counted(count: int, one: str, many: str = "") -> str:
