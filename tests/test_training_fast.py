@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from napari_acuity.core.device import Device, choose_device
-from napari_acuity.core.networks.blockwise import Blockwise
 from napari_acuity.core.networks.pyramid_resnet import PyramidResNet, padded
 from napari_acuity.core.training.fast import autocast, optimiser_of, training_form
 
@@ -67,86 +66,6 @@ def test_a_padded_network_is_the_same_function_and_comes_back_bit_for_bit(
         torch.testing.assert_close(wide(image), network(image), rtol=0, atol=1e-6)
     for name, weight in network.state_dict().items():
         assert torch.equal(back.state_dict()[name], weight), name
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.sampled_from([1, 1.25, 1.5, 5 / 3, 2, 7 / 3, 2.5, 8 / 3, 3, 4]),
-    st.tuples(st.integers(1, 14), st.integers(1, 14)),
-    st.sampled_from([1, 3, 4]),
-    st.sampled_from([1, 8, 32]),
-)
-def test_block_by_block_output_and_gradients_are_the_plain_network_s_borders_included(
-    scale, shape, channels, multiple
-):
-    network = PyramidResNet(scale=scale, channels=channels, width=6, growth=3, blocks=2).double()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.3)
-    blockwise = Blockwise(network, multiple)
-    image = torch.rand(2, channels, *shape, dtype=torch.float64)
-    outputs = [module(image) for module in (network, blockwise)]
-    asked = torch.rand_like(outputs[0])
-    for output in outputs:
-        (output * asked).sum().backward()
-
-    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=1e-12)
-    assert [*blockwise.state_dict()] == [*network.state_dict()]
-    for ours, plain in zip(blockwise.parameters(), network.parameters(), strict=True):
-        of_plain = tuple(map(slice, plain.shape))
-        torch.testing.assert_close(ours.grad[of_plain], plain.grad, rtol=1e-10, atol=1e-10)
-        ours.grad[of_plain] = 0
-        assert not ours.grad.any()
-
-
-def test_in_half_precision_block_by_block_gradients_are_as_exact_as_the_plain_network_s():
-    network = PyramidResNet(width=12, growth=5, blocks=2)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.1)
-    blockwise = Blockwise(network, 32)
-    low, high = batch()
-
-    def gradients(module, half):
-        module.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            output = module(low)
-        functional.mse_loss(output.float(), high).backward()
-        return [w.grad[tuple(map(slice, p.shape))] for w, p in parameters(module)]
-
-    def parameters(module):
-        return zip(module.parameters(), network.parameters(), strict=True)
-
-    exact = [gradient.clone() for gradient in gradients(network, False)]
-    plain, ours = (
-        [float((g - e).norm() / e.norm()) for g, e in zip(gradients(m, True), exact, strict=True)]
-        for m in (network, blockwise)
-    )
-
-    # bfloat16 rounds to 2**-9.
-    assert max(ours) < 2 * max(plain) < 0.05
-
-
-@pytest.mark.parametrize(
-    ("scale", "channels", "form"),
-    [(2.5, 3, Blockwise), (4, 3, Blockwise), (1, 3, PyramidResNet), (3.3, 1, PyramidResNet)],
-)
-def test_a_gpu_trains_block_by_block_where_that_is_less_work(scale, channels, form, monkeypatch):
-    monkeypatch.setattr("napari_acuity.core.training.fast.place", lambda network, device: network)
-    network = PyramidResNet(scale=scale, channels=channels, width=4, blocks=1)
-
-    assert type(training_form(network, Device("cuda:0", "GPU", "tests")).module) is form
-    assert type(training_form(network, CPU).module) is PyramidResNet
-
-
-def test_a_run_begun_on_a_gpu_goes_on_on_a_processor_with_the_same_weights():
-    network = PyramidResNet()
-    begun = Blockwise(network, 32)
-    learn(begun, 2)
-    form = training_form(network, CPU, multiple=32)
-    form.module.load_state_dict(begun.state_dict())
-    low, _ = batch()
-
-    with torch.inference_mode():
-        torch.testing.assert_close(form.module(low), begun(low), rtol=0, atol=1e-6)
 
 
 def test_the_published_widths_are_padded_to_multiples_of_8():
@@ -247,7 +166,6 @@ def test_on_a_gpu_the_form_is_the_same_function_and_added_weights_stay_zero():
     device = choose_device("cuda")
     network = PyramidResNet()
     form = training_form(network, device)
-    assert isinstance(form.module, Blockwise)
     low, _ = batch()
     with torch.inference_mode():
         torch.testing.assert_close(form.module(low.cuda()).cpu(), network(low), rtol=0, atol=1e-4)
