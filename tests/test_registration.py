@@ -102,7 +102,11 @@ def test_warp_lies_over_the_fixed_image(seen: tuple) -> None:
     warped = found.warp(phone.image)
     assert warped.pixels.shape == bench.pixels.shape
     assert warped.pixels.dtype == phone.image.pixels.dtype
-    assert warped.pixel_size == pytest.approx(bench.pixel_size, rel=0.05)
+    assert warped.pixel_size == pytest.approx(bench.pixel_size)
+    of_plain = replace(found, pixel_size=None).warp(phone.image)
+    assert of_plain.pixel_size == pytest.approx(bench.pixel_size, rel=0.05)
+    pair = found.pair(phone.image, bench, scale=2.5)
+    assert pair.low.pixel_size == pytest.approx([2.5 * um for um in bench.pixel_size])
     centre = (slice(100, -100), slice(100, -100))
     a = warped.pixels[(*centre, 1)].ravel().astype(float)
     b = ndimage.gaussian_filter(bench.pixels[..., 1].astype(float), 1.5)[centre].ravel()

@@ -466,6 +466,12 @@ def test_patches_smaller_than_a_cell_of_the_network_are_refused() -> None:
         acuity.train(fields(), recipe, epochs=1, device="cpu")
 
 
+def test_patches_smaller_than_the_window_of_ssim_are_refused() -> None:
+    recipe = Recipe(patch=10, losses={"mse": 1.0, "ssim": 0.1})
+    with pytest.raises(TrainingError, match=r"10 px of the high image are smaller than SSIM's.*11"):
+        acuity.train(fields(), recipe, epochs=1, device="cpu")
+
+
 def test_saturated_and_opposite_pairs_are_told_and_kept() -> None:
     good = field(0)
     full = np.where(good.high.pixels > 20000, 65535, good.high.pixels).astype(np.uint16)

@@ -180,6 +180,27 @@ def test_the_command_registers_channels(
     assert cli("pairs", "other", "low.tif", "high.tif", "--channels", 2).code == 0
 
 
+def test_four_plain_planes_are_channels_where_that_is_said(
+    tissue: NDArray[np.uint8], trained: tuple[Model, Path], cli: Callable[..., Any]
+) -> None:
+    whole = channels_of(tissue, 4)
+    for name, part in (("low", whole[:, 4:452, 6:454]), ("high", whole[:, :448, :448])):
+        # What tifffile has made of such an array up to now, unless told otherwise.
+        planes = {"photometric": "rgb", "planarconfig": "separate"}
+        tifffile.imwrite(f"{name}.tif", part, extrasamples=["unassalpha"], **planes)
+
+    refused = cli("pairs", "set", "low.tif", "high.tif")
+    assert refused.code == 1 and "--channels 4 of acuity pairs" in refused.err
+    done = cli("pairs", "set", "low.tif", "high.tif", "--channels", 4, "--scale", 1)
+    assert done.code == 0 and ", 4 channels, x1" in done.out, done.err
+    model = trained[1] / "best.safetensors"
+    done = cli("enhance", "low.tif", "--model", model, "--out", "fine.tif")
+    assert done.code == 0, done.err
+    assert acuity.read("fine.tif").pixels.shape == (4, 1120, 1120)
+    done = cli("enhance", "low.tif", "--model", model, "--out", "fine.zarr")
+    assert done.code == 1 and "channels with the axes CYX" in done.err
+
+
 # Patches
 
 
@@ -245,6 +266,18 @@ def test_a_network_of_channels_learns_and_is_scored(trained: tuple[Model, Path])
         assert shown["truth"].ndim == 2
 
 
+def test_three_channels_are_not_taken_for_colours(
+    tissue: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    pairs = [field(tissue, row, 0, count=3) for row in (0, 256)]
+    model = acuity.train(pairs, QUICK, epochs=1, device="cpu", test=0)
+    assert not model.rgb
+    assert not acuity.load(model.save(tmp_path / "stains.safetensors")).rgb
+    assert acuity.enhance(pairs[0].low, model, device="cpu").pixels.shape == (3, 250, 250)
+    assert acuity.load("default").rgb
+    assert not acuity.Model.new("brightfield", channels=1, width=4, blocks=1).rgb
+
+
 def test_an_image_of_channels_is_enhanced(trained: tuple[Model, Path], pairs: list[Pair]) -> None:
     _, out = trained
 
@@ -293,7 +326,9 @@ def test_the_command_writes_channels(
 @pytest.mark.parametrize("adversarial", [False, True])
 def test_cross_modality_learns_channels(pairs: list[Pair], adversarial: bool) -> None:
     grey_only = replace(CROSSMODALITY, network_arguments={"channels": 1})
-    with pytest.raises(TrainingError, match=r"are 4-channel, .* grey images.*Set channels = 4"):
+    with pytest.raises(
+        TrainingError, match=r"are 4-channel, .* grey images.*brightfield.*with channels = 4"
+    ):
         acuity.train(pairs, grey_only, epochs=1)
     recipe = CROSSMODALITY
     if adversarial:

@@ -56,7 +56,10 @@ def test_channels_are_trained_on_from_a_folder(
     replace(TINY, augmentation={"jpeg": [50, 90]}).save(tmp_path / "jpeg.toml")
     replace(TINY, network_arguments={"channels": 3}).save(tmp_path / "rgb.toml")
     with opened(qtbot, TrainPanel(viewer)) as panel:
-        for name, problem in {"jpeg": "the pairs are 2-channel", "rgb": "Set channels = 2"}.items():
+        for name, problem in {
+            "jpeg": "the pairs are 2-channel",
+            "rgb": "with channels = 2",
+        }.items():
             panel.recipe.open(tmp_path / f"{name}.toml")
             choose(qtbot, panel, folder)
             assert problem in panel.pairs.summary.text()
@@ -99,3 +102,21 @@ def test_where_channels_may_be_invented_is_shown_at_each(
             assert viewer.layers[name].data.shape == (2, 100, 125)
         first, second = viewer.layers["stains | consistency"].data
         np.testing.assert_array_equal(first, second)
+
+
+def test_three_channels_are_enhanced_by_a_model_of_them_and_not_by_one_of_colours(
+    viewer: Any, qtbot: QtBot, tissue: NDArray[np.uint8]
+) -> None:
+    pixels = np.ascontiguousarray(np.moveaxis(tissue[:40, :50], -1, 0))
+    viewer.add_image(pixels, name="stains", rgb=False)
+    made = Model.new("brightfield", channels=3, width=4, blocks=1)
+    with opened(qtbot, EnhancePanel(viewer)) as panel:
+        use(panel, replace(made, name="colours"))
+        assert not panel.job.button.isEnabled()
+        assert "takes RGB images" in panel.job.button.toolTip()
+        use(panel, replace(made, header=replace(made.header, rgb=False), name="three"))
+
+        click(qtbot, panel.job.button)
+        wait(qtbot, panel)
+
+        assert viewer.layers["stains | x2.5 three"].data.shape == (3, 100, 125)

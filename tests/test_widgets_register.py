@@ -300,6 +300,13 @@ def test_the_options_are_used_told_and_copied(
     qtbot.keyClicks(panel.options.local_px, "20")
     chosen = {"transform": "similarity", "smallest_block": 64, "local_px": 20}
     assert panel.options.how() == chosen
+    panel.elastic.setChecked(False)
+    panel.start.setCurrentText("None")
+    assert panel.options.how() == {"local_px": 20}
+    assert panel.options.smallest_block.toolTip() == "Only with Elastic."
+    panel.elastic.setChecked(True)
+    panel.start.setCurrentText("Auto")
+    assert panel.options.how() == chosen
     click(qtbot, panel.job.button)
     wait(qtbot, panel)
     made = viewer.layers["phone | registered"].metadata["acuity"]

@@ -143,7 +143,9 @@ def test_landmarks_that_do_not_pair_up_are_told(
 
     on_moving.add(PLACES[:1])
     on_fixed.data = PLACES[:1]
-    assert "two pairs or more" in panel.job.button.toolTip()
+    assert "2 pairs or more; there is 1." in panel.job.button.toolTip()
+    panel.options.transform.setCurrentText("Homography")
+    assert "4 pairs or more for Homography; there is 1." in panel.job.button.toolTip()
     panel.start.setCurrentText("Features")
     assert panel.job.button.isEnabled()
 
@@ -255,10 +257,12 @@ def test_again_and_undo(
     viewer: Any, registered: RegisterPanel, qtbot: QtBot, asked: list[dict[str, Any]]
 ) -> None:
     first, words = registered._kept, registered.job.outcome.text()
+    registered.options.transform.setCurrentText("Affine")  # of the start, which stays
     again(registered, "texture 1")
     wait(qtbot, registered)
     assert asked[0]["start"].level == "texture 1"
     assert isinstance(asked[0]["start"], Registration)
+    assert "transform" not in asked[0]
     assert names(viewer)[4:] == ["phone | registered [1]", "phone | shifts [1]"]
     assert not viewer.layers["phone | shifts"].visible
 

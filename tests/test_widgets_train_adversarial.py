@@ -31,10 +31,11 @@ from napari_acuity.core.training.world import World
 from napari_acuity.widgets._network_check import cost_note, network_of
 from napari_acuity.widgets._recipe_words import about
 from napari_acuity.widgets._run_adversary import AccuracyPlot, TermsPlot, accuracy_chart
+from napari_acuity.widgets._run_advice import advice_on
 from napari_acuity.widgets._run_reader import RunReader
 from napari_acuity.widgets._run_state import RunState
 from napari_acuity.widgets._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
-from napari_acuity.widgets._run_words import advice_on, outcome_words
+from napari_acuity.widgets._run_words import outcome_words
 from napari_acuity.widgets.train import TrainPanel
 from training_panel import TINY, choose, fresh_session, make_pairs, wait_for_look
 
@@ -472,7 +473,7 @@ def test_the_panel_refuses_the_patches_that_the_core_refuses(
             return True
         return False
 
-    here = refused(lambda: check_patch(side, recipe, network_of(recipe, 1.0, 1)))
+    here = refused(lambda: check_patch(side, 1.0, recipe, network_of(recipe, 1.0, 1)))
     there = refused(lambda: make_plan(pairs, recipe, Bound(1, None), WORLD))
     assert here == there == (side < 16)
 
@@ -480,7 +481,7 @@ def test_the_panel_refuses_the_patches_that_the_core_refuses(
 def test_fields_smaller_than_a_cell_need_larger_fields() -> None:
     network = network_of(WITH, 1.0, 1)
     with pytest.raises(TrainingError, match="Add fields of 16 px a side or more"):
-        check_patch(12, WITH, network)
+        check_patch(12, 1.0, WITH, network)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.resources import as_file, files
 from inspect import signature
 from pathlib import Path
@@ -60,6 +60,8 @@ class Header:
     capture : dict
         How low-resolution images come from high-resolution ones, as fitted on the training pairs: see
         `core.inference.capture.Capture`.
+    rgb : bool
+        Whether three channels are the colours of a pixel, as of (Y, X, 3), rather than images (3, Y, X).
     """
 
     network: str
@@ -72,6 +74,7 @@ class Header:
     scores: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     capture: dict[str, Any] = field(default_factory=dict)
+    rgb: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,11 @@ class Model:
     def scale(self) -> float:
         """Magnification."""
         return self.header.scale
+
+    @property
+    def rgb(self) -> bool:
+        """Whether it is for RGB images."""
+        return self.header.rgb and self.channels == 3
 
     @property
     def channels(self) -> int:
@@ -305,6 +313,11 @@ def _header(text: str, file: str) -> Header:
         if version > _FORMAT:
             raise ModelError(
                 f"{file} was written by a newer version (format {version}, here {_FORMAT}).",
+                "Update napari-acuity.",
+            )
+        if unknown := facts.keys() - {each.name for each in fields(Header)}:
+            raise ModelError(
+                f"{file} says what this version does not know: {', '.join(sorted(unknown))}.",
                 "Update napari-acuity.",
             )
         size = facts.get("pixel_size")

@@ -98,7 +98,7 @@ class Recipe:
     beta_1: float = 0.9
     schedule: str = "cosine"
     levels: str = "range"
-    losses: dict[str, float] = field(default_factory=lambda: {"mse": 1.0})
+    losses: dict[str, float] = field(default_factory=lambda: {"mse": 1.0, "ssim": 0.02})
     weighing: str = "weights"
     adversarial: dict[str, Any] = field(default_factory=dict)
     averaging: float = 0.998

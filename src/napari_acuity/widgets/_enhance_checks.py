@@ -26,8 +26,8 @@ _READ_IN_PARTS = (".tif", ".tiff", ".svs", ".ndpi", ".zarr")
 
 def wrong_kind(layer: Image, model: Model | Input) -> str | None:
     """Say why a model, or an input of a lens, does not take a layer."""
-    if layer.rgb or model.channels == 3:
-        wanted, given = ("RGB" if rgb else "grey" for rgb in (model.channels == 3, layer.rgb))
+    if layer.rgb or model.rgb:
+        wanted, given = ("RGB" if rgb else "grey" for rgb in (model.rgb, layer.rgb))
         if wanted != given:
             return (
                 f"The model takes {wanted} images, and '{layer.name}' is {given}. Choose a {given} "

@@ -348,11 +348,12 @@ def add_result(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
 @contextmanager
 def keep_selection(viewer: napari.viewer.Viewer) -> Iterator[None]:
     """Leave the selected layers as they are while layers are added (napari selects the newest)."""
-    before = [layer for layer in viewer.layers if layer in viewer.layers.selection]
+    selection = viewer.layers.selection
+    before = set(selection)
     yield
-    viewer.layers.selection.clear()
-    for layer in before:
-        viewer.layers.selection.add(layer)
+    # In one change: with each, napari looks for the layer's controls.
+    still_there = {layer for layer in before if layer in viewer.layers}
+    selection.symmetric_difference_update(set(selection) ^ still_there)
 
 
 def _look(source: Image) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _checked(wanted: Wanted, sizes: list[tuple[int, int]]) -> str | None:
     from ..core.training.fit import check_patch
 
     network = network_of(wanted.recipe, 1.0, 3)
-    check_patch(patch_side(wanted.recipe, sizes), wanted.recipe, network)
+    check_patch(patch_side(wanted.recipe, sizes), 1.0, wanted.recipe, network)
     return cost_note(network, choose_device(wanted.device))
 
 

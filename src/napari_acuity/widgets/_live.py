@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from ._layers import add_result, grid_of, keep_selection, result_layer
 from ._shifts import auto_gain, shift_layer, update_shifts
 
@@ -113,7 +115,8 @@ class Live:
             self.arrows = self._add_arrows(registration, facts)
             return
         self._follow(registration)
-        self.arrows.length = self.gain
+        if self.arrows.length != self.gain:
+            self.arrows.length = self.gain
         self.arrows.metadata["acuity"] = facts
 
     def _follow(self, registration: Registration) -> None:
@@ -125,7 +128,10 @@ class Live:
             return
         image.data = pixels
         place = grid_of(self._fixed, finer=1 / scale)
-        image.scale, image.translate = place["scale"], place["translate"]
+        # Whatever is set is drawn again.
+        for name in ("scale", "translate"):
+            if not np.array_equal(getattr(image, name), place[name]):
+                setattr(image, name, place[name])
 
     def _add_image(self, level: Level) -> Image:
         with keep_selection(self._viewer):

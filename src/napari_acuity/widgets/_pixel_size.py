@@ -29,7 +29,8 @@ def describe(
     resampled : bool
         Whether the image is brought to the model's pixel size first.
     """
-    kind = {1: "grey", 3: "RGB"}.get(header.channels, f"{header.channels} channels")
+    kinds = {1: "grey", 3: "RGB"} if header.rgb else {}
+    kind = kinds.get(header.channels, f"{header.channels} channels")
     recipe = header.recipe.get("name", header.network)
     words = f"x{header.scale:g}, {kind}, {recipe}"
     if what := str(header.data.get("what", "")):

@@ -92,7 +92,7 @@ def look(source: Source, intent: Intent, number: int) -> Look:
         sizes, steps = _sizes(fields, table), None
         if sizes:
             side = patch_side(intent.recipe, sizes)
-            check_patch(side, intent.recipe, network)
+            check_patch(side, scale, intent.recipe, network)
             patches = _patches(sizes, side)
             steps = max(1, round(max(patches, _LEAST_PATCHES_AN_EPOCH) / intent.recipe.batch))
             checks.insert(0, f"about {counted(patches, 'patch', 'patches')}")
@@ -102,7 +102,7 @@ def look(source: Source, intent: Intent, number: int) -> Look:
     if cost := cost_note(network, device):
         notes.append(cost)
     tested = bool(table["test"])
-    return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, channels == 3)
+    return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, kind == "RGB")
 
 
 def time_to_expect(bound: dict[str, Any], seen: Look) -> str:

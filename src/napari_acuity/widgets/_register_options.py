@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QSpinBox
 
-from ._panel import DeviceChip, add_option, drop_down, options
+from ._panel import DeviceChip, add_option, drop_down, enable, options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,12 +19,14 @@ _TRANSFORMS = {
     "Affine": "affine",
     "Similarity": "similarity",
 }
+_LEAST_LANDMARKS = {"Affine": 3, "Homography": 4}
 _TIPS = {
     "transform": "The kind of map that the start finds before the elastic part.\n"
     "Auto: as many of these freedoms as the images can tell.\n"
     "Similarity: shift, turn and scale, for two cameras on one stand.\n"
     "Affine: also shear and unlike scales.\n"
-    "Homography: also tilt, for a phone held by hand.",
+    "Homography: also tilt, for a phone held by hand.\n"
+    "Again after keeps the map that the start found.",
     "smallest_block": "Side of the smallest blocks that may shift on their own, px of the fixed image.\n"
     "Auto: blocks of 128, 80 and 50 px, then a dense level that is finer than all of them.\n"
     "Choose more where the map shall be stiff: for a steady lens, or images with little in them.",
@@ -47,10 +49,23 @@ class RegisterOptions:
         add_option(rows, "Smallest block", self.smallest_block, _TIPS["smallest_block"])
         add_option(rows, "Local normalisation", self.local_px, _TIPS["local_px"])
 
+    @property
+    def least_landmarks(self) -> tuple[int, str]:
+        """How many pairs of landmarks a start needs, and for what in words."""
+        chosen = self.transform.currentText()
+        return _LEAST_LANDMARKS.get(chosen, 2), f" for {chosen}" * (chosen in _LEAST_LANDMARKS)
+
+    def allow(self, *, start: str, elastic: bool) -> None:
+        """Say of what has no effect why not."""
+        none = "The start None finds no map." if start == "none" else None
+        enable(self.transform, _TIPS["transform"], none)
+        stiff = None if elastic else "Only with Elastic."
+        enable(self.smallest_block, _TIPS["smallest_block"], stiff)
+
     def how(self) -> dict[str, Any]:
         """Return what differs from the defaults of `register`, as its arguments."""
         chosen = {
-            "transform": self.transform.currentData(),
+            "transform": self.transform.currentData() if self.transform.isEnabled() else None,
             "smallest_block": _px(self.smallest_block),
             "local_px": _px(self.local_px),
             "device": self.device.device,
@@ -84,4 +99,4 @@ def _auto_or_px(least: int, most: int) -> QSpinBox:
 
 
 def _px(box: QSpinBox) -> int | None:
-    return None if box.value() == box.minimum() else box.value()
+    return box.value() if box.isEnabled() and box.value() > box.minimum() else None

@@ -186,6 +186,8 @@ class RegisterPanel(QScrollArea):
         for chooser in (self.moving, self.fixed):
             chooser.changed.connect(self._update)
         self.start.currentIndexChanged.connect(self._update)
+        self.options.transform.currentIndexChanged.connect(self._update)
+        self.elastic.toggled.connect(self._update)
         self.job.busy.connect(self._update)
         follow(self, self._viewer.layers.events, ("removed",), self._update)
 
@@ -195,6 +197,7 @@ class RegisterPanel(QScrollArea):
         moving, fixed, no_pair = self.moving.layer, self.fixed.layer, self._no_pair()
         both = no_pair is None and moving is not None and fixed is not None
         self.adjust.choose((moving, fixed) if both else None)
+        self.options.allow(start=self.start.currentData(), elastic=self.elastic.isChecked())
         self.job.disable(no_pair or self._no_landmarks())
         self.maps.update_buttons(busy, no_pair)
         self.adjust.update_buttons(busy, no_pair)
@@ -214,7 +217,8 @@ class RegisterPanel(QScrollArea):
             if not is_plane(layer):
                 return (
                     f"'{layer.name}' is a stack of {layer.ndim} axes. Make single planes of it first: "
-                    "right-click the layer, Split Stack."
+                    "right-click the layer, Split Stack. Pairs of several channels are made of files, by "
+                    "acuity pairs --channels or in Python."
                 )
         return None
 
@@ -223,12 +227,12 @@ class RegisterPanel(QScrollArea):
         moving, fixed = cast("Image", self.moving.layer), cast("Image", self.fixed.layer)
         problem = self.adjust.landmarks.problem(moving, fixed)
         count, start = len(self.adjust.landmarks.points(fixed)), self.start.currentData()
-        if problem is None and (
-            (start == "landmarks" and count < 2) or (start == "auto" and count == 1)
-        ):
+        least, what = self.options.least_landmarks
+        if problem is None and count < least and start in ("landmarks", "auto" if count else ""):
             return (
-                f"A start by landmarks needs two pairs or more; there {'is 1' if count else 'are 0'}. "
-                "Add landmarks or choose layers of them (Adjust), or choose another start."
+                f"A start by landmarks needs {least} pairs or more{what}; there "
+                f"{'is 1' if count == 1 else f'are {count}'}. Add landmarks or choose layers of them "
+                "(Adjust), or choose another start."
             )
         return problem
 
@@ -265,6 +269,7 @@ class RegisterPanel(QScrollArea):
             number, before = self._runs[-1].levels[level]
         guides = self.adjust.corrections(kept.moving, kept.fixed)
         how = {"elastic": self.elastic.isChecked(), **self.options.how()}
+        how.pop("transform", None)  # the start's map is there
         script = self._runs[-1].script.again(number, how, guides)
         self._run(kept.moving, kept.fixed, {"start": before, **how}, guides, script)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..pairs.pair import kind_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -26,7 +28,7 @@ def documentation(model: Model) -> str:
     It states what the header states and nothing else.
     """
     header = model.header
-    kind = {1: "grey", 3: "RGB"}.get(model.channels, f"{model.channels}-channel")
+    kind = kind_of(model.channels, rgb=model.rgb)
     size = " x ".join(f"{n:g}" for n in header.pixel_size) if header.pixel_size else None
     at = (
         f"It was trained on pixels of {size} µm (y, x)." if size else "Its pixel size is not known."

@@ -183,8 +183,9 @@ def _output(model: Model, test: Path) -> zoo.OutputTensorDescr:
 
 
 def _channels(model: Model) -> zoo.ChannelAxis:
-    known = {1: ["grey"], 3: ["red", "green", "blue"]}
-    names = known.get(model.channels, [f"channel{n}" for n in range(1, model.channels + 1)])
+    names = [f"channel{n}" for n in range(1, model.channels + 1)]
+    if model.channels == 1 or model.rgb:
+        names = ["grey"] if model.channels == 1 else ["red", "green", "blue"]
     return zoo.ChannelAxis(channel_names=[zoo.Identifier(name) for name in names])
 
 

@@ -31,6 +31,11 @@ class Input:
     name: str
     channels: int = 1
 
+    @property
+    def rgb(self) -> bool:
+        """Whether it is RGB."""
+        return self.channels == 3
+
 
 @dataclass(frozen=True)
 class Step:

@@ -36,6 +36,7 @@ class Images:
     trusted: NDArray[np.bool_]
     landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     scale: float | None
+    pixel_size: tuple[float, float] | None = None
     device: str = "cpu"
     transform: Transform = "auto"
     smallest_block: int | None = None
@@ -75,7 +76,9 @@ def checked(
     if fixed.pixel_size is not None and moving.pixel_size is not None:
         scale = fixed.pixel_size[0] / moving.pixel_size[0]
     names = moving.name, fixed.name
-    return Images(_grey(fixed), _grey(moving), names, trusted, points, scale)
+    return Images(
+        _grey(fixed), _grey(moving), names, trusted, points, scale, pixel_size=fixed.pixel_size
+    )
 
 
 def _grey(image: Micrograph) -> NDArray[np.float32]:

@@ -97,6 +97,7 @@ def _started(images: Images, found: Found) -> Registration:
         start=found.words,
         fixed_points=found.matches.fixed if found.matches else no_points(),
         moving_points=found.matches.moving if found.matches else no_points(),
+        pixel_size=images.pixel_size,
     )
 
 

@@ -67,9 +67,10 @@ def register(
     exclude : (H, W) bool array, optional
         True where the fixed image is not to be compared.
     transform : str
-        The kind of plane map: "similarity" (shift, turn, scale), "affine" (also shear), "homography"
-        (also tilt). "auto": as many of these parameters as the start can tell, and, without the
-        elastic part, a homography.
+        The kind of plane map that the start ends at: "similarity" (shift, turn, scale), "affine" (also
+        shear), "homography" (also tilt). "auto": as many of these parameters as the start can tell, and,
+        without the elastic part, a homography. Landmarks need two pairs, three for "affine", four for
+        "homography".
     smallest_block : int, optional
         Side in px, 16 to 128, of the smallest blocks of the elastic part: the larger, the stiffer the
         map. Else blocks of 128, 80 and 50 px are followed by a dense level, finer than all of them.

@@ -67,6 +67,8 @@ class Registration:
         The last elastic level passed, such as "texture 2"; empty without an elastic part.
     fixed_points, moving_points : (n, 2) float64
         The start's inlier matches, (row, col) in each image.
+    pixel_size : (float, float) or None
+        (y, x) of the fixed image, um; None where it is unknown.
     """
 
     homography: NDArray[np.float64] | None
@@ -79,6 +81,7 @@ class Registration:
     level: str = ""
     fixed_points: NDArray[np.float64] = field(default_factory=no_points)
     moving_points: NDArray[np.float64] = field(default_factory=no_points)
+    pixel_size: tuple[float, float] | None = None
 
     @property
     def fixed_shape(self) -> tuple[int, int]:
@@ -262,6 +265,8 @@ class Registration:
                 "Choose images that overlap more.",
             )
         y, x, end_y, end_x = (round(v * scale) for v in (top, left, bottom, right))
+        if high.pixel_size is not None:
+            warped = replace(warped, pixel_size=high.finer_pixel_size(1 / scale))
         return Pair(
             replace(part_of(warped, slice(top, bottom), slice(left, right)), name=low.name),
             part_of(high, slice(y, end_y), slice(x, end_x)),
@@ -343,6 +348,7 @@ class Registration:
             level=self.level,
             fixed_points=self.fixed_points,
             moving_points=self.moving_points,
+            pixel_size=np.array(self.pixel_size or (), dtype=float),
         )
 
     @classmethod
@@ -359,6 +365,8 @@ class Registration:
             plane = file["homography"]
             rows, cols = array_of(file, "block_rows", None), array_of(file, "block_cols", None)
             blocks = len(rows), len(cols)
+            # Files from before it was kept are without.
+            size = array_of(file, "pixel_size", None).tolist() if "pixel_size" in file else []
             points = array_of(file, "fixed_points", None, 2)
             return cls(
                 homography=array_of(file, "homography", 3, 3) if plane.size else None,
@@ -376,6 +384,7 @@ class Registration:
                 level=str(file["level"]),
                 fixed_points=points,
                 moving_points=array_of(file, "moving_points", len(points), 2),
+                pixel_size=(size[0], size[1]) if size else None,
             )
 
     def _shift_lengths(self) -> NDArray[np.float32]:
@@ -400,12 +409,11 @@ class Registration:
         pixels = np.moveaxis(moving.pixels, 0, -1) if first else moving.pixels
         pixels, inside = resample(pixels, mapping)
         pixels = np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if first else pixels
-        size = None
-        if moving.pixel_size is not None:
-            size = (
-                moving.pixel_size[0] * scale / self.scale,
-                moving.pixel_size[1] * scale / self.scale,
-            )
+        # The grid is the fixed image's; where nobody knows its pixels, the moving one's tell by the map.
+        here, by = self.pixel_size, scale
+        if here is None:
+            here, by = moving.pixel_size, scale / self.scale
+        size = here and (here[0] * by, here[1] * by)
         return moving.with_pixels(pixels, pixel_size=size), inside
 
 

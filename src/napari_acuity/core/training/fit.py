@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from ..errors import TrainingError
+from ..quality.similarity import SSIM_WINDOW
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +29,8 @@ def check_channels(channels: int, recipe: Recipe) -> None:
         cure = "Split the images into channels and train a model for each, or choose the recipe brightfield."
     if channels not in _KINDS:
         cure = (
-            f"Set channels = {channels} in its network_arguments, or split the images and train a model for "
-            "each channel."
+            "Choose a recipe for any number of channels, such as brightfield, or a .toml file of this one "
+            f"with channels = {channels} in its network_arguments, which docs/pairs.md shows how to write."
         )
     raise TrainingError(
         f"The pairs are {_kind(channels)}, and the recipe '{recipe.name}' is for {_kind(wanted)} images.",
@@ -68,13 +69,15 @@ def check_batch(recipe: Recipe, processes: int) -> None:
         )
 
 
-def check_patch(patch: int, recipe: Recipe, network: nn.Module) -> None:
-    """Raise TrainingError where patches are smaller than the network can see, or not of its size.
+def check_patch(patch: int, scale: float, recipe: Recipe, network: nn.Module) -> None:
+    """Raise TrainingError where patches are too small for the network or the loss, or not of its size.
 
     Parameters
     ----------
     patch : int
         Side of the patches, px of the low image: the recipe's, or less where fields are smaller.
+    scale : float
+        Of the pairs.
     recipe : Recipe
     network : nn.Module
         Without weights too.
@@ -86,6 +89,11 @@ def check_patch(patch: int, recipe: Recipe, network: nn.Module) -> None:
             larger = f"Add fields of {stride} px a side or more."
         raise TrainingError(
             f"Patches of {patch} px are smaller than a cell of the network, {stride} px.", larger
+        )
+    if recipe.losses.get("ssim") and (side := math.ceil(scale * patch)) < len(SSIM_WINDOW):
+        raise TrainingError(
+            f"Patches of {side} px of the high image are smaller than SSIM's window, {len(SSIM_WINDOW)} px.",
+            "Choose a larger patch, add larger fields, or take ssim out of the recipe's losses.",
         )
     if size not in (None, patch):
         larger = f"Set patch to {size} px."

@@ -134,7 +134,7 @@ def make_plan(
         recipe, differs = _with_network_of(begin, recipe)
         words += differs
     model = _model(recipe, division, levels, begin)
-    check_patch(patches.patch, recipe, model.network)
+    check_patch(patches.patch, division.train[0].scale, recipe, model.network)
     return Plan(
         recipe,
         bound,
@@ -224,6 +224,7 @@ def _model(recipe: Recipe, division: Division, levels: Levels | None, begin: Mod
         arguments={**arguments, **fitted},
         scale=first.scale,
         channels=fitted["channels"],
+        rgb=first.low.rgb or first.channels != 3,
         pixel_size=first.low.pixel_size,
         recipe=asdict(recipe),
         data={
