@@ -47,16 +47,16 @@ def gradient_energy(image: torch.Tensor) -> torch.Tensor:
 
 
 def structure_loss(output: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Return -log((1 + SSIM) / 2), SSIM the mean over the valid area of all planes, their range 1.
+    """Return the mean of -log((1 + SSIM) / 2) over the images; SSIM over the valid area, range 1.
 
     Wang et al. 2019 (doi:10.1038/s41592-018-0239-0), the third term of the generator's loss.
     """
     # Half precision would lose the variances, which are differences of like numbers.
     planes = (image.float().flatten(0, 1) for image in (output, truth))
     luminance, structure = local_similarity(*planes)
-    similarity = (luminance * structure).mean()
+    similarity = (luminance * structure).mean((-2, -1)).view(output.shape[:2]).mean(1)
     # Rounding must not take it to -1, whose logarithm is no number.
-    return -torch.log(((1 + similarity) / 2).clamp(min=1e-6))
+    return -torch.log(((1 + similarity) / 2).clamp(min=1e-6)).mean()
 
 
 TERMS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
