@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +15,6 @@ from scipy.ndimage import gaussian_filter
 import napari_acuity as acuity
 from napari_acuity import Micrograph
 from napari_acuity.core.simulate.targets import beads, slanted_edge, usaf_target
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RNG = np.random.default_rng(8)
 
@@ -55,6 +52,35 @@ def test_folders_are_scored_file_by_file(cli, scored):
     assert "b could not be scored" in ran.out
     with (scored / "set.csv").open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == ["input, bicubic", "image"]
+
+
+def test_stacks_are_scored_plane_by_plane(cli, scored, tissue):
+    truth = np.moveaxis(tissue[:100, :100], -1, 0).astype(np.uint16) * 257
+    truth[1] //= 40  # dim: alone it would pass for 12 bits of something else
+    made = np.rint(gaussian_filter(truth.astype(float), (0, 0.7, 0.7))).astype(np.uint16)
+    low = made.reshape(3, 50, 2, 50, 2).mean((2, 4)).astype(np.uint16)
+    for name, pixels in (("truth", truth), ("made", made), ("low", low)):
+        acuity.write(Micrograph(pixels), f"{name}.tif", channels=True)
+
+    ran = cli("measure", "truth.tif", "made.tif", "--low", "low.tif", "--out", "planes.csv")
+
+    assert ran.code == 0 and "3 of 3 planes scored" in ran.out, ran.err
+    assert "mean ± SD of 3 planes" in ran.out and "made" in ran.out
+    expected = acuity.measure(truth[2], made[2])
+    with Path("planes.csv").open(newline="", encoding="utf-8") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert (last["field"], float(last["ssim"])) == ("2", pytest.approx(expected.ssim, abs=1e-6))
+    ran = cli("measure", "truth.tif", "made.tif", "--baseline", "a=low.tif")
+    assert ran.code == 1 and "without --baseline" in ran.err
+    acuity.write(Micrograph(made[0]), "one.tif")
+    acuity.write(Micrograph(truth[:2]), "two.tif", channels=True)
+    for first, second in (
+        ("two.tif", "made.tif"),
+        ("one.tif", "made.tif"),
+        ("made.tif", "one.tif"),
+    ):
+        ran = cli("measure", first, second)
+        assert ran.code == 1 and ran.err.startswith("acuity: "), (first, second)
 
 
 def test_an_offset_is_warned_of_and_a_wrong_fit_refused(cli, scored, tissue):

@@ -124,6 +124,57 @@ def test_what_the_file_tells(slide, tmp_path):
     assert left_behind(tmp_path) == []
 
 
+def told_by(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return scale and translation of each level, and how the first channel is shown."""
+    ome = json.loads((out / "zarr.json").read_text())["attributes"]["ome"]
+    (image,) = ome["multiscales"]
+    levels = [level["coordinateTransformations"] for level in image["datasets"]]
+    omero = ome.get("omero") or image["metadata"]["omero"]
+    return [{**scale, **moved} for scale, moved in levels], omero["channels"][0]
+
+
+def test_the_file_tells_where_a_layer_lies_and_how_it_is_shown(field, tmp_path):
+    """The outer corners of the layer and of every level are the same; z comes before t in the layer."""
+    from napari.layers import Image
+
+    pixels = np.stack([np.stack([field[..., n].astype(np.uint16) * 257] * 2) for n in range(2)])
+    place = {"scale": (2, 1, 0.6, 0.4), "translate": (8, 3, 30, -5), "axis_labels": "ztyx"}
+    layer = Image(pixels, contrast_limits=(500, 30000), colormap="green", **place)
+
+    out = enhance_large(layer, model_of(1), tmp_path / "out.zarr", tile=64)
+
+    levels, channel = told_by(out)
+    assert len(levels) == 2
+    for level in levels:
+        assert level["scale"][:2] == [1, 2] and level["translation"][:2] == [3, 8]
+        for scale, moved, step, first in zip(
+            level["scale"][2:], level["translation"][2:], (0.6, 0.4), (30, -5), strict=True
+        ):
+            assert moved - scale / 2 == pytest.approx(first - step / 2)
+    assert levels[0]["scale"][2:] == pytest.approx([0.24, 0.16])
+    window = channel["window"]
+    assert (window["start"], window["end"], window["max"]) == (500, 30000, 65535)
+    assert channel["color"] == "00FF00"
+    assert acuity.read(out).range() == (0, 65535)
+
+    again = enhance_large(out, model_of(1), tmp_path / "again.zarr", tile=256)
+
+    (twice, *_), _ = told_by(again)
+    corner = np.subtract(twice["translation"][2:], np.divide(twice["scale"][2:], 2))
+    assert corner == pytest.approx([29.7, -5.2]) and twice["translation"][:2] == [3, 8]
+
+
+def test_what_an_ome_zarr_cannot_tell_of_a_layer_is_left_out(field, tmp_path):
+    from napari.layers import Image
+
+    layer = Image(field[..., 0], rotate=30, translate=(7, 7), colormap="viridis")
+
+    (level, *_), channel = told_by(enhance_large(layer, model_of(1), tmp_path / "out.zarr"))
+
+    assert level["translation"] == pytest.approx([-0.3, -0.3])
+    assert channel["color"] == "FFFFFF"
+
+
 def test_a_large_tile_makes_several_whole_chunks(field, tmp_path):
     import zarr
 

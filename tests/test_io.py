@@ -227,6 +227,27 @@ def test_planes_of_colour_kept_apart_come_together(tmp_path, tissue):
     np.testing.assert_array_equal(acuity.read(tmp_path / "a.tif").pixels, colour(tissue))
 
 
+@pytest.mark.parametrize("count", [3, 4])
+def test_planes_called_colours_are_channels_where_as_many_are_expected(tmp_path, tissue, count):
+    path, planes = tmp_path / "a.tif", np.moveaxis(colour(tissue), -1, 0)
+    planes = np.ascontiguousarray(np.concatenate([planes, planes[:1] // 2])[:count])
+    alpha = {"extrasamples": ["unassalpha"]} if count == 4 else {}
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", **alpha)
+
+    found = acuity.read(path, channels=count)
+
+    assert not found.rgb
+    np.testing.assert_array_equal(found.pixels, planes)
+    if count == 4:
+        with pytest.raises(ImageError, match=r"partly transparent.*read\(path, channels=4\)"):
+            acuity.read(path, channels=3)
+        planes[3] = 255
+        tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate", **alpha)
+    np.testing.assert_array_equal(acuity.read(path).pixels, np.moveaxis(planes[:3], 0, -1))
+    tifffile.imwrite(path, colour(tissue))
+    assert acuity.read(path, channels=3).rgb
+
+
 def test_samples_that_are_no_colours_are_planes(tmp_path):
     samples = np.dstack([grey(), grey() // 2, grey() // 3, grey() // 4, grey() // 5])
     options = {"photometric": "minisblack", "planarconfig": "contig"}

@@ -48,6 +48,14 @@ def test_every_sample_is_offered_by_the_manifest() -> None:
     assert sorted(offered) == sorted(f"napari_acuity.samples:{name}" for name in OPENERS)
 
 
+def test_the_docs_call_every_sample_what_the_menu_calls_it() -> None:
+    manifest = PluginManifest.from_file(Path(samples.__file__).with_name("napari.yaml"))
+    page = (Path(__file__).resolve().parents[1] / "docs" / "samples.md").read_text("utf-8")
+    for item in manifest.contributions.sample_data:
+        assert f"| {item.display_name} |" in page and f"## {item.display_name}\n" in page
+    assert f"Open Sample > {manifest.display_name}*" in page
+
+
 def test_grains_are_two_kinds_and_their_labels_lie_on_them() -> None:
     from napari.layers import Layer
 

@@ -78,6 +78,16 @@ def test_channels_are_trained_on_from_a_folder(
         assert viewer.layers["training | truth"].data.ndim == 2
 
 
+def test_layers_of_channels_are_told_how_they_are_trained_on(viewer: Any, qtbot: QtBot) -> None:
+    for name in ("low", "high"):
+        viewer.add_image(np.zeros((4, 40, 40), np.uint8), name=name)
+    with opened(qtbot, TrainPanel(viewer)) as panel:
+        panel.pairs.kind.setCurrentIndex(1)
+        wait_for_look(qtbot, panel)
+
+        assert "acuity pairs --channels" in panel.pairs.summary.text()
+
+
 def test_where_channels_may_be_invented_is_shown_at_each(
     viewer: Any, qtbot: QtBot, tissue: NDArray[np.uint8]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +100,50 @@ def test_what_is_done_is_kept_when_cancelled_if_wished(
     assert 0 < sum(painted(result)) < 4
     assert "kept in 'phone | x2.5 lung (part)'" in panel.job.outcome.text()
     assert result.metadata["acuity"]["part"]
+    assert panel.save.isEnabled()
+    viewer.layers.remove(result)
+    assert "was removed" in panel.save.toolTip()
+
+
+def test_a_run_to_ome_zarr_that_is_cancelled_says_what_stays(
+    viewer: Any,
+    panel: EnhancePanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("ome_zarr")
+    from napari_acuity.core.inference import large
+
+    go_on, steps = threading.Semaphore(0), large.enhance_large_steps
+
+    def slow(*args: Any, **how: Any) -> Any:
+        inner = steps(*args, **how)
+        try:
+            while True:
+                event = next(inner)
+                yield event
+                if event.stage.startswith("tile"):
+                    go_on.acquire(timeout=20)
+        except StopIteration as end:
+            return end.value
+        finally:
+            inner.close()
+
+    monkeypatch.setattr(large, "enhance_large_steps", slow)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "a"), ""))
+    panel.options.zarr.click()
+    click(qtbot, panel.job.button)
+    qtbot.waitUntil(lambda: panel.job.stage.text().startswith("tile"), timeout=30_000)
+
+    click(qtbot, panel.job.button)
+    go_on.release(1000)
+    wait(qtbot, panel)
+
+    assert (tmp_path / ".a.zarr.unfinished").is_dir()
+    words = panel.job.outcome.text()
+    assert str(tmp_path / ".a.zarr.unfinished") in words and "the same again goes on." in words
+    assert "nothing was changed" not in words
 
 
 def test_a_result_removed_meanwhile_ends_the_job(

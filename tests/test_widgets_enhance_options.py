@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from dataclasses import replace
@@ -102,6 +103,70 @@ def test_the_panel_is_set_as_it_was_when_it_made_a_layer(
     settings = panel.options.settings(panel.image.layer, "cpu", 1.0)
     assert (settings.iterations, settings.grid, settings.dtype) == (2, "same", "uint16")
     assert (panel.image.currentText(), panel.model.currentText()) == ("phone", first)
+
+
+def test_every_setting_of_a_layer_is_loaded(viewer: Any, panel: EnhancePanel, qtbot: QtBot) -> None:
+    use(panel, model(pixel_size=1.2))
+    options = panel.options
+    panel.resample.click()
+    options.iterations.setValue(2)
+    options.same.setChecked(True)
+    options.generations.setChecked(True)
+    options.keep_part.setChecked(True)
+    options.values.box.setCurrentText("Layer's contrast limits")
+    viewer.layers["phone"].contrast_limits = (0, 1023)
+    run(qtbot, panel)
+    told = viewer.layers[-1].metadata["acuity"]["parameters"]
+    chosen = panel._settings()
+    for changed in (panel.resample, options.generations, options.keep_part):
+        changed.setChecked(False)
+    options.values.box.setCurrentIndex(0)
+
+    panel._show_told(told)
+
+    assert panel._settings() == chosen
+    assert options.values.box.currentText() == "10 bit, 0 to 1023"
+    panel._show_told({**told, "value_range": (3.0, 250.0), "zarr": True})
+    assert options.values.of(viewer.layers["phone"]) == (3, 250)
+    assert options.to_zarr
+    panel._show_told({})
+    assert panel._settings() == Settings(device=chosen.device)
+
+
+def test_what_a_value_range_clips_is_told_and_the_result_is_not_shown_dark(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot
+) -> None:
+    """Of 100 x 100 values, 30 x 100 lie above 1023."""
+    ramp = np.linspace(0, 900, 10_000).reshape(100, 100).astype(np.uint16)
+    ramp[70:] = 3607
+    panel.image.choose(viewer.add_image(ramp, name="camera", contrast_limits=(0, 3607)))
+    use(panel, model(channels=1))
+    panel.options.values.box.setCurrentText("10 bit, 0 to 1023")
+
+    run(qtbot, panel)
+
+    assert "30 % of the image's values lie outside its value range, 0 to 1023" in (
+        panel.job.outcome.text()
+    )
+    assert tuple(viewer.layers[-1].contrast_limits) == (0, 1023)
+    panel.options.values.box.setCurrentText("12 bit, 0 to 4095")
+    run(qtbot, panel)
+    assert "Caution" not in panel.job.outcome.text()
+    assert tuple(viewer.layers[-1].contrast_limits) == (0, 3607)
+
+
+def test_what_cannot_be_done_cannot_be_copied(panel: EnhancePanel, tmp_path: Path) -> None:
+    use(panel, model(), model().save(tmp_path / "lung"))
+    assert copied(panel, "Copy as Python")
+    panel.options.zarr.click()
+    assert "enhance_large" in copied(panel, "Copy as Python")
+    panel.options.iterations.setValue(2)
+
+    for what in ("Copy as Python", "Copy as command"):
+        assert copied(panel, what) == ""
+    (menu,) = (b.menu() for b in panel.findChildren(QToolButton) if b.accessibleName() == "More")
+    tips = {action.text(): action.toolTip() for action in menu.actions()}
+    assert tips["Copy as Python"] == tips["Copy as command"] == panel.job.button.toolTip()
 
 
 def copied(panel: EnhancePanel, what: str) -> str:
@@ -276,6 +341,10 @@ def test_a_result_is_written_to_ome_zarr_and_shown_from_there(
     assert np.abs(finest.astype(int) - once).max() <= 1
     assert_same_corners(result, viewer.layers["phone"])
     assert acuity.read(tmp_path / "big.zarr").shape == (100, 125)
+    assert not panel.save.isEnabled() and "written already" in panel.save.toolTip()
+    ome = json.loads((tmp_path / "big.zarr" / "zarr.json").read_text())["attributes"]["ome"]
+    _, moved = ome["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+    np.testing.assert_allclose(moved["translation"][-2:], result.translate)
     panel.options.iterations.setValue(2)
     assert "set Iterations at 1" in panel.job.button.toolTip()
 

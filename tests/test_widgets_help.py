@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QUrl
 from qtpy.QtWidgets import QApplication, QToolButton
 
@@ -73,3 +74,16 @@ def test_without_the_pages_help_is_off(qtbot: QtBot, monkeypatch: pytest.MonkeyP
     qtbot.addWidget(button)
     assert not help_of(button.menu()).isEnabled()
     assert "not installed" in help_of(button.menu()).toolTip()
+
+
+def test_what_was_copied_is_told_in_one_line(qtbot: QtBot) -> None:
+    button = _panel.more_button(
+        python=lambda: "import x\nx.y()", command=lambda: "x y", page="lens"
+    )
+    qtbot.addWidget(button)
+    actions = {action.text(): action for action in button.menu().actions()}
+    for name, text in (("Python", "import x\nx.y()"), ("command", "x y")):
+        actions[f"Copy as {name}"].trigger()
+        assert QApplication.clipboard().text() == text
+        # A notification shows its first line until it is unfolded.
+        assert notification_manager.records[-1].message == f"Copied as {name}\n{text}"

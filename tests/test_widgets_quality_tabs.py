@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QFontMetrics
 from qtpy.QtWidgets import QFileDialog
 from scipy.ndimage import gaussian_filter
 from skimage.measure import block_reduce
 
 import napari_acuity as acuity
 from gui import click, names, opened
+from napari_acuity.core.quality.reports.page import Table
 from napari_acuity.core.simulate.targets import beads, slanted_edge, usaf_elements, usaf_target
+from napari_acuity.widgets._quality_table import PartTable
 from napari_acuity.widgets.quality import QualityPanel
 
 if TYPE_CHECKING:
@@ -257,6 +260,9 @@ def test_resolution_of_two_acquisitions_and_of_one(
     viewer.add_image(first, name="first", scale=(0.1, 0.1), **UM)
     assert "Choose two acquisitions" in tab.frame.reason.text()
     viewer.add_image(second, name="second", scale=(0.1, 0.1), **UM)
+    # Any two images give a figure: which two are exposures of one instrument, only the user knows.
+    assert tab.second.layer is None and not panel.job.button.isEnabled()
+    tab.second.choose(viewer.layers["first"])
     measure(qtbot, panel)
     expected = acuity.quality.frc(second, first, 0.1).resolution
     assert cells(tab)[1][1] == f"{expected:.3g} µm"
@@ -295,6 +301,33 @@ def test_an_invention_shows_in_the_error_map(
     assert "fewer pixels" in tab.frame.reason.text()
 
 
+@pytest.mark.parametrize("first", ["fine", "coarse"])
+def test_the_coarser_of_two_is_the_low_resolution_image(
+    viewer: Any, panel: QualityPanel, tissue: np.ndarray, first: str
+) -> None:
+    images = {"fine": tissue[:80, :80, 1], "coarse": tissue[:80:2, :80:2, 1]}
+    for name in sorted(images, key=lambda name: name != first):
+        viewer.add_image(images[name], name=name)
+    tab = go_to(panel, "Error map")
+    assert (tab.image.currentText(), tab.low.currentText()) == ("fine", "coarse")
+
+
+def test_an_image_that_is_no_finer_is_told(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, tissue: np.ndarray
+) -> None:
+    fine = tissue[:120, :120, 1].astype(np.float32) / 255
+    viewer.add_image(fine, name="fine")
+    viewer.add_image(gaussian_filter(fine, 2), name="blurred")
+    tab = go_to(panel, "Error map")
+    assert (tab.image.currentText(), tab.low.currentText()) == ("fine", "blurred")
+    measure(qtbot, panel)
+    assert "swapped" not in tab.frame.job.outcome.text()
+    tab.image.choose(viewer.layers["blurred"])
+    tab.low.choose(viewer.layers["fine"])
+    measure(qtbot, panel)
+    assert "blurred needed no blur, so it is no finer than fine" in tab.frame.job.outcome.text()
+
+
 def test_the_same_on_the_command_line(
     viewer: Any, panel: QualityPanel, qtbot: QtBot, tmp_path: Path
 ) -> None:
@@ -325,6 +358,32 @@ def test_the_same_on_the_command_line(
     viewer.add_image(np.zeros((9, 9)), name="unsaved")
     tab.other.choose(viewer.layers["unsaved"])
     assert tab._command() == ""
+
+
+# How it looks
+
+
+def test_no_tab_is_out_of_sight(panel: QualityPanel) -> None:
+    panel.resize(320, 600)
+    bar = panel.tabs.bar
+    assert bar.count() == 7 and bar.width() >= bar.sizeHint().width()
+    assert panel.minimumWidth() <= 420
+
+
+def test_no_column_is_out_of_sight(qtbot: QtBot) -> None:
+    table = PartTable()
+    qtbot.addWidget(table)
+    images = ("USAF-1951 capture", "slide_x2.5_of_my_network")
+    contrasts = [f"{name}, {axis}" for name in images for axis in "xy"]
+    header = ["Group", "Element", "lp/mm", "Period (µm)", *contrasts]
+    rows = [["7", str(number), "143.7", "15.625", *4 * ["0.887"]] for number in range(12)]
+    table.show_table(Table(header, rows))
+    for width in (410, 900, 410):
+        table.resize(width, table.height())
+        assert table.horizontalHeader().length() <= table.viewport().width()
+        metrics = QFontMetrics(table.item(0, 3).font())
+        assert table.columnWidth(3) > metrics.horizontalAdvance("15.625")
+    assert table.text().splitlines()[0].split("\t") == header
 
 
 # The report

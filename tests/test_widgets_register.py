@@ -256,6 +256,7 @@ def test_the_button_says_why_it_cannot_be_pressed(
     plane = viewer.add_image(np.zeros((64, 64)), name="plane")
     viewer.add_image(np.zeros((3, 64, 64)), name="stack")
     assert "'stack' is a stack" in panel.job.button.toolTip()
+    assert "acuity pairs --channels" in panel.job.button.toolTip()
 
     panel.moving.choose(plane)
     panel.fixed.choose(plane)

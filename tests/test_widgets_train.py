@@ -152,6 +152,12 @@ def test_layers_that_do_not_fit_are_explained(
     assert not panel.job.button.isEnabled()
 
 
+def test_what_the_pairs_are_has_the_whole_row(panel: TrainPanel, qtbot: QtBot) -> None:
+    wait_for_look(qtbot, panel)
+    assert panel.pairs.summary.text() == "Choose a folder of pairs."
+    assert panel.pairs.summary.width() == panel.pairs.kind.width()
+
+
 def test_options_change_the_recipe_that_is_trained(
     panel: TrainPanel, qtbot: QtBot, folder: Path
 ) -> None:

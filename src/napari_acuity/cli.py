@@ -170,10 +170,11 @@ def pairs(
             if tile:
                 _add_tiles(low, high, found, tile, scale, group, failed)
                 continue
-            moving, fixed = read(low, value_range), read(high, value_range)
+            moving = read(low, value_range, channels)
+            count = channels or channels_in(low)
+            fixed = read(high, value_range, count)
             for image in (moving, fixed):
                 image.range()  # a model is trained on black and white: better asked for now
-            count = channels or channels_in(low)
             seen = (channel_mean(image) if count else image for image in (moving, fixed))
             registration = acuity.register(*seen)
             pair = registration.pair(moving, fixed, scale=scale, channels=count)
@@ -325,7 +326,7 @@ def enhance(
             "exact": exact,
             "dtype": dtype,
         }
-        _enhance_by_lens(read(image, value_range), model, out, force, options)
+        _enhance_by_lens(image, model, out, value_range, force, options)
         return
     fresh(out, force)
     if zarr:
@@ -354,7 +355,8 @@ def enhance(
         raise FileError(
             f"Workers cannot share the writing of {out.name}.", "End it in .zarr, or do without."
         )
-    given, loaded = read(image, value_range), acuity.load(model)
+    loaded = acuity.load(model)
+    given = read(image, value_range, 0 if loaded.rgb else loaded.channels)
     if resample:
         from napari_acuity.core.inference.pixel_size import at_size_of
 
@@ -384,8 +386,8 @@ def enhance_channels(
     force: Force = False,
 ) -> None:
     """Apply a model to each channel of IMAGE and merge them in colour; channels go beside as TIFF."""
-    given = read(image, value_range)
     channels = acuity.ChannelMap.load(mapping)
+    given = read(image, value_range, len(channels.channels))
     names = [re.sub(_NOT_IN_NAMES, "-", channel.name) for channel in channels.channels]
     check_unlike(names, "channels")
     targets = [out.with_name(f"{out.stem}-{name}.tif") for name in names]
@@ -455,9 +457,15 @@ def main() -> None:
 
 
 def _enhance_by_lens(
-    image: acuity.Micrograph, path: str, out: Path, force: bool, options: dict[str, Any]
+    image: Path,
+    path: str,
+    out: Path,
+    value_range: tuple[float, float] | None,
+    force: bool,
+    options: dict[str, Any],
 ) -> None:
     lens = acuity.Lens.load(path)
+    given = read(image, value_range, len(lens.inputs))
     targets = {
         output.name: out.with_name(f"{out.stem}-{re.sub(_NOT_IN_NAMES, '-', output.name)}.tif")
         for output in lens.outputs
@@ -469,7 +477,7 @@ def _enhance_by_lens(
         )
     for target in targets.values():
         check_folder(fresh(target, force))
-    found: Any = acuity.enhance(image, lens, **options)
+    found: Any = acuity.enhance(given, lens, **options)
     for name, made in found.items():
         print(acuity.write(made, targets[name]))
 

@@ -22,9 +22,11 @@ Range: TypeAlias = Annotated[
 ]
 
 
-def read(path: Path, value_range: tuple[float, float] | None) -> acuity.Micrograph:
-    """Read an image, and state its black and white where they are given."""
-    image = acuity.read(path)
+def read(
+    path: Path, value_range: tuple[float, float] | None, channels: int = 0
+) -> acuity.Micrograph:
+    """Read an image, of so many channels if known, and state its black and white where they are given."""
+    image = acuity.read(path, channels=channels)
     return replace(image, value_range=value_range) if value_range else image
 
 

@@ -13,9 +13,10 @@ import napari_acuity as acuity
 from napari_acuity.cli_options import Device, Force, Image, Range, fresh, read
 from napari_acuity.core.errors import FileError, ImageError
 from napari_acuity.core.io import check_folder, check_target
+from napari_acuity.core.io.tiff import channels_in
 
 if TYPE_CHECKING:
-    from napari_acuity.core.quality import Part
+    from napari_acuity.core.quality import Part, SetReport
 
 __all__ = ["add_to"]
 
@@ -52,7 +53,7 @@ def measure(
     value_range: Range = None,
     force: Force = False,
 ) -> None:
-    """Score IMAGE, and baselines beside it, against REFERENCE; or every image of a folder."""
+    """Score IMAGE, and baselines beside it, against REFERENCE; every plane of a stack, or a whole folder."""
     named = [entry.partition("=") for entry in baseline or []]
     for entry, (_, sign, _) in zip(baseline or [], named, strict=True):
         if not sign:
@@ -68,18 +69,30 @@ def measure(
         report = acuity.quality.measure_all(
             reference, image, lows=low, fit=fit, border_px=border, data_range=value_range  # type: ignore[arg-type]
         )  # fmt: skip
-        _tell(report.table(), report, out)
-        if report.scores.failed:
-            raise typer.Exit(1)
+        _tell_many(report, out)
         return
     if _is_large(image):
         whole_only = bool(low or named or out or border or fit != "none")
         _measure_large(reference, image, value_range, whole_only=whole_only)
         return
+    count = channels_in(image)
+    truth, made = (read(path, value_range, count) for path in (reference, image))
+    given = None if low is None else read(low, value_range, count)
+    if made.pixels.ndim > 2 + made.rgb:
+        if named:
+            raise FileError(
+                "The planes of a stack are measured without --baseline.",
+                "Leave it out; --low takes a stack, too.",
+            )
+        from napari_acuity.core.quality.many import measure_planes_steps
+
+        planes = measure_planes_steps(truth, made, low=given, fit=fit, border_px=border)  # type: ignore[arg-type]
+        _tell_many(acuity.run(planes), out)
+        return
     one = acuity.measure(
-        read(reference, value_range),
-        read(image, value_range),
-        low=None if low is None else read(low, value_range),
+        truth,
+        made,
+        low=given,
         baselines={name: read(Path(path), value_range) for name, _, path in named},
         fit=fit,  # type: ignore[arg-type]
         border_px=border,
@@ -254,6 +267,12 @@ def _tell(text: str, report: Any, out: Path | None) -> None:
     if out:
         report.save(out)
         print(out)
+
+
+def _tell_many(report: SetReport, out: Path | None) -> None:
+    _tell(report.table(), report, out)
+    if report.scores.failed:
+        raise typer.Exit(1)
 
 
 def _tell_part(part: Part, images: dict[str, acuity.Micrograph], out: Path | None) -> None:

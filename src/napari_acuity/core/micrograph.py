@@ -26,11 +26,14 @@ __all__ = [
     "fingerprint",
     "from_unit",
     "grey",
+    "opaque",
     "to_unit",
 ]
 
 ImageLike: TypeAlias = Any
 """A `Micrograph`, a plain array, or a napari Image layer."""
+
+_FLATTEN = "Flatten it onto a background first, then save it without an alpha channel."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,10 +165,10 @@ def as_micrograph(image: ImageLike, *, name: str | None = None) -> Micrograph:
         return replace(image, name=name) if name and not image.name else image
     if all(hasattr(image, attribute) for attribute in ("data", "scale", "units", "rgb")):
         data = np.asarray(_finest(image))
-        return _from_layer(image, _opaque(data, image.name) if image.rgb else data)
+        return _from_layer(image, opaque(data, image.name) if image.rgb else data)
     pixels = _array(image)
     rgb = pixels.ndim >= 3 and pixels.shape[-1] in (3, 4)
-    return Micrograph(_opaque(pixels, name or "") if rgb else pixels, rgb=rgb, name=name or "")
+    return Micrograph(opaque(pixels, name or "") if rgb else pixels, rgb=rgb, name=name or "")
 
 
 def as_lazy_micrograph(image: ImageLike) -> Micrograph:
@@ -308,22 +311,38 @@ def _unknown_range(title: str, dtype: np.dtype[Any], low: float, high: float) ->
         example = f"0, {2**bits - 1}"
     return ImageError(
         cause,
-        f"State it: value_range=({example}), or --range {example.replace(',', '').upper()}, or "
-        "Options > Value range.",
+        "State it: Options > Value range in a panel, "
+        f"--range {example.replace(',', '').upper()} on the command line, or value_range=({example}) "
+        "in Python.",
     )
 
 
-def _opaque(pixels: NDArray[Any], name: str) -> NDArray[Any]:
-    """Drop an alpha channel that hides nothing; refuse one that does."""
+def opaque(pixels: NDArray[Any], name: str, *, cure: str = _FLATTEN) -> NDArray[Any]:
+    """Drop an alpha channel that hides nothing; refuse one that does, with a cure.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (..., Y, X, 3), returned as it is, or (..., Y, X, 4).
+    name : str
+        Of the image, for the error.
+    cure : str
+        What the error advises.
+
+    Raises
+    ------
+    ImageError
+        When something shows through.
+    """
     if pixels.shape[-1] != 4:
         return pixels
     alpha = pixels[..., 3]
-    opaque = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
-    if alpha.size and np.min(alpha) < opaque:
+    full = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
+    if alpha.size and np.min(alpha) < full:
         raise ImageError(
             f"{f'{name!r}' if name else 'The image'} is partly transparent: "
-            f"{np.mean(alpha < opaque):.0%} of its pixels.",
-            "Flatten it onto a background first, then save it without an alpha channel.",
+            f"{np.mean(alpha < full):.0%} of its pixels.",
+            cure,
         )
     return pixels[..., :3]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from ..core.io.shown import Shown
     from ..core.jobs import Steps
     from ..core.micrograph import Micrograph
     from ..core.model import Model
@@ -25,6 +26,7 @@ __all__ = [
     "Made",
     "Maps",
     "Painted",
+    "Written",
     "cautions",
     "enhance_layer",
     "enhance_to_zarr",
@@ -65,6 +67,14 @@ class Maps:
     consistency: Canvas | None = None
     disagreement: Canvas | None = None
     problem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """The levels of a result on disk; `notes` as of `Enhanced`."""
+
+    levels: list[Any]
+    notes: tuple[str, ...] = ()
 
 
 def enhance_layer(
@@ -123,9 +133,14 @@ def cautions(notes: Iterable[str]) -> str:
 
 
 def enhance_to_zarr(
-    held: Any, path: str, model: Model, settings: Settings, out: Path
-) -> Steps[list[Any]]:
-    """Enhance a snapshot of a layer, or the file it was read from, into an OME-Zarr; return its levels.
+    held: Any,
+    path: str,
+    model: Model,
+    settings: Settings,
+    out: Path,
+    shown: Shown | None = None,
+) -> Steps[Written]:
+    """Enhance a snapshot of a layer, or the file it was read from, into an OME-Zarr.
 
     Parameters
     ----------
@@ -138,7 +153,10 @@ def enhance_to_zarr(
         As for `enhance_layer`.
     out : Path
         Where to write.
+    shown : Shown, optional
+        Where the layer lies and how it is shown.
     """
+    from ..core.inference.clipping import clip_note
     from ..core.inference.large import enhance_large_steps
     from ..core.io.ngff import lazy_levels
 
@@ -150,8 +168,12 @@ def enhance_to_zarr(
         device=settings.device,
         exact=settings.exact,
         value_range=settings.value_range,
+        shown=shown,
     )
-    return [level.pixels for level in lazy_levels(made)]
+    pixels = held.data[0] if held.multiscale else held.data
+    # Looking through pixels that are not in memory would take as long as the job.
+    note = clip_note(pixels, settings.value_range) if isinstance(pixels, np.ndarray) else None
+    return Written([level.pixels for level in lazy_levels(made)], (note,) if note else ())
 
 
 def _is_all_of(held: Any, path: str) -> bool:

@@ -115,7 +115,7 @@ class EnhanceOptions(QObject):
         return self.values.of(cast("Image", layer))
 
     def show_told(self, told: Mapping[str, Any]) -> None:
-        """Show the arguments of `enhance` that a layer tells of, see `Settings.how`."""
+        """Show the settings that a layer tells of, by their names in `Settings`; of others the default."""
         self.iterations.setValue(told.get("iterations", 1))
         (self.same if told.get("grid") == "same" else self.finer).setChecked(True)
         self.stop.setValue(100 * told.get("stop_below", 0.0))
@@ -123,6 +123,11 @@ class EnhanceOptions(QObject):
         self.tile.setValue(0 if tile == "auto" else tile)
         self.exact.setChecked(told.get("exact", False))
         self.dtype.setCurrentIndex(max(0, self.dtype.findData(told.get("dtype"))))
+        self.values.show(told.get("value_range"))
+        self.generations.setChecked(told.get("keep_generations", False))
+        self.keep_part.setChecked(told.get("keep_part", False))
+        self.guard.setChecked(told.get("guard", False))
+        self.zarr.setChecked(told.get("zarr", False))
 
     def allow_for_lens(self, why_not: str | None) -> None:
         """Say why what a lens cannot be asked for cannot be used, or None."""

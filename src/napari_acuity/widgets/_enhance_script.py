@@ -84,7 +84,7 @@ def python_of(layer: str, load_as: str, settings: Settings, out: str = "") -> st
         The OME-Zarr to write, if one is written.
     """
     imports, lines = ["import napari_acuity as acuity"], [f"image = viewer.layers[{layer!r}]"]
-    if settings.value_range:
+    if settings.value_range and not out:
         imports = ["from dataclasses import replace", "", *imports]
         imports.append("from napari_acuity.core.micrograph import as_micrograph")
         lines.append(f"image = replace(as_micrograph(image), value_range={settings.value_range})")
@@ -144,5 +144,11 @@ def _told(settings: Settings) -> dict[str, Any]:
 
 
 def _large_arguments(settings: Settings) -> str:
-    told = {"tile": settings.tile or "auto", "device": settings.device, "exact": settings.exact}
+    told: dict[str, Any] = {
+        "tile": settings.tile or "auto",
+        "device": settings.device,
+        "exact": settings.exact,
+    }
+    if settings.value_range:
+        told["value_range"] = settings.value_range
     return ", ".join(f"{name}={value!r}" for name, value in told.items())

@@ -222,7 +222,7 @@ def look_of(source: Image, settings: Settings, levels: tuple[float, float]) -> d
     if levels != _WHOLE_RANGE:
         limits = tuple(black + share * (white - black) for share in levels)
     if settings.dtype is None:
-        return {"contrast_limits": limits}
+        return {"contrast_limits": _within(limits, black, white, wanted)}
     return {
         "contrast_limits": tuple((v - black) / (white - black) * _white(wanted) for v in limits),
         "colormap": source.colormap.name,
@@ -230,6 +230,16 @@ def look_of(source: Image, settings: Settings, levels: tuple[float, float]) -> d
         "blending": source.blending,
         "interpolation2d": source.interpolation2d,
     }
+
+
+def _within(
+    limits: tuple[float, ...], black: float, white: float, dtype: np.dtype[Any]
+) -> tuple[float, ...]:
+    """Return limits as far as the result reaches: whole numbers end at black and white."""
+    if dtype.kind == "f":
+        return limits
+    low, high = (min(max(value, black), white) for value in limits)
+    return (low, high) if low < high else (black, white)
 
 
 def _white(dtype: np.dtype[Any]) -> float:

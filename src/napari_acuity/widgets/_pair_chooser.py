@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QFormLayout, QLabel, QLineEdit
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+)
 from superqt.utils import create_worker
 
 from . import _session
@@ -129,6 +137,10 @@ class PairChooser(QObject):
         self.scale.setSingleStep(0.5)
         self.summary = QLabel()
         self.summary.setWordWrap(True)
+        # A form gives no room to a label that does not ask for it: it would wrap at half the width.
+        policy = self.summary.sizePolicy()
+        policy.setHorizontalPolicy(QSizePolicy.Policy.Expanding)
+        self.summary.setSizePolicy(policy)
 
     def _add_rows(self, rows: QFormLayout) -> None:
         add_row(rows, "Pairs", self.kind, _TIPS["source"])
@@ -164,7 +176,12 @@ class PairChooser(QObject):
         source = self.chosen()
         if source is None:
             folder = self.kind.currentData() == "folder"
-            cure = "Choose a folder of pairs." if folder else "Open two registered images first."
+            cure = (
+                "Choose a folder of pairs."
+                if folder
+                else "Open two registered images first, grey or RGB. Pairs of several channels are made by "
+                "acuity pairs --channels and trained on from their folder."
+            )
             self._say(Look(self._looks, problem=cure))
             return
         worker = create_worker(look, source, self._intent(), self._looks)

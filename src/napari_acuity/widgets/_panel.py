@@ -253,7 +253,13 @@ class DeviceChip(QToolButton):
         self._look()
 
 
-def more_button(*, python: Callable[[], str], command: Callable[[], str], page: str) -> QToolButton:
+def more_button(
+    *,
+    python: Callable[[], str],
+    command: Callable[[], str],
+    page: str,
+    why_not: Callable[[], str | None] = lambda: None,
+) -> QToolButton:
     """Return the ... menu.
 
     Parameters
@@ -262,6 +268,8 @@ def more_button(*, python: Callable[[], str], command: Callable[[], str], page: 
         Return the text to copy for what the panel is set to now; "" where there is none yet.
     page : str
         The docs page that Help shows: "register".
+    why_not : callable
+        Returns why nothing can be copied, where the panel is set to what cannot be done.
     """
     button, menu = QToolButton(), QMenu()
     button.setText("...")
@@ -274,10 +282,14 @@ def more_button(*, python: Callable[[], str], command: Callable[[], str], page: 
     menu.setToolTipsVisible(True)
     texts = {
         menu.addAction("Copy as Python"): (python, "Choose the inputs first."),
-        menu.addAction("Copy as command"): (command, "Needs images that were opened from files."),
+        menu.addAction("Copy as command"): (
+            command,
+            "Needs images that were opened from files, and nothing set by hand in the viewer.",
+        ),
     }
     for action, (text, _) in texts.items():
-        action.triggered.connect(partial(_copy_now, text))
+        what = action.text().replace("Copy", "Copied")
+        action.triggered.connect(partial(_copy_now, text, what))
     shown = menu.addAction("Help")
     shown.triggered.connect(lambda _checked=False: _show_help(page, button))
     if docs_folder() is None:
@@ -286,9 +298,11 @@ def more_button(*, python: Callable[[], str], command: Callable[[], str], page: 
     menu.addAction("Info for a bug report").triggered.connect(copy_info)
 
     def update() -> None:
-        for action, (text, why_not) in texts.items():
-            action.setEnabled(bool(text()))
-            action.setToolTip("" if text() else why_not)
+        wrong = why_not()
+        for action, (text, missing) in texts.items():
+            reason = wrong or ("" if text() else missing)
+            action.setEnabled(not reason)
+            action.setToolTip(reason)
 
     menu.aboutToShow.connect(update)
     return button
@@ -300,18 +314,18 @@ def enable(widget: QWidget, tip: str, why_not: str | None) -> None:
     widget.setToolTip(why_not or tip)
 
 
-def copy_text(text: str) -> None:
-    """Put text on the clipboard and say so."""
+def copy_text(text: str, what: str = "Copied") -> None:
+    """Put text on the clipboard and say so; a folded notification shows `what` alone."""
     from napari.utils.notifications import show_info
 
     QApplication.clipboard().setText(text)
-    show_info(f"Copied:\n{text}")
+    show_info(f"{what}\n{text}")
 
 
 def copy_info() -> None:
     """Put versions and devices on the clipboard, for a bug report."""
     worker = create_worker(_info)
-    worker.returned.connect(copy_text)
+    worker.returned.connect(partial(copy_text, what="Copied information for a bug report"))
     worker.start()
 
 
@@ -320,8 +334,8 @@ def _show_help(page: str, button: QToolButton) -> None:
         HelpWindow(folder / f"{page}.md", button.window()).show()
 
 
-def _copy_now(text: Callable[[], str], _checked: bool = False) -> None:
-    copy_text(text())
+def _copy_now(text: Callable[[], str], what: str, _checked: bool = False) -> None:
+    copy_text(text(), what)
 
 
 def _info() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from ._layers import (
     LayerChooser,
     add_result,
     is_image,
+    is_result,
     made_by,
     recipe_of,
     result_layer,
@@ -46,8 +49,9 @@ class ErrorTab(QWidget):
         super().__init__()
         self._viewer = viewer
         self._held: tuple[Any, Any, tuple[int, ...], str] | None = None
-        self.image = LayerChooser(viewer, fits=is_image, prefers=_is_enhanced)
-        self.low = LayerChooser(viewer, fits=is_image, rank=1, prefers=self._is_input)
+        # Of two on one grid nothing tells which is finer; like the samples, the truth lies on top.
+        self.image = LayerChooser(viewer, fits=is_image, rank=1, prefers=self._is_better)
+        self.low = LayerChooser(viewer, fits=is_image, prefers=self._is_input)
         rows = form()
         add_row(rows, "Image", self.image, _IMAGE_TIP)
         add_row(
@@ -70,10 +74,21 @@ class ErrorTab(QWidget):
         self.low.changed.connect(self.frame.check)
         self.frame.check()
 
+    def _is_better(self, layer: Layer) -> bool:
+        """Whether Enhance made a layer; where it made none, whether one that is open is coarser."""
+        images = [x for x in self._viewer.layers if is_image(x)]
+        if made := [x for x in images if _is_enhanced(x)]:
+            return layer in made
+        return not is_result(layer) and any(_is_coarser(x, layer) for x in images)
+
     def _is_input(self, layer: Layer) -> bool:
+        """Whether the image was made of a layer; where it was opened, whether the layer is coarser."""
         image = self.image.layer
-        made = image.metadata.get("acuity", {}).get("parameters", {}) if image is not None else {}
-        return layer is not image and layer.name == made.get("image")
+        if image is None or layer is image:
+            return False
+        if _is_enhanced(image):
+            return layer.name == recipe_of(image).get("parameters", {}).get("image")
+        return _is_coarser(layer, image)
 
     def _problem(self) -> str | None:
         low, image = self.low.layer, self.image.layer
@@ -125,6 +140,10 @@ class ErrorTab(QWidget):
         return f"{begin}found = acuity.quality.error_map({given})\nprint(found.rsp, found.rse)\n"
 
 
+def _is_coarser(layer: Any, other: Any) -> bool:
+    return not is_result(layer) and math.prod(shape_of(layer)) < math.prod(shape_of(other))
+
+
 def _is_enhanced(layer: Layer) -> bool:
     return recipe_of(layer).get("verb") == "enhance"
 
@@ -136,4 +155,10 @@ def _measure(low: Any, image: Any) -> tuple[ErrorMap, Part]:
 
     images = {str(layer.name): as_micrograph(layer) for layer in (low, image)}
     found = error_map(*images.values())
-    return found, error_part(found, *images).of_images(images)
+    part = error_part(found, *images).of_images(images)
+    low_name, name = images
+    one_grid = images[low_name].pixels.shape == images[name].pixels.shape
+    if one_grid and not found.sigma_px:
+        caution = f" {name} needed no blur, so it is no finer than {low_name}: are the two swapped?"
+        part = replace(part, words=part.words + caution)
+    return found, part

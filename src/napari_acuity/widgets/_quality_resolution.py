@@ -32,7 +32,8 @@ _METHODS = {
 }
 _TIPS = {
     "image": "The image whose resolution is measured; of a stack the plane on show",
-    "second": "A second acquisition of the same field, its noise independent of the first's",
+    "second": "A second acquisition of the same field by the same instrument, its noise independent of the "
+    "first's. Images of two instruments give no resolution, nor do an image and what was made of it.",
     "method": "Two acquisitions say most. A single image must not be interpolated, compressed or made "
     "by a network for the checkerboard split, whose noise must be independent from pixel to pixel.",
 }
@@ -46,7 +47,7 @@ class ResolutionTab(QWidget):
         self._viewer = viewer
         self.method = drop_down(_METHODS)
         self.image = LayerChooser(viewer, fits=is_image)
-        self.second = LayerChooser(viewer, fits=is_image, rank=1)
+        self.second = LayerChooser(viewer, fits=is_image, rank=-1, none_text="none")
         rows = form()
         add_row(rows, "Method", self.method, _TIPS["method"])
         add_row(rows, "Image", self.image, _TIPS["image"])
@@ -77,7 +78,7 @@ class ResolutionTab(QWidget):
         if self.method.currentData() != "frc":
             return None
         if second is None or first == second:
-            return "Choose two acquisitions of one field, or a method for a single image."
+            return "Choose two acquisitions of one field by one instrument, or a method for a single image."
         if shape_of(first) != shape_of(second):
             sizes = ["{} x {}".format(*shape_of(layer)) for layer in (first, second)]
             return f"The images have {sizes[0]} and {sizes[1]} px: choose two of one grid."

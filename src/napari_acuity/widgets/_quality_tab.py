@@ -6,24 +6,14 @@ import shlex
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import (
-    QApplication,
-    QFormLayout,
-    QHeaderView,
-    QLabel,
-    QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QApplication, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from ..core.quality.reports.charts import Chart
-from ._copy_table import CopyTable, text_of
 from ._jobs import JobBox
 from ._panel import more_button, side_by_side
 from ._plots import CurvePlot
+from ._quality_table import PartTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,14 +21,11 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from ..core.jobs import Steps
-    from ..core.quality.reports.page import Table
     from ..core.quality.reports.parts import Part
 
-__all__ = ["PartTable", "TabFrame", "command_on", "lay_on_plane"]
+__all__ = ["TabFrame", "command_on", "lay_on_plane"]
 
 T = TypeVar("T")
-
-_MOST_ROWS_SEEN = 8
 
 
 class TabFrame(QWidget, Generic[T]):
@@ -160,66 +147,6 @@ def lay_on_plane(layer: Image, plane: tuple[int, ...]) -> None:
     place = np.array(layer.translate)
     place[: len(plane)] += np.array(plane) * layer.scale[: len(plane)]
     layer.translate = place
-
-
-class PartTable(CopyTable):
-    """A table of text whose rows can be picked."""
-
-    picked = Signal(int)
-
-    def __init__(self) -> None:
-        super().__init__(0, 0)
-        self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
-        self.setAccessibleName("Measurements")
-        self.verticalHeader().hide()
-        self.hide()
-        self.currentCellChanged.connect(self._on_cell)
-
-    def show_table(self, table: Table) -> None:
-        """Show a table in place of the last; short ones without a scroll bar."""
-        self.blockSignals(True)
-        self.clear()
-        self.setColumnCount(len(table.header))
-        self.setRowCount(len(table.rows))
-        self.setHorizontalHeaderLabels(list(table.header))
-        for row, cells in enumerate(table.rows):
-            for column, text in enumerate(cells):
-                self.setItem(row, column, _cell(text, right=table.numeric and column > 0))
-        self.setCurrentCell(-1, -1)
-        self.blockSignals(False)
-        header = self.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
-        self.setVisible(bool(table.rows))
-        self._fit_height()
-
-    def text(self) -> str:
-        """Return the whole table, its cells parted by tabs."""
-        columns = range(self.columnCount())
-        rows = [[text_of(self.horizontalHeaderItem(column)) for column in columns]]
-        for row in range(self.rowCount()):
-            rows.append([text_of(self.item(row, column)) for column in columns])
-        return "\n".join("\t".join(row) for row in rows)
-
-    def _on_cell(self, row: int, *_others: int) -> None:
-        if row >= 0:
-            self.picked.emit(row)
-
-    def _fit_height(self) -> None:
-        self.resizeRowsToContents()
-        seen = min(self.rowCount(), _MOST_ROWS_SEEN)
-        rows = sum(self.rowHeight(row) for row in range(seen))
-        frame = 2 * self.frameWidth() + self.horizontalScrollBar().sizeHint().height()
-        self.setFixedHeight(rows + self.horizontalHeader().sizeHint().height() + frame)
-
-
-def _cell(text: str, *, right: bool) -> QTableWidgetItem:
-    item = QTableWidgetItem(text)
-    side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
-    item.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
-    item.setToolTip(text)
-    return item
 
 
 def _copy(text: str) -> None:

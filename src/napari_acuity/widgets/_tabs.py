@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QTabBar, QVBoxLayout, QWidget
 
 __all__ = ["Tabs"]
@@ -22,8 +22,10 @@ class Tabs(QWidget):
         self.bar = QTabBar()
         self.bar.setDrawBase(False)
         self.bar.setExpanding(False)
-        self.bar.setUsesScrollButtons(True)
-        # Those of Quality fit beside a canvas at 1366 px.
+        # Arrows hide the last tabs; without them the panel is as wide as all of them, which for Quality
+        # still fits beside a canvas at 1366 px.
+        self.bar.setUsesScrollButtons(False)
+        self.bar.setElideMode(Qt.TextElideMode.ElideNone)
         self.bar.setStyleSheet(f"QTabBar::tab {{ padding: 3px {_BESIDE_PX}px }}")
         self.pages: list[QWidget] = []
         self._layout = QVBoxLayout(self)

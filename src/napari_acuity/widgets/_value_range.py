@@ -54,6 +54,15 @@ class ValueRange:
             return self.black.value(), self.white.value()
         return None if chosen is None else (float(chosen[0]), float(chosen[1]))
 
+    def show(self, chosen: tuple[float, float] | None) -> None:
+        """Choose black and white; None: what the data type says."""
+        wanted = None if chosen is None else (float(chosen[0]), float(chosen[1]))
+        named = next((text for text, given in _RANGES.items() if given == wanted), "Custom")
+        self.box.setCurrentText(named)
+        if wanted is not None and named == "Custom":
+            self.black.setValue(wanted[0])
+            self.white.setValue(wanted[1])
+
     def _show_custom(self, _index: int = 0) -> None:
         for box in (self.black, self.white):
             self._rows.setRowVisible(box, self.box.currentData() == "custom")

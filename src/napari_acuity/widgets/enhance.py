@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,33 +16,27 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..core.io.shown import shown_of
 from . import _session
 from ._enhance_checks import file_of, no_guard, no_tiles, not_to_zarr, wrong_kind
 from ._enhance_job import Enhanced, Made, Painted, cautions, enhance_layer, enhance_to_zarr
 from ._enhance_options import EnhanceOptions
 from ._enhance_script import command_of, python_of
-from ._filling import Filling, look_at, look_of, output_bytes, output_shape
+from ._enhance_zarr import add_levels, ask_out, kept_words, zarr_name
+from ._filling import Filling, look_at, output_bytes, output_shape
 from ._folder_dialog import FolderDialog
 from ._folder_job import MOST_BYTES
 from ._generations import GenerationTable
 from ._jobs import JobBox, one_step
 from ._layer_settings import offer_settings
-from ._layers import (
-    LayerChooser,
-    add_result,
-    is_image,
-    keep_selection,
-    made_by,
-    pixel_size_of,
-    result_layer,
-    snapshot,
-)
+from ._layers import LayerChooser, is_image, made_by, pixel_size_of, snapshot
 from ._lens_box import LensBox
 from ._lenses import KnownLens, lenses, remember_lens
 from ._model_chooser import ModelChooser
 from ._panel import DeviceChip, add_row, enable, form, more_button, panel_layout, side_by_side
 from ._pixel_size import describe, fits, ratio_of
 from ._recent_models import remember_used
+from ._result_saving import SaveResult
 
 if TYPE_CHECKING:
     import os
@@ -54,7 +47,7 @@ if TYPE_CHECKING:
     from ..core.jobs import Event
     from ..core.lens import Lens
     from ..core.model import Model
-    from ._enhance_job import Maps
+    from ._enhance_job import Maps, Written
     from ._enhance_script import Settings
     from ._session import KnownModel
 
@@ -63,6 +56,7 @@ __all__ = ["EnhancePanel", "describe", "opened_panel", "super_resolve", "use_mod
 # The name that napari's menus give the dock, so that they find it again.
 _DOCK = "Enhance (Acuity)"
 _KEY = "Control-Shift-E"
+_LENS_LAYERS = "Save the layers of a lens with File > Save Selected Layers."
 _NOT_WITH_A_LENS = "A lens is applied once, to layers, and its layers stay in the viewer."
 _TIPS = {
     "image": "The image to make finer: grey or RGB, 2-D or a stack (done plane by plane, the one shown "
@@ -74,7 +68,6 @@ _TIPS = {
     "lens": "Apply the lens; each output to add is a new layer that lies over the image (Ctrl+Shift+E)",
     "resample": "The model knows structures at the pixel size it was trained on. Bicubic resampling "
     "brings the image to that size before the model sees it; the result still lies over the image.",
-    "save": "Write the newest result as TIFF, PNG or JPEG, with its pixel size",
     "folder": "Enhance every image of a folder with what is chosen here",
 }
 
@@ -85,7 +78,6 @@ class EnhancePanel(QScrollArea):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._filling: Filling | None = None
         self._waiting = False  # to start, until the model has been read
         self.folder_dialog: FolderDialog | None = None
         self.image = LayerChooser(viewer)
@@ -117,8 +109,7 @@ class EnhancePanel(QScrollArea):
         self.browse.clicked.connect(self._browse)
         self.folder.setToolTip(_TIPS["folder"])
         self.folder.clicked.connect(self._open_folder)
-        self.save = QPushButton("Save result...")
-        self.save.clicked.connect(self._save)
+        self.save = SaveResult(self._viewer, self.job)
         self.facts = QLabel()
         self.facts.setWordWrap(True)
         self.resample = QCheckBox("Resample the image to the model's pixel size")
@@ -139,7 +130,9 @@ class EnhancePanel(QScrollArea):
         layout.addWidget(self.resample)
         layout.addWidget(self.options.folded)
         self.job.row.addWidget(self.device)
-        more = more_button(python=self._python, command=self._command, page="enhance")
+        more = more_button(
+            python=self._python, command=self._command, page="enhance", why_not=self._not_copied
+        )
         offer_settings(more, self._viewer, "enhance", self._show_told)
         self.job.row.addWidget(more)
         self.job.set_tip(_TIPS["job"])
@@ -177,6 +170,7 @@ class EnhancePanel(QScrollArea):
         """Set the panel as it was when it made a layer."""
         image, model = told.get("image"), told.get("model")
         self.options.show_told(told)
+        self.resample.setChecked(told.get("resample", 1.0) != 1.0)
         if model and not self.model.choose_named(model):
             self.open_model(model)
         channels = image if isinstance(image, dict) else {}
@@ -213,8 +207,8 @@ class EnhancePanel(QScrollArea):
 
     def _update(self, _event: object = None) -> None:
         self.browse.setEnabled(not self.job.running)
-        enable(self.save, _TIPS["save"], self._nothing_to_save())
         known, lens, layer = self.known, self.model.lens, self.image.layer
+        self.save.show_state(None if lens is None else _LENS_LAYERS)
         self._show_lens(lens)
         self.resample.setVisible(not fits(self._ratio()))
         self.job.disable(self._problem())
@@ -304,18 +298,19 @@ class EnhancePanel(QScrollArea):
         layer, known = self.image.layer, self.known
         if layer is None or known is None:
             return
-        out = self._ask_out(layer, known) if self.options.to_zarr else None
+        settings, zarr = self._settings(), self.options.to_zarr
+        out = ask_out(self, layer, settings.finer(known.model.scale)) if zarr else None
         if out == "":
             return
         self.image.pin()
         self._remember(known)
-        settings = self._settings()
         recipe = made_by(
             "enhance",
             self._python(out or ""),
             image=layer.name,
             model=known.load_as or known.title,
             **_told(settings),
+            zarr=zarr,
         )
         held = snapshot(layer)
         if settings.value_range:
@@ -325,11 +320,7 @@ class EnhancePanel(QScrollArea):
         if out is None:
             self._fill(layer, known, settings, recipe, held)
             return
-        steps = partial(enhance_to_zarr, held, file_of(layer), known.model, settings, Path(out))
-        self.job.run(
-            steps,
-            done=partial(self._open_levels, layer, known, recipe, out),
-        )
+        self._write_zarr(layer, known, settings, recipe, held, out)
 
     def _enhance_by(self, known: KnownLens) -> None:
         run = self.channels.begin()
@@ -337,7 +328,11 @@ class EnhancePanel(QScrollArea):
             self.image.pin()
             self._remember(known)
             self.generations.begin()
-            self.job.run(run.steps(), done=lambda made: self.job.say(run.show(made)))
+            self.job.run(run.steps(), done=lambda made: self._show_outputs(run.show(made)))
+
+    def _show_outputs(self, words: str) -> None:
+        self.save.withhold(_LENS_LAYERS)
+        self.job.say(words)
 
     def _fill(
         self,
@@ -347,7 +342,7 @@ class EnhancePanel(QScrollArea):
         recipe: dict[str, Any],
         held: Any,
     ) -> None:
-        filling = self._filling = Filling(self._viewer, layer, known, settings, recipe)
+        filling = Filling(self._viewer, layer, known, settings, recipe)
         at = look_at(self._viewer, layer, known.model.channels)
         make = partial(enhance_layer, held, known.model, settings, filling.canvas, at)
         self.job.run(
@@ -367,6 +362,7 @@ class EnhancePanel(QScrollArea):
                 filling.keep(event.new)
             elif isinstance(event.new, Enhanced):
                 filling.finish(event.new)
+                self.save.offer(filling.layer)
                 rows, cols = filling.size
                 words = f"Made '{filling.layer.name}', {rows} x {cols} pixels."
                 if notes := event.new.notes:
@@ -392,6 +388,7 @@ class EnhancePanel(QScrollArea):
         elif self.job.error is None and filling.removed:
             self.job.say("Stopped, as its layer was removed.")
         elif words := filling.stop(keep=settings.keep_part):
+            self.save.offer(filling.layer)
             failed = "" if self.job.error is None else f"{self.job.error} "
             self.job.say(f"{failed}{words}" if failed else f"Cancelled. {words}")
 
@@ -406,49 +403,38 @@ class EnhancePanel(QScrollArea):
 
     # To OME-Zarr
 
-    def _ask_out(self, layer: Image, known: KnownModel) -> str:
-        name = f"{_file_stem(layer)}-x{self._settings().finer(known.model.scale):.4g}.zarr"
-        path, _ = QFileDialog.getSaveFileName(self, "Write to OME-Zarr", name, "OME-Zarr (*.zarr)")
-        return path if not path or path.endswith(".zarr") else f"{path}.zarr"
-
-    def _open_levels(
+    def _write_zarr(
         self,
         layer: Image,
         known: KnownModel,
+        settings: Settings,
         recipe: dict[str, Any],
+        held: Any,
         out: str,
-        levels: list[Any],
     ) -> None:
-        finer = known.model.scale
-        with keep_selection(self._viewer):
-            what = f"x{finer:.4g} {known.short}"
-            look = look_of(layer, self._settings(), known.model.levels[1])
-            pixels = levels if len(levels) > 1 else levels[0]
-            made = result_layer(layer, pixels, what=what, recipe=recipe, finer=finer, **look)
-            add_result(self._viewer, made)
-        self.job.say(f"Written to {out}, and shown as '{made.name}'.")
+        steps = partial(
+            enhance_to_zarr,
+            held,
+            file_of(layer),
+            known.model,
+            settings,
+            Path(out),
+            shown_of(layer),
+        )
 
-    # To files
+        def done(written: Written) -> None:
+            made = add_levels(self._viewer, layer, known, settings, recipe, written.levels)
+            self.save.withhold(f"The newest result is written already: {out}.")
+            words = f"Written to {out}, and shown as '{made.name}'."
+            self.job.say(f"{words}{cautions(written.notes)}")
 
-    def _nothing_to_save(self) -> str | None:
-        made = self._filling
-        if self.model.lens is not None:
-            return "Save the layers of a lens with File > Save Selected Layers."
-        if self.job.running or made is None or made.removed or not made.finished:
-            return "There is no result yet."
-        return None
+        def stopped() -> None:
+            if self.job.error is None:
+                self.job.say(kept_words(layer, out))
 
-    def _save(self) -> None:
-        made = self._filling
-        if made is None or self._nothing_to_save():
-            return
-        name = f"{_file_stem(made.layer)}.tif"
-        kinds = "TIFF (*.tif *.tiff);;PNG (*.png);;JPEG (*.jpg)"
-        path, _ = QFileDialog.getSaveFileName(self, "Save the result", name, kinds)
-        if path:
-            write = partial(_write, snapshot(made.layer), Path(path))
-            steps = partial(one_step, "writing", write)
-            self.job.run(steps, done=lambda to: self.job.say(f"Written to {to}."))
+        self.job.run(steps, done=done, stopped=stopped)
+
+    # A folder
 
     def _open_folder(self) -> None:
         if self.folder_dialog is None:
@@ -473,8 +459,15 @@ class EnhancePanel(QScrollArea):
         if layer is None or known is None or not known.load_as:
             return ""
         if self.options.to_zarr:
-            out = out or f"{_file_stem(layer)}-x{known.model.scale:.4g}.zarr"
+            out = out or zarr_name(layer, known.model.scale)
         return python_of(layer.name, known.load_as, self._settings(), out)
+
+    def _not_copied(self) -> str | None:
+        """Say why no script does what the panel is set to."""
+        layer = self.image.layer
+        if layer is None or not self.options.to_zarr:
+            return None
+        return not_to_zarr(layer, self._settings())
 
     def _command(self) -> str:
         layer, known = self.image.layer, self.known
@@ -529,11 +522,6 @@ def opened_panel(viewer: napari.viewer.Viewer) -> EnhancePanel:
     return panel
 
 
-def _file_stem(layer: Image) -> str:
-    """Return a layer's name without what does not belong in the name of a file."""
-    return re.sub(r'[\s\\/:*?"<>|]+', "-", layer.name)
-
-
 def _size_note(known: KnownModel, layer: Image) -> str | None:
     """Return the note of pixels of another size, which the panel tells in its own words beforehand."""
     from ..core.inference.pixel_size import size_note
@@ -542,14 +530,8 @@ def _size_note(known: KnownModel, layer: Image) -> str | None:
 
 
 def _told(settings: Settings) -> dict[str, Any]:
-    return {**settings.how, "resample": settings.resample}
-
-
-def _write(held: Any, path: Path) -> Path:
-    from ..core.io import write
-    from ..core.micrograph import as_micrograph
-
-    return write(as_micrograph(held), path)
+    names = ("resample", "value_range", "keep_generations", "keep_part", "guard")
+    return {**settings.how, **{name: getattr(settings, name) for name in names}}
 
 
 def _load(path: Path) -> tuple[Model | Lens, Path]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QualityPanel"]
 
+_ABOVE_PX = 6
 _TIPS = {
     "Compare": "Similarity, error and colour against a reference, with maps and a line profile",
     "Modality": "What a network made of one instrument's image, against another's: scores, widths, errors",
@@ -58,6 +59,7 @@ class QualityPanel(QScrollArea):
         )
         pages: tuple[Any, ...] = (self.compare, *others)
         for page, (title, tip) in zip(pages, _TIPS.items(), strict=True):
+            page.layout().setContentsMargins(0, _ABOVE_PX, 0, _ABOVE_PX)
             self.tabs.add(page, title, tip)
         self.compare.added.connect(self.keep)
         for page in others:

@@ -20,6 +20,7 @@ from ..micrograph import (
 )
 from ..model import Model
 from ..model import load as load_model
+from .clipping import with_clip_note
 from .lens_apply import lens_steps
 from .model_steps import Generation, OnGrid, change_by, model_steps
 from .pixel_size import with_size_note
@@ -84,7 +85,8 @@ def enhance(
     -------
     Micrograph
         ceil(scale * n) pixels a side, its pixel size divided by the scale; its notes say where the image's
-        pixel size is not the one that the model was trained on. Of a lens, a dict of Micrograph:
+        pixel size is not the one that the model was trained on, and which share of its values lies outside
+        its value range and was clipped. Of a lens, a dict of Micrograph:
         its outputs by name, also where there is only one.
 
     Raises
@@ -170,7 +172,7 @@ def checked_steps(
     # Of finer steps than 8 bit, half precision would lose some.
     exact = exact or image.pixels.dtype != np.uint8
     result = yield from model_steps(image, model, exact=exact, **options)
-    return with_size_note(result, model, image.pixel_size)
+    return with_clip_note(with_size_note(result, model, image.pixel_size), image)
 
 
 def generations(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import os
 
     from ..io.pyramid import Pyramid
+    from ..io.shown import Shown
     from ..micrograph import ImageLike
     from .unfinished import Unfinished
 
@@ -57,6 +58,8 @@ def enhance_large(
     """Apply a model to an image of any size and write the result as a multiscale OME-Zarr.
 
     The result is that of `enhance`, up to rounding; its coarser levels are coarser along rows and columns.
+    It lies over the image: it tells where its first pixel lies, from where an OME-Zarr or a layer tells this
+    of the image. Of a layer it also tells the contrast limits, and the colour where that is one.
     Memory depends on the size of a tile only. A job that was stopped, killed or ran out of space goes on when
     it is started again: finished tiles are kept in a hidden folder beside `out`.
 
@@ -128,8 +131,16 @@ def enhance_large_steps(
     value_range: tuple[float, float] | None = None,
     workers: int = 0,
     scheduler: str | None = None,
+    shown: Shown | None = None,
 ) -> Steps[Path]:
     """Do what `enhance_large` does, yielding events; stopping it loses no finished tile.
+
+    Parameters
+    ----------
+    image, model, out, tile, device, exact, value_range, workers, scheduler
+        As for `enhance_large`.
+    shown : Shown, optional
+        Where the image lies and how it is shown, where that is not what it tells itself.
 
     Yields
     ------
@@ -186,7 +197,9 @@ def enhance_large_steps(
             tiling = noted(made, job, watched, stack.count(grid, side), len(done))
             yield from within(tiling, _SCANNED, _TILED)
             like = _like(finest, black_white, model.scale)
-            yield from within(finish_zarr_steps(job.image, like, axes=stack.axes), _TILED, 1.0)
+            finer = _finer(shown or pyramid.shown, stack, model, black_white)
+            ending = finish_zarr_steps(job.image, like, axes=stack.axes, shown=finer)
+            yield from within(ending, _TILED, 1.0)
             watched.check(now=True)
             job.publish(out)
     return out
@@ -263,6 +276,17 @@ def _begun(
     model.save(job.model)
     job.begin({"range": (low, high)})
     return (low, high), set()
+
+
+def _finer(shown: Shown, stack: Stack, model: Model, black_white: tuple[float, float]) -> Shown:
+    """Return where what comes out lies and how it is shown."""
+    shown = shown.finer(model.scale, len(stack.axes))
+    if model.levels[1] == (0.0, 1.0):
+        return shown
+    # Of a better instrument the model knows black and white; the image's limits tell nothing of it.
+    black, white = black_white
+    low, high = (black + share * (white - black) for share in model.levels[1])
+    return replace(shown, window=(low, high))
 
 
 def _like(finest: Micrograph, black_white: tuple[float, float], scale: float) -> Micrograph:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Unfinished", "unfinished"]
+__all__ = ["Unfinished", "kept_of", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,17 @@ class Unfinished:
         self._job.unlink()
 
 
+def _folder_of(out: Path) -> Path:
+    """Return the folder of the job that writes an image."""
+    return out.with_name(f".{out.name}.unfinished")
+
+
+def kept_of(out: Path) -> Path | None:
+    """Return the folder of a job that was begun and is not at its end; None where there is none."""
+    folder = _folder_of(out)
+    return folder if Unfinished(folder, {}).begun else None
+
+
 @contextmanager
 def unfinished(out: Path, facts: dict[str, Any]) -> Iterator[Unfinished]:
     """Yield the folder of a job, ours alone; it is taken away once its image stands in its place.
@@ -147,7 +158,7 @@ def unfinished(out: Path, facts: dict[str, Any]) -> Iterator[Unfinished]:
     FileError
         When the folder cannot be written, is full, or another process is at it.
     """
-    folder = out.with_name(f".{out.name}.unfinished")
+    folder = _folder_of(out)
     job = Unfinished(folder, facts)
     try:
         folder.mkdir(exist_ok=True)

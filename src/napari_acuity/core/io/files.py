@@ -55,7 +55,7 @@ def images_in(folder: str | os.PathLike[str]) -> list[Path]:
     ]
 
 
-def read(path: str | os.PathLike[str]) -> Micrograph:
+def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
     """Read an image with its pixel size.
 
     Parameters
@@ -65,6 +65,9 @@ def read(path: str | os.PathLike[str]) -> Micrograph:
         its EXIF data say), a phone's raw DNG (developed to 16-bit sRGB; needs the extra
         ``napari-acuity[raw]``), or an OME-Zarr folder (its finest level, read into memory; needs the
         extra ``napari-acuity[mosaic]``).
+    channels : int
+        How many channels the image has, where that is known. A TIFF of an array (3, Y, X) or (4, Y, X)
+        often calls its planes red, green, blue (and transparency); with as many channels they stay planes.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def read(path: str | os.PathLike[str]) -> Micrograph:
                 f"{path.name} is of a kind that is not read here ({path.suffix or 'no suffix'}).",
                 "Save it as TIFF, OME-TIFF, PNG or JPEG.",
             )
-        return reader(path)
+        return read_tiff(path, channels=channels) if reader is read_tiff else reader(path)
     except PermissionError as error:
         raise FileError(f"{path} may not be read.", "Ask for the permission to read it.") from error
     except MemoryError as error:

@@ -15,6 +15,7 @@ from ..errors import FileError
 from .axes import leading
 from .found import MICROMETRES, micrograph
 from .replacing import storage_error
+from .shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +59,8 @@ def lazy_levels(path: Path) -> tuple[Micrograph, ...]:
     return lazy_stack(path)[0]
 
 
-def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...]]:
-    """Return the levels of an OME-Zarr image, and the axes that they have before rows and columns.
+def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Shown]:
+    """Return the levels of an OME-Zarr image, the axes they have before rows and columns, and its place.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...]]:
         _level(path, _arranged(pixels, list(axes), order), axes, each, attributes, rgb)
         for pixels, each in zip(nodes[0].data, steps, strict=True)
     )
-    return levels, tuple(before)
+    return levels, tuple(before), _place(metadata, axes, order[: len(before)])
 
 
 @contextmanager
@@ -201,6 +202,18 @@ def _window(attributes: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, fl
         return None
     usual = (0, 1) if dtype.kind in "bf" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     return None if (low, high) == usual else (float(low), float(high))
+
+
+def _place(metadata: dict[str, Any], axes: dict[str, Any], before: list[str]) -> Shown:
+    """Return where the finest level lies, with its axes as they come in memory."""
+    scale, *others = metadata["coordinateTransformations"][0]
+    steps = dict(zip(axes, scale.get("scale", [1.0] * len(axes)), strict=True))
+    moved = next(
+        (each["translation"] for each in others if "translation" in each), [0.0] * len(axes)
+    )
+    starts = dict(zip(axes, moved, strict=True))
+    origin = (starts[name] / steps[name] if steps[name] else 0.0 for name in (*before, "y", "x"))
+    return Shown(tuple(origin), (steps["y"] or 1.0, steps["x"] or 1.0))
 
 
 def _pixel_size(axes: dict[str, Any], steps: dict[str, float]) -> tuple[float, float] | None:

@@ -13,6 +13,7 @@ import numpy as np
 from ..jobs import Event, Steps, within
 from .axes import KINDS, Axis, stored_order
 from .ngff import RGB_COLOURS
+from .shown import Shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,9 @@ def new_zarr(
     )
 
 
-def finish_zarr(path: Path, like: Micrograph, *, axes: tuple[Axis, ...] = ()) -> None:
+def finish_zarr(
+    path: Path, like: Micrograph, *, axes: tuple[Axis, ...] = (), shown: Shown | None = None
+) -> None:
     """Add the coarser levels, each the mean of 2 x 2 px of the last, and the metadata.
 
     Parameters
@@ -88,12 +91,16 @@ def finish_zarr(path: Path, like: Micrograph, *, axes: tuple[Axis, ...] = ()) ->
         Its pixel size, colour, name and value range are told.
     axes : tuple of Axis
         As for `new_zarr`; the file also tells in what order they came.
+    shown : Shown, optional
+        Where it lies and how it is shown; by default from 0 on, from black to white.
     """
-    for _ in finish_zarr_steps(path, like, axes=axes):
+    for _ in finish_zarr_steps(path, like, axes=axes, shown=shown):
         pass
 
 
-def finish_zarr_steps(path: Path, like: Micrograph, *, axes: tuple[Axis, ...] = ()) -> Steps[None]:
+def finish_zarr_steps(
+    path: Path, like: Micrograph, *, axes: tuple[Axis, ...] = (), shown: Shown | None = None
+) -> Steps[None]:
     """Do what `finish_zarr` does, yielding events; no more than a few chunks are in memory at a time."""
     import zarr
     from ome_zarr.writer import write_multiscales_metadata
@@ -106,16 +113,25 @@ def finish_zarr_steps(path: Path, like: Micrograph, *, axes: tuple[Axis, ...] = 
         first, last = 1 - 1 / scales[-1] ** 2, 1 - 0.25 / scales[-1] ** 2
         level = yield from within(_add_coarser(group, f"s{len(scales)}", level), first, last)
         scales.append(2 * scales[-1])
-    size = like.pixel_size or (1.0, 1.0)
+    shown = shown or Shown()
+    size = like.pixel_size or shown.step
+    origin = shown.origin_px or (0.0,) * (len(axes) + 2)
     unit = {"unit": "micrometer"} if like.pixel_size else {}
     stored = _stored(axes, like)
+    starts = [
+        [*origin[:-2], 0.0][n] * axis.step
+        for n, axis in zip(stored_order(axes, rgb=like.rgb), stored, strict=True)
+    ]
     order = {"acuity": {"axes": [axis.name for axis in axes]}} if axes else {}
     write_multiscales_metadata(
         group,
-        datasets=[_dataset(number, scale, size, stored) for number, scale in enumerate(scales)],
+        datasets=[
+            _dataset(number, scale, size, stored, [*starts, *origin[-2:]])
+            for number, scale in enumerate(scales)
+        ],
         axes=[*map(_described, stored), *({"name": n, "type": "space", **unit} for n in "yx")],
         name=like.name or "image",
-        metadata={"omero": _omero(like, _channel_count(level, stored)), **order},
+        metadata={"omero": _omero(like, _channel_count(level, stored), shown), **order},
     )
 
 
@@ -172,15 +188,19 @@ def _described(axis: Axis) -> dict[str, str]:
 
 
 def _dataset(
-    number: int, scale: int, size: tuple[float, float], stored: list[Axis]
+    number: int, scale: int, size: tuple[float, float], stored: list[Axis], first: list[float]
 ) -> dict[str, Any]:
+    """Describe a level; `first` is the finest one's first centre, along rows and columns in its pixels."""
     # A coarse pixel's centre lies half a coarse pixel, less half a fine one, behind the first fine centre.
     shift = (scale - 1) / 2
     transforms = [
         {"type": "scale", "scale": [axis.step for axis in stored] + [scale * n for n in size]},
         {
             "type": "translation",
-            "translation": [0.0] * len(stored) + [shift * n for n in size],
+            "translation": [
+                *first[:-2],
+                *((at + shift) * n for at, n in zip(first[-2:], size, strict=True)),
+            ],
         },
     ]
     return {"path": f"s{number}", "coordinateTransformations": transforms}
@@ -191,14 +211,15 @@ def _channel_count(level: Any, stored: list[Axis]) -> int:
     return int(level.shape[names.index("c")]) if "c" in names else 1
 
 
-def _omero(image: Micrograph, count: int) -> dict[str, Any]:
+def _omero(image: Micrograph, count: int, shown: Shown) -> dict[str, Any]:
     dtype = image.pixels.dtype
     low, high = image.value_range or (
         (0.0, 1.0) if dtype.kind in "bf" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     )
-    window = {"min": float(low), "max": float(high), "start": float(low), "end": float(high)}
+    start, end = shown.window or (low, high)
+    window = {"min": float(low), "max": float(high), "start": float(start), "end": float(end)}
     names = ["grey"] if count == 1 else [f"channel {number + 1}" for number in range(count)]
-    colours = ["FFFFFF"] * count
+    colours = [shown.colour] * count
     if image.rgb:
         names, colours = ["red", "green", "blue"], list(RGB_COLOURS)
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from ..micrograph import ImageLike, Micrograph, as_lazy_micrograph
 from .axes import layer_axes
 from .files import check_readable
 from .ngff import lazy_stack
+from .shown import Shown, shown_of
 from .tiff import TIFF_SUFFIXES, lazy_tiff
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ class Pyramid:
         Finest first, each of the whole field; their pixels are arrays to be sliced, in memory or not.
     axes : tuple of Axis
         Those before rows and columns, as the image calls them; empty also where it does not tell.
+    shown : Shown
+        Where it lies and, of a layer, how it is shown.
     """
 
     levels: tuple[Micrograph, ...]
     axes: tuple[Axis, ...] = ()
+    shown: Shown = field(default_factory=Shown)
 
     @property
     def name(self) -> str:
@@ -156,7 +160,7 @@ def opened(image: ImageLike, *, stacks: bool = False) -> Iterator[Pyramid]:
 @contextmanager
 def _opened(image: ImageLike) -> Iterator[Pyramid]:
     if not isinstance(image, str | Path):
-        yield Pyramid((as_lazy_micrograph(image),), layer_axes(image))
+        yield Pyramid((as_lazy_micrograph(image),), layer_axes(image), shown_of(image))
         return
     path = Path(image)
     check_readable(path)

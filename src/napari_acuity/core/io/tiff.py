@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FileError
+from ..micrograph import opaque
 from .found import MICROMETRES, micrograph, size_from_resolution
 from .tiff_axes import stack_axes
 
@@ -38,6 +39,10 @@ __all__ = [
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk")
 
 _COPY_IT = "Copy it again from its source, or save it anew from the program it comes from."
+_PERHAPS_CHANNELS = (
+    "If its planes are channels, say so: --channels 4 of acuity pairs, read(path, channels=4) in Python, "
+    "or the axes CYX in the file; else flatten it onto a background first."
+)
 # Compressed strips and tiles are read whole; larger pieces would fill the memory.
 _LARGEST_PIECE_BYTES = 2**28
 _OME_TYPES = "u1 i1 u2 i2 u4 i4 f4 f8".split()
@@ -45,14 +50,14 @@ _OME_TYPES = "u1 i1 u2 i2 u4 i4 f4 f8".split()
 _CLASSIC_BYTES = 2**32 - 2**26
 
 
-def read_tiff(path: Path) -> Micrograph:
-    """Read the first series of a TIFF, the first level of a slide."""
+def read_tiff(path: Path, *, channels: int = 0) -> Micrograph:
+    """Read the first series of a TIFF, the first level of a slide; `channels` as for `read`."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         _check_complete(file, series, path.name)
-        pixels, rgb = _channels_last(series.asarray(), series, path.name)
+        pixels, rgb = _channels_last(series.asarray(), series, path.name, channels)
         size, limits = _facts(file, pixels.dtype)
         return micrograph(pixels, path, rgb=rgb, pixel_size=size, value_range=limits)
 
@@ -112,7 +117,8 @@ def lazy_tiff(path: Path) -> Iterator[tuple[tuple[Micrograph, ...], tuple[Axis, 
             raise FileError(
                 f"{path.name} is not read in parts: it holds no planes in grey or RGB, its axes are "
                 f"{series.axes}.",
-                "Save it as a tiled TIFF, grey or RGB with the colours of a pixel side by side.",
+                "Save it as a tiled TIFF: grey, RGB with the colours of a pixel side by side, or channels "
+                "with the axes CYX.",
             )
         levels = [
             zarr.open_array(series.aszarr(level=number), mode="r")
@@ -259,9 +265,13 @@ def _next_page(file: tifffile.TiffFile) -> int:
 
 
 def _channels_last(
-    pixels: NDArray[Any], series: tifffile.TiffPageSeries, name: str
+    pixels: NDArray[Any], series: tifffile.TiffPageSeries, name: str, channels: int
 ) -> tuple[NDArray[Any], bool]:
-    """Bring rows and columns to the end, or red, green, blue (and alpha) behind them -> pixels, rgb."""
+    """Bring rows and columns to the end, or red, green, blue (and alpha) behind them -> pixels, rgb.
+
+    An array (3, Y, X) or (4, Y, X) written without more words, as by tifffile, is called red, green, blue
+    (and alpha) in planes of their own; where that many channels are expected, such planes are these.
+    """
     import tifffile
 
     axes, page = series.axes, series.keyframe
@@ -276,7 +286,11 @@ def _channels_last(
     has_alpha = bool(set(page.extrasamples) & {1, 2})
     rgb = count == 3 or (count == 4 and page.photometric != tifffile.PHOTOMETRIC.MINISBLACK)
     rgb = rgb or (count in (2, 4) and has_alpha)
-    return (np.moveaxis(pixels, samples, -1), True) if rgb else (pixels, False)
+    apart = axes.index("S") < axes.index("Y")
+    if not rgb or (apart and count == channels):
+        return pixels, False
+    pixels = np.moveaxis(pixels, samples, -1)
+    return opaque(pixels, name, cure=_PERHAPS_CHANNELS) if apart else pixels, True
 
 
 def _ome_pixel_size(ome: dict[str, Any]) -> tuple[float, float] | None:

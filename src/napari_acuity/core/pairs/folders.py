@@ -133,7 +133,8 @@ def scale_of_sizes(low: tuple[int, int], high: tuple[int, int], name: str) -> fl
     raise PairError(
         f"In pair '{name}' the low image is {low[0]} x {low[1]} pixels and the high one {high[0]} x "
         f"{high[1]}: no scale leads from one to the other.",
-        "Crop both to one field, or register them and make the pair with Registration.pair.",
+        "Crop both to one field, or register them and let the pair be made then: Make pair... in Register "
+        "pair, acuity pairs, or Registration.pair.",
     )
 
 

@@ -174,7 +174,8 @@ class Pair:
                 f"In pair '{self.name}' the low image is {low.shape[0]} x {low.shape[1]} pixels and the high "
                 f"one {high.shape[0]} x {high.shape[1]}; at scale {self.scale:g} it should be "
                 f"{wanted[0]} x {wanted[1]}.",
-                "Give the scale that belongs to the images, or make the pair with Registration.pair.",
+                "Give the scale that belongs to the images, or register them and let the pair be made then: "
+                "Make pair... in Register pair, acuity pairs, or Registration.pair.",
             )
 
     def _check_channels(self) -> None:
@@ -184,8 +185,8 @@ class Pair:
             shape = (self.low, self.high)[found.index(0)].pixels.shape
             raise PairError(
                 f"In pair '{self.name}' an image is a stack of shape {shape}.",
-                "Make one pair of every plane; or say that they are channels, with channels or with the "
-                "axes CYX in the file.",
+                "Make one pair of every plane; or say that they are channels: acuity pairs --channels, "
+                "Pair(..., channels=...), or the axes CYX in the file.",
             )
         if 0 not in found and stated in (0, 1, 3):
             object.__setattr__(self, "channels", found[0])

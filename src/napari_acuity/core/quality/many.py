@@ -198,7 +198,7 @@ def measure_planes_steps(
     Raises
     ------
     ImageError
-        When the stacks differ in their leading axes.
+        When the stacks differ in their leading axes, or black and white of 16 bits are unknown.
     """
     stacks = [
         as_micrograph(each) for each in (reference, image, *((low,) if low is not None else ()))
@@ -209,6 +209,8 @@ def measure_planes_steps(
             f"The stacks have {' and '.join(map(str, dict.fromkeys(leading)))} planes.",
             "Measure stacks of the same planes, or a single plane of each.",
         )
+    if data_range is None:
+        stacks = [_stated(stack, stacks) for stack in stacks]
     readers = {
         ", ".join(map(str, index)): partial(_planes, stacks, index)
         for index in np.ndindex(leading[0])
@@ -252,6 +254,17 @@ def _read(
 
 def _planes(stacks: list[Micrograph], index: tuple[int, ...]) -> list[Micrograph]:
     return [stack.with_pixels(np.asarray(stack.pixels[index])) for stack in stacks]
+
+
+def _stated(stack: Micrograph, stacks: list[Micrograph]) -> Micrograph:
+    """Return a 16-bit stack with its black and white, which a dim plane alone does not tell."""
+    truth, image, *_ = stacks
+    shares = (
+        stack is image and image.pixels.dtype == truth.pixels.dtype
+    )  # the reference's, in `matched`
+    if shares or stack.pixels.dtype != np.uint16:
+        return stack
+    return replace(stack, value_range=stack.range())
 
 
 def _leading(stack: Micrograph) -> tuple[int, ...]:

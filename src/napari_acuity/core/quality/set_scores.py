@@ -84,7 +84,7 @@ class SetScores:
             for at, image in enumerate(scores)
         ]
         if (count := len(self.fields)) > 1:
-            title = f"mean ± SD of {count} fields"
+            title = f"mean ± SD of {count} {self.kind}s"
             body += [
                 [title if not at else "", image, *self._means(image)]
                 for at, image in enumerate(self.images)
