@@ -111,7 +111,7 @@ def test_an_error_is_two_lines_on_stderr_and_no_traceback(tmp_path):
     pages = np.zeros((5, 64, 64), np.uint8)
     tifffile.imwrite(tmp_path / "cut.tif", pages, imagej=True)
     (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:9000])
-    words = ["enhance", "cut.tif", "--model", "m.safetensors", "--out", "out.tif"]
+    words = ["enhance", "cut.tif", "--out", "out.tif"]
 
     done = subprocess.run(
         [*PROCESS, *words], capture_output=True, text=True, cwd=tmp_path, check=False

@@ -55,12 +55,13 @@ def test_curves_are_those_of_the_log_and_go_on_after_a_stop(folder: Path, tmp_pa
 
     found = curves(out)
     assert set(found) == {
-        *("loss/train", "loss/validation", "loss terms/mse"),
+        *("loss/train", "loss/validation", "loss terms/mse", "loss terms/ssim"),
         *("PSNR (dB)/output", "PSNR (dB)/bicubic"),
     }
     assert found["loss/validation"] == logged(out, "validation_loss")
     assert found["PSNR (dB)/output"] == logged(out, "psnr")
     assert found["loss terms/mse"] == logged(out, "loss_mse")
+    assert found["loss terms/ssim"] == logged(out, "loss_ssim")
     assert len(found["loss/train"]) == 3
 
 
