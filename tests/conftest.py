@@ -86,6 +86,21 @@ def fresh_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 @pytest.fixture
+def training_session() -> Iterator[None]:
+    """Begin without models, folders of pairs and runs; at the end kill what is still training."""
+    from training_panel import fresh_session
+
+    with fresh_session():
+        yield
+
+
+@pytest.fixture
+def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
+    """Show napari without layers; test files with layers of their own bring theirs."""
+    return make_napari_viewer_proxy()
+
+
+@pytest.fixture
 def notes() -> Iterator[list[str]]:
     """Return the texts of the notifications that napari shows in a test."""
     from napari.utils.notifications import notification_manager

@@ -14,27 +14,15 @@ from napari_acuity import Micrograph, Model, Pair, PairSet, load
 from napari_acuity.core.inference.capture import Capture
 from napari_acuity.widgets.enhance import EnhancePanel
 from napari_acuity.widgets.train import TrainPanel
-from training_panel import TINY, choose, fresh_session, halved, wait_for_look
+from training_panel import TINY, choose, halved, wait_for_look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
     from pytestqt.qtbot import QtBot
 
-pytestmark = pytest.mark.usefixtures("fresh_models")
-
-
-@pytest.fixture(autouse=True)
-def session() -> Iterator[None]:
-    with fresh_session():
-        yield
-
-
-@pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    return make_napari_viewer_proxy()
+pytestmark = pytest.mark.usefixtures("fresh_models", "training_session")
 
 
 @pytest.fixture

@@ -13,15 +13,10 @@ from gui import click, opened, wait
 from napari_acuity.widgets.fuse import FusePanel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from pytestqt.qtbot import QtBot
-
-
-@pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    return make_napari_viewer_proxy()
 
 
 @pytest.fixture

@@ -188,11 +188,6 @@ def test_previews_leave_the_selection_alone(viewer: Any) -> None:
     assert second not in viewer.layers.selection
 
 
-@pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    return make_napari_viewer_proxy()
-
-
 def listed(chooser: LayerChooser) -> list[str]:
     return [chooser.itemText(i) for i in range(chooser.count())]
 

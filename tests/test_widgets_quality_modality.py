@@ -20,7 +20,7 @@ from napari_acuity.core.simulate import bead_pair
 from napari_acuity.widgets.quality import QualityPanel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari.layers import Image
@@ -42,11 +42,6 @@ def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try one deconvolution: how the best is found is the engine's, which has tests of its own."""
     monkeypatch.setattr(modality_scores, "_ITERATIONS", (5,))
     monkeypatch.setattr(modality_scores, "_WIDENINGS", (1.0,))
-
-
-@pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    return make_napari_viewer_proxy()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from napari_acuity.widgets._quality_table import PartTable
 from napari_acuity.widgets.quality import QualityPanel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 UM: dict[str, Any] = {"units": ("um", "um")}
 GROUPS, PIXEL_UM = (6, 7), 0.35
 RNG = np.random.default_rng(4)
-
-
-@pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    return make_napari_viewer_proxy()
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from napari_acuity.widgets._plots import CurvePlot, _log_ticks
 from napari_acuity.widgets._preflight import Intent, Look, look
 from napari_acuity.widgets._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
 from napari_acuity.widgets.train import TrainPanel
-from training_panel import SCALE, TINY, choose, fresh_session, halved, make_pairs, wait_for_look
+from training_panel import SCALE, TINY, choose, halved, make_pairs, wait_for_look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,20 +45,12 @@ ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def session() -> Iterator[None]:
-    with fresh_session():
-        yield
+pytestmark = pytest.mark.usefixtures("training_session")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, tissue: NDArray[np.uint8]) -> Path:
     return make_pairs(tmp_path / "colon", tissue)
-
-
-@pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    return make_napari_viewer_proxy()
 
 
 @pytest.fixture

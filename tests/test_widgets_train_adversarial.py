@@ -37,7 +37,7 @@ from napari_acuity.widgets._run_state import RunState
 from napari_acuity.widgets._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
 from napari_acuity.widgets._run_words import outcome_words
 from napari_acuity.widgets.train import TrainPanel
-from training_panel import TINY, choose, fresh_session, make_pairs, wait_for_look
+from training_panel import TINY, choose, make_pairs, wait_for_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,15 +111,7 @@ def grey_pairs(folder: Path, tissue: NDArray[np.uint8], *, side: int = 96, scale
     return pairs.folder
 
 
-@pytest.fixture(autouse=True)
-def session() -> Iterator[None]:
-    with fresh_session():
-        yield
-
-
-@pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    return make_napari_viewer_proxy()
+pytestmark = pytest.mark.usefixtures("training_session")
 
 
 @pytest.fixture

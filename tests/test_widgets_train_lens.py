@@ -31,7 +31,7 @@ from napari_acuity.widgets.train import TrainPanel
 from training_panel import fresh_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -102,11 +102,6 @@ def data(tmp_path: Path) -> Path:
 def recipe(tmp_path: Path) -> Path:
     TINY.save(tmp_path / "tiny.toml")
     return tmp_path / "tiny.toml"
-
-
-@pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    return make_napari_viewer_proxy()
 
 
 @pytest.fixture

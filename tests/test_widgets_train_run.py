@@ -24,7 +24,6 @@ from training_panel import (
     SCALE,
     TINY,
     choose,
-    fresh_session,
     halved,
     make_pairs,
     wait_for_look,
@@ -41,10 +40,7 @@ _START_MS = 60_000
 ENDLESS = "1000000"
 
 
-@pytest.fixture(autouse=True)
-def session() -> Iterator[None]:
-    with fresh_session():
-        yield
+pytestmark = pytest.mark.usefixtures("training_session")
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,9 @@ __all__ = [
     "fingerprint",
     "from_unit",
     "grey",
+    "kind_of",
     "opaque",
+    "plane_of",
     "to_unit",
 ]
 
@@ -218,6 +220,18 @@ def grey(image: Micrograph) -> NDArray[np.float32]:
     if not image.rgb:
         return pixels
     return pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def kind_of(channels: int, *, rgb: bool) -> str:
+    """Return what a kind of image is called: "RGB", "grey" (also where 0 channels are told), "4-channel"."""
+    return "RGB" if rgb else "grey" if channels < 2 else f"{channels}-channel"
+
+
+def plane_of(image: Micrograph) -> NDArray[Any]:
+    """View an image of one plane, (H, W), (C, H, W) or RGB, as (C, H, W)."""
+    if image.rgb:
+        return np.moveaxis(image.pixels, -1, 0)
+    return image.pixels if image.pixels.ndim > 2 else image.pixels[None]
 
 
 def channel_mean(image: Micrograph) -> Micrograph:

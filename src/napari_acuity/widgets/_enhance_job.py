@@ -10,6 +10,7 @@ import numpy as np
 from ..core.errors import AcuityError
 from ..core.jobs import Event, within
 from ._canvas import Canvas
+from ._layers import finest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,7 +171,7 @@ def enhance_to_zarr(
         value_range=settings.value_range,
         shown=shown,
     )
-    pixels = held.data[0] if held.multiscale else held.data
+    pixels = finest(held)
     # Looking through pixels that are not in memory would take as long as the job.
     note = clip_note(pixels, settings.value_range) if isinstance(pixels, np.ndarray) else None
     return Written([level.pixels for level in lazy_levels(made)], (note,) if note else ())
@@ -179,7 +180,7 @@ def enhance_to_zarr(
 def _is_all_of(held: Any, path: str) -> bool:
     from ..core.io.pyramid import opened
 
-    pixels = held.data[0] if held.multiscale else held.data
+    pixels = finest(held)
     with opened(path, stacks=True) as pyramid:
         stored = pyramid.levels[0].pixels
         return (stored.shape, stored.dtype) == (pixels.shape, pixels.dtype)

@@ -56,7 +56,7 @@ from ._quality_compare_job import (
     python,
     warnings_of,
 )
-from ._quality_tab import lay_on_plane
+from ._quality_tab import ADD_TIP, NOT_YET, lay_on_plane
 from ._score_table import ScoreTable
 from ._value_range import ValueRange
 
@@ -75,6 +75,9 @@ __all__ = ["CompareTab"]
 
 _MAP_NAMES = {"ssim": "SSIM map", "cie94": "CIE-94 map", "difference": "difference map"}
 _FITS = {"None": "none", "Brightness: gain and offset": "intensity", "Colour: affine map": "colour"}
+
+_BESIDE_TIP = "Adds input, image and reference as one picture, in a row, below the images"
+_COPY_TIP = "Copy the scores, to paste into a spreadsheet"
 
 
 class CompareTab(QWidget):
@@ -124,18 +127,12 @@ class CompareTab(QWidget):
         self.table.hide()
         self.profile = ProfileBox(self._viewer, self._layers)
         self.beside = QPushButton("Side by side")
-        self.beside.setToolTip(
-            "Adds input, image and reference as one picture, in a row, below the images"
-        )
         self.beside.clicked.connect(lambda _checked=False: self._lay_beside())
         self.add = QPushButton("Add to report")
-        self.add.setToolTip("Keep this measurement for the report, which Report... writes")
         self.add.clicked.connect(lambda _checked=False: self.added.emit(self.report))
         self.copy_button = QPushButton("Copy table")
-        self.copy_button.setToolTip("Copy the scores, to paste into a spreadsheet")
         self.copy_button.clicked.connect(self._copy)
-        for button in (self.add, self.copy_button):
-            button.setEnabled(False)
+        self._allow(NOT_YET)
 
     def _lay_out(self) -> None:
         choices = form()
@@ -240,7 +237,7 @@ class CompareTab(QWidget):
         self.problem.setText(reason or "")
         self.problem.setVisible(bool(reason))
         self.job.disable(reason)
-        self.beside.setEnabled(reason is None)
+        enable(self.beside, _BESIDE_TIP, reason)
         none = (
             None if any(layer is not None for layer in self._layers()) else "Open an image first."
         )
@@ -269,9 +266,13 @@ class CompareTab(QWidget):
         warnings = warnings_of(report, resampled=resampled)
         self.warning.setText("\n".join(warnings))
         self.warning.setVisible(bool(warnings))
-        for button in (self.add, self.copy_button):
-            button.setEnabled(True)
+        self._allow(None)
         self.job.say(outcome(report))
+
+    def _allow(self, why_not: str | None) -> None:
+        """Let the scores be kept and copied, or say why not."""
+        enable(self.add, ADD_TIP, why_not)
+        enable(self.copy_button, _COPY_TIP, why_not)
 
     def _lay_beside(self) -> None:
         """Show input, image and reference in one view."""

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from ._copy_table import text_of
 from ._layers import LayerChooser, chosen, grid_of, is_image, keep_selection, made_by, pixel_size_of
-from ._panel import add_option, add_row, drop_down, form, options, side_by_side
+from ._panel import add_option, add_row, drop_down, enable, form, options, side_by_side
 from ._planes import box_of, index_shown, is_shapes, plane_shown, region_problem
 from ._quality_mtf_job import bars, bars_python, edges, edges_python
 from ._quality_tab import TabFrame, command_on
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["MtfTab"]
 
 _TARGETS = {"USAF-1951 bars": "usaf", "Slanted edge": "edge"}
+_NOT_PICKED = "No place was picked."
 _PICK = "Pick..."
 _RESOLVED, _LOST, _PICKED = "#35d07f", "#e0533d", "#ffd60a"
 _LEAST_SEEN_PX = 160
@@ -90,9 +91,8 @@ class MtfTab(QWidget):
         self.pick.toggled.connect(self._on_pick)
         self.forget = QToolButton()
         self.forget.setText("\N{MULTIPLICATION SIGN}")
-        self.forget.setToolTip(_TIPS["forget"])
         self.forget.setAccessibleName("Take the picked place back")
-        self.forget.setEnabled(False)
+        enable(self.forget, _TIPS["forget"], _NOT_PICKED)
         self.forget.clicked.connect(lambda _checked=False: self._forget_place())
         self.contrast = QSpinBox()
         self.contrast.setRange(1, 99)
@@ -112,7 +112,10 @@ class MtfTab(QWidget):
         add_row(rows, "Image", self.image, _TIPS["image"])
         add_row(rows, "Compared with", self.other, _TIPS["other"])
         self.known = QWidget()
-        self.known.setLayout(side_by_side(self.group, self.element, self.pick, self.forget))
+        lines = QVBoxLayout(self.known)  # in one line a narrow panel would cut the numbers off
+        lines.setContentsMargins(0, 0, 0, 0)
+        lines.addLayout(side_by_side(self.group, self.element))
+        lines.addLayout(side_by_side(self.pick, self.forget, stretch=self.pick))
         add_row(rows, "Known element", self.known, _TIPS["pick"])
         add_row(rows, "Region", self.region, _TIPS["region"])
         self._fold, more = options()
@@ -171,14 +174,14 @@ class MtfTab(QWidget):
             row, column = image.world_to_data(event.position)[-2:]
             self._at = (float(row), float(column))
             self.pick.setText(f"at {row:.0f}, {column:.0f}")
-            self.forget.setEnabled(True)
+            enable(self.forget, _TIPS["forget"], None)
         self.pick.setChecked(False)
         self.frame.check()
 
     def _forget_place(self) -> None:
         self._at = None
         self.pick.setText(_PICK)
-        self.forget.setEnabled(False)
+        enable(self.forget, _TIPS["forget"], _NOT_PICKED)
         self.frame.check()
 
     # Measure

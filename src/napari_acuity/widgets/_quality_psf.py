@@ -74,6 +74,7 @@ class PsfTab(QWidget):
         rows = form()
         for role, tip in _ROLES.items():
             add_row(rows, role, self.choosers[role], tip)
+        rows.addRow(self.points)
         fold, more = options()
         add_row(
             more,
@@ -106,7 +107,6 @@ class PsfTab(QWidget):
         )
         layout = QVBoxLayout(self)
         layout.addWidget(self.frame)
-        layout.insertWidget(0, self.points)
         for chooser in (*self.choosers.values(), self.region):
             chooser.changed.connect(self.frame.check)
         self.frame.check()

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QFormLayout, QLabel, QPushButton, QVBox
 
 from ..core.quality.reports.charts import Chart
 from ._jobs import JobBox
-from ._panel import more_button, side_by_side
+from ._panel import enable, more_button, side_by_side
 from ._plots import CurvePlot
 from ._quality_table import PartTable
 
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from ..core.jobs import Steps
     from ..core.quality.reports.parts import Part
 
-__all__ = ["TabFrame", "command_on", "lay_on_plane"]
+__all__ = ["ADD_TIP", "NOT_YET", "TabFrame", "command_on", "lay_on_plane"]
 
 T = TypeVar("T")
+
+ADD_TIP = "Keep this measurement for the report, which Report... writes"
+NOT_YET = "Nothing has been measured here yet."
+_COPY_TIP = "Copy the table, to paste into a spreadsheet"
 
 
 class TabFrame(QWidget, Generic[T]):
@@ -81,10 +85,8 @@ class TabFrame(QWidget, Generic[T]):
         self.plot.hide()
         self.table = PartTable()
         self.add = QPushButton("Add to report")
-        self.add.setToolTip("Keep this measurement for the report, which Report... writes")
         self.add.clicked.connect(lambda _checked=False: self.added.emit(self.part))
         self.copy = QPushButton("Copy table")
-        self.copy.setToolTip("Copy the table, to paste into a spreadsheet")
         self.copy.clicked.connect(lambda _checked=False: _copy(self.table.text()))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -94,8 +96,7 @@ class TabFrame(QWidget, Generic[T]):
                 layout.addWidget(widget)
         layout.addLayout(side_by_side(self.add, self.copy))
         layout.addStretch(1)
-        for button in (self.add, self.copy):
-            button.setEnabled(False)
+        self._allow(NOT_YET)
 
     def check(self, _event: object = None) -> None:
         """Say in words why there is nothing to measure yet; to be called when a choice changed."""
@@ -104,13 +105,17 @@ class TabFrame(QWidget, Generic[T]):
         self.reason.setVisible(bool(reason))
         self.job.disable(reason)
 
+    def _allow(self, why_not: str | None) -> None:
+        """Let the measurement be kept and copied, or say why not."""
+        enable(self.add, ADD_TIP, why_not)
+        enable(self.copy, _COPY_TIP, why_not)
+
     def clear(self) -> None:
         """Show no measurement: what was shown belongs to another choice."""
         self.part = None
         self.plot.hide()
         self.table.hide()
-        for button in (self.add, self.copy):
-            button.setEnabled(False)
+        self._allow(NOT_YET)
         self.job.say("")
         self.shown.emit()
 
@@ -121,8 +126,7 @@ class TabFrame(QWidget, Generic[T]):
         self.plot.setVisible(part.chart is not None)
         if part.chart is not None:
             self.plot.show_chart(part.chart)
-        for button in (self.add, self.copy):
-            button.setEnabled(True)
+        self._allow(None)
         self.job.say(part.words)
         self.shown.emit()
 

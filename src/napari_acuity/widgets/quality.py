@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFileDialog, QPushButton, QScrollArea
 
 from ._jobs import JobBox, one_step
-from ._panel import panel_layout, side_by_side
+from ._panel import enable, panel_layout, side_by_side
 from ._quality_compare import CompareTab
 from ._quality_error import ErrorTab
 from ._quality_modality import ModalityTab
@@ -16,6 +16,7 @@ from ._quality_mtf import MtfTab
 from ._quality_positions import PositionsTab
 from ._quality_psf import PsfTab
 from ._quality_resolution import ResolutionTab
+from ._quality_tab import NOT_YET
 from ._tabs import Tabs
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["QualityPanel"]
 
 _ABOVE_PX = 6
+_REPORT_TIP = (
+    "Write what was kept, or the last measurement of this tab: figures, tables, definitions and versions as "
+    "one web page or PDF, or the tables as CSV"
+)
 _TIPS = {
     "Compare": "Similarity, error and colour against a reference, with maps and a line profile",
     "Modality": "What a network made of one instrument's image, against another's: scores, widths, errors",
@@ -121,11 +126,7 @@ class QualityPanel(QScrollArea):
     def _update(self, _event: object = None) -> None:
         count = len(self.kept)
         self.report_button.setText(f"Report of {count}..." if count else "Report...")
-        self.report_button.setEnabled(bool(self._measured()))
-        self.report_button.setToolTip(
-            "Write what was kept, or the last measurement of this tab: figures, tables, definitions and "
-            "versions as one web page or PDF, or the tables as CSV"
-        )
+        enable(self.report_button, _REPORT_TIP, None if self._measured() else NOT_YET)
         self.clear_button.setVisible(bool(count))
 
     def _clear(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..pairs.pair import kind_of
+from ..micrograph import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,6 +22,7 @@ from PIL import Image
 
 from ..errors import ModelError
 from ..geometry import ratio
+from ..micrograph import kind_of
 from .documentation import CITATIONS, documentation
 from .example import least_side
 from .onnx_file import OPSET, write_onnx
@@ -184,8 +185,9 @@ def _output(model: Model, test: Path) -> zoo.OutputTensorDescr:
 
 def _channels(model: Model) -> zoo.ChannelAxis:
     names = [f"channel{n}" for n in range(1, model.channels + 1)]
-    if model.channels == 1 or model.rgb:
-        names = ["grey"] if model.channels == 1 else ["red", "green", "blue"]
+    names = {"grey": ["grey"], "RGB": ["red", "green", "blue"]}.get(
+        kind_of(model.channels, rgb=model.rgb), names
+    )
     return zoo.ChannelAxis(channel_names=[zoo.Identifier(name) for name in names])
 
 

@@ -13,7 +13,7 @@ from scipy import ndimage, optimize
 
 from ..errors import ImageError
 from ..geometry import ratio
-from ..micrograph import Micrograph, to_unit
+from ..micrograph import Micrograph, plane_of, to_unit
 from ..quality import bicubic
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _middle(pair: Pair) -> Pair:
 def _blurred(
     sharp: Micrograph, sigma_px: float, shape: tuple[int, int], scale: float
 ) -> NDArray[np.float64]:
-    pixels = np.moveaxis(channels_last(sharp), -1, 0)
+    pixels = plane_of(sharp.with_pixels(to_unit(sharp)))
     blurred = ndimage.gaussian_filter(pixels, (0, sigma_px, sigma_px), mode="nearest")
     seen = bicubic(Micrograph(blurred, value_range=(0, 1)), 1 / scale, shape)
     return np.moveaxis(seen.pixels, 0, -1).astype(np.float64)
@@ -143,8 +143,7 @@ def _blurred(
 
 def channels_last(image: Micrograph) -> NDArray[np.float32]:
     """Return an image as (H, W, C), black 0 and white 1."""
-    unit = to_unit(image)
-    return unit if image.rgb else np.moveaxis(unit.reshape(-1, *image.shape), 0, -1)
+    return np.moveaxis(plane_of(image.with_pixels(to_unit(image))), 0, -1)
 
 
 def _with_ones(pixels: NDArray[np.float64]) -> NDArray[np.float64]:

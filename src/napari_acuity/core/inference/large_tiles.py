@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..device import choose_device
 from ..jobs import Event, Steps
+from ..micrograph import plane_of
 from .cluster import connected, on_cluster
 from .deploy import engine_for
-from .planes import plane_of
 from .tile_work import Work, enhanced, write_tile
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from ..errors import ModelError
-from ..micrograph import Micrograph, from_unit, to_unit
+from ..micrograph import Micrograph, from_unit, kind_of, to_unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..model import Model
 
-__all__ = ["Layout", "from_device", "new_pixels", "plane_of", "to_device"]
+__all__ = ["Layout", "from_device", "new_pixels", "to_device"]
 
 # Page-locked memory is copied to several times as fast, and is scarce.
 _MOST_LOCKED_BYTES = 1 << 30
@@ -67,9 +67,8 @@ class Layout:
         layout = cls.of(image, model.channels)
         if layout is not None:
             return layout
-        kinds = {1: "grey", 3: "RGB"}
-        wanted = kinds.get(model.channels, f"{model.channels}-channel")
-        given = kinds[image.channels]
+        wanted = kind_of(model.channels, rgb=model.rgb)
+        given = kind_of(image.channels, rgb=image.rgb)
         raise ModelError(
             f"Model '{model.name}' takes {wanted} images, and '{image.name}' is {given}.",
             f"Choose a {given} model, or convert the image to {wanted}.",
@@ -92,13 +91,6 @@ class Layout:
         if self.last:
             return np.moveaxis(pixels, 0, -1)
         return pixels[0] if self.single else pixels
-
-
-def plane_of(image: Micrograph) -> NDArray[Any]:
-    """View an image of one plane, (H, W), (C, H, W) or RGB, as (C, H, W)."""
-    if image.rgb:
-        return np.moveaxis(image.pixels, -1, 0)
-    return image.pixels if image.pixels.ndim > 2 else image.pixels[None]
 
 
 def new_pixels(shape: tuple[int, ...], dtype: np.dtype[Any], device: str) -> NDArray[Any]:

@@ -18,10 +18,10 @@ import numpy as np
 
 from ..device import choose_device
 from ..io.pyramid import Pyramid, opened
+from ..micrograph import plane_of
 from ..model import Model, load
 from .deploy import Engine, engine_for
 from .halving import pieces_done
-from .planes import plane_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

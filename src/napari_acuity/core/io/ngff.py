@@ -92,7 +92,7 @@ def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Sh
         _level(path, _arranged(pixels, list(axes), order), axes, each, attributes, rgb)
         for pixels, each in zip(nodes[0].data, steps, strict=True)
     )
-    return levels, tuple(before), _place(metadata, axes, order[: len(before)])
+    return levels, tuple(before), _place(metadata, steps[0], order[: len(before)])
 
 
 @contextmanager
@@ -204,14 +204,13 @@ def _window(attributes: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, fl
     return None if (low, high) == usual else (float(low), float(high))
 
 
-def _place(metadata: dict[str, Any], axes: dict[str, Any], before: list[str]) -> Shown:
+def _place(metadata: dict[str, Any], steps: dict[str, float], before: list[str]) -> Shown:
     """Return where the finest level lies, with its axes as they come in memory."""
-    scale, *others = metadata["coordinateTransformations"][0]
-    steps = dict(zip(axes, scale.get("scale", [1.0] * len(axes)), strict=True))
+    others = metadata["coordinateTransformations"][0][1:]
     moved = next(
-        (each["translation"] for each in others if "translation" in each), [0.0] * len(axes)
+        (each["translation"] for each in others if "translation" in each), [0.0] * len(steps)
     )
-    starts = dict(zip(axes, moved, strict=True))
+    starts = dict(zip(steps, moved, strict=True))
     origin = (starts[name] / steps[name] if steps[name] else 0.0 for name in (*before, "y", "x"))
     return Shown(tuple(origin), (steps["y"] or 1.0, steps["x"] or 1.0))
 

@@ -10,9 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["WHITE", "Shown", "shown_of"]
+__all__ = ["Shown", "shown_of"]
 
-WHITE = "FFFFFF"
+_WHITE = "FFFFFF"
 # napari makes some of its colormaps of one colour by hand: none is off by more.
 _SAME = 0.01
 
@@ -37,7 +37,7 @@ class Shown:
     origin_px: tuple[float, ...] = ()
     step: tuple[float, float] = (1.0, 1.0)
     window: tuple[float, float] | None = None
-    colour: str = WHITE
+    colour: str = _WHITE
 
     def finer(self, scale: float, axes: int) -> Shown:
         """Return what is true of the same image on a grid `scale` times as fine along rows and columns.
@@ -96,5 +96,5 @@ def _colour(colormap: Any) -> str:
     share = np.linspace(0, 1, 9)
     colours = np.asarray(colormap.map(share), dtype=float)[:, :3]
     if np.abs(colours - share[:, None] * colours[-1]).max() > _SAME or not colours[-1].any():
-        return WHITE
+        return _WHITE
     return "".join(f"{round(255 * part):02X}" for part in colours[-1])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..errors import AcuityError, FileError, PairError
 from ..io.tiff import plane_shape
-from .pair import kind_of
+from ..micrograph import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

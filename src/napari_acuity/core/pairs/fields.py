@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..micrograph import Micrograph, to_unit
+from ..micrograph import Micrograph, plane_of, to_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ class Fields:
             arrays, ranges = [to_unit(image) for image in images], [(0.0, 1.0)] * len(images)
         # The channels of a pixel lie side by side, so that one gather brings them all.
         flat = [
-            torch.from_numpy(_pixels_by_channels(array, rgb=image.rgb))
+            torch.from_numpy(_pixels_by_channels(image.with_pixels(array)))
             for array, image in zip(arrays, images, strict=True)
         ]
         lengths = torch.tensor([len(pixels) for pixels in flat])
@@ -117,7 +117,7 @@ class Fields:
         return (pixels - black) / span
 
 
-def _pixels_by_channels(array: NDArray[Any], *, rgb: bool) -> NDArray[Any]:
+def _pixels_by_channels(image: Micrograph) -> NDArray[Any]:
     """Lay (Y, X), (Y, X, 3) or (C, Y, X) out as (Y * X, C)."""
-    last = array if rgb else np.moveaxis(array.reshape(-1, *array.shape[-2:]), 0, -1)
+    last = np.moveaxis(plane_of(image), 0, -1)
     return np.ascontiguousarray(last).reshape(-1, last.shape[-1])

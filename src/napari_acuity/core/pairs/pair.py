@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import PairError
 from ..geometry import ratio
-from ..micrograph import Micrograph, as_micrograph, check_content
+from ..micrograph import Micrograph, as_micrograph, check_content, kind_of
 from .similarity_map import over_cells
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Pair", "exact_scale", "kind_of", "part_of"]
+__all__ = ["Pair", "exact_scale", "part_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,11 +214,6 @@ class Pair:
                 f"What pair '{self.name}' says of its registration is no table.",
                 "Give a dict, or None.",
             )
-
-
-def kind_of(channels: int, *, rgb: bool) -> str:
-    """Return what a kind of image is called: "RGB", "grey" or "4-channel"."""
-    return "RGB" if rgb else "grey" if channels == 1 else f"{channels}-channel"
 
 
 def part_of(image: Micrograph, rows: slice, cols: slice) -> Micrograph:

@@ -13,9 +13,10 @@ import numpy as np
 
 from ..errors import AcuityError, FileError, PairError
 from ..io import make_folder, read, replacing, write
+from ..micrograph import kind_of
 from .described import Described, like_most, size_of
 from .folders import NamedImages, find_named_images
-from .pair import Pair, kind_of
+from .pair import Pair
 from .split import split
 
 if TYPE_CHECKING:
@@ -292,8 +293,7 @@ def _facts_of(pair: Pair) -> dict[str, Any]:
 
 def _kind(facts: dict[str, Any]) -> str:
     """Return the kind of image that a pair's facts tell; older ones tell of RGB and grey alone."""
-    rgb = bool(facts.get("rgb"))
-    return kind_of(facts.get("channels") or (3 if rgb else 1), rgb=rgb)
+    return kind_of(facts.get("channels", 0), rgb=bool(facts.get("rgb")))
 
 
 def _damaged(path: Path, reason: object) -> PairError:

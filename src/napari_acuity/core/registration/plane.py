@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "NAMES",
     "Matches",
     "Transform",
     "fitted_plane",
     "flip",
+    "grid_over",
     "implausible",
-    "misses",
+    "squared_misses",
     "of_kind",
     "shrunk",
 ]
 
 Transform = Literal["auto", "homography", "affine", "similarity"]
+
+NAMES = {"homography": "a homography", "affine": "an affine map", "similarity": "a similarity"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +66,12 @@ def fitted_plane(
             return upright
         over = np.diag([-1.0, 1.0, 1.0])
         mirrored = _similarity(fixed * (1, -1), moving) @ over
-        return min(upright, mirrored, key=lambda plane: misses(plane, fixed, moving).sum())
+        return min(upright, mirrored, key=lambda plane: squared_misses(plane, fixed, moving).sum())
     found, _ = cv2.findHomography(fixed[:, ::-1].copy(), moving[:, ::-1].copy(), 0)
     return np.full((3, 3), np.nan) if found is None else np.asarray(found, np.float64)
 
 
-def misses(
+def squared_misses(
     plane: NDArray[np.float64], fixed: NDArray[np.float64], moving: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the square of how far a map misses each point, px^2 of the moving image."""
@@ -81,9 +85,14 @@ def of_kind(
     """Return the plane map of a kind that is nearest to one over an image of a shape."""
     if transform == "auto":
         return plane
-    rows, cols = (np.linspace(0, length - 1, 8) for length in shape)
-    points = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
+    points = grid_over(shape, 8)
     return fitted_plane(points, apply_homography(plane, points), transform)
+
+
+def grid_over(shape: tuple[int, int], count: int) -> NDArray[np.float64]:
+    """Return count x count points (row, col) spread evenly over an image of a shape, (count^2, 2)."""
+    rows, cols = (np.linspace(0, length - 1, count) for length in shape)
+    return np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def _similarity(fixed: NDArray[np.float64], moving: NDArray[np.float64]) -> NDArray[np.float64]:

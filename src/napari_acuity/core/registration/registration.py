@@ -24,7 +24,7 @@ from .archive import array_of, reading, write_arrays
 from .correlation import BlockShifts, no_blocks
 from .displacement import jacobian, unshift
 from .export import export_map
-from .plane import fitted_plane
+from .plane import fitted_plane, grid_over
 
 if TYPE_CHECKING:
     import os
@@ -419,9 +419,7 @@ class Registration:
 
 def nearest_plane(registration: Registration, transform: Transform) -> NDArray[np.float64]:
     """Return the plane map nearest to a whole map, by least squares where it meets the moving image."""
-    height, width = registration.fixed_shape
-    rows, cols = (np.linspace(0, length - 1, 40) for length in (height, width))
-    points = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
+    points = grid_over(registration.fixed_shape, 40)
     landed = registration.map_points(points)
     met = ((landed >= 0) & (landed <= np.subtract(registration.moving_shape, 1))).all(axis=1)
     return fitted_plane(points[met], landed[met], transform)

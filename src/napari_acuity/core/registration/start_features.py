@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..geometry import apply_homography
-from .plane import Matches, Transform, flip, implausible, misses, shrunk
+from .plane import NAMES, Matches, Transform, flip, implausible, shrunk, squared_misses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,13 +139,13 @@ def _best_model(
     xy_f, xy_m = points_f[:, ::-1].copy(), points_m[:, ::-1].copy()
     # MAGSAC++ (Barath et al. 2020, doi:10.1109/CVPR42600.2020.00138).
     kinds = (
-        ("homography", "a homography", 8, cv2.findHomography, cv2.USAC_MAGSAC),
-        ("affine", "an affine map", 6, cv2.estimateAffine2D, cv2.RANSAC),
-        ("similarity", "a similarity", 4, cv2.estimateAffinePartial2D, cv2.RANSAC),
+        ("homography", 8, cv2.findHomography, cv2.USAC_MAGSAC),
+        ("affine", 6, cv2.estimateAffine2D, cv2.RANSAC),
+        ("similarity", 4, cv2.estimateAffinePartial2D, cv2.RANSAC),
     )
     costs = []
     cv2.setRNGSeed(0)
-    for kind, name, parameters, estimate, method in kinds:
+    for kind, parameters, estimate, method in kinds:
         if transform not in ("auto", kind):
             continue
         fitted, _ = estimate(
@@ -161,7 +161,7 @@ def _best_model(
         plane = np.vstack([fitted, [0, 0, 1]])[:3].astype(np.float64)
         squares = (_residuals(plane, points_f, points_m) / (tolerance_px / 2)) ** 2
         cost = np.minimum(squares, 4).sum() + parameters * np.log(4 * len(squares))
-        costs.append((float(cost), name, plane))
+        costs.append((float(cost), NAMES[kind], plane))
     if not costs:
         return "nothing", np.full((3, 3), np.nan)
     return min(costs, key=lambda entry: entry[0])[1:]
@@ -170,8 +170,8 @@ def _best_model(
 def _residuals(
     plane: NDArray[np.float64], points_f: NDArray[np.float64], points_m: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return how far the map misses each point, px of the moving image."""
-    return np.nan_to_num(np.sqrt(misses(plane, points_f, points_m)), nan=np.inf)
+    """Return how far the map squared_misses each point, px of the moving image."""
+    return np.nan_to_num(np.sqrt(squared_misses(plane, points_f, points_m)), nan=np.inf)
 
 
 def _equalised(image: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RegistrationError
-from .plane import Transform, fitted_plane, implausible, misses
+from .plane import NAMES, Transform, fitted_plane, implausible, squared_misses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,6 @@ __all__ = ["find_by_landmarks", "paired"]
 # So many pairs, and a residual smaller by this factor, before a homography is taken.
 _LEAST_FOR_HOMOGRAPHY, _CLEARLY_BETTER = 6, 0.7
 _LEAST_FOR: dict[Transform, int] = {"similarity": 2, "affine": 3, "homography": 4}
-_NAMES = {"similarity": "a similarity", "affine": "an affine map", "homography": "a homography"}
 # Points whose cloud is thinner than this share of its length lie on a line.
 _THINNEST = 0.02
 
@@ -61,7 +60,7 @@ def find_by_landmarks(
     _check(moving, "moving")
     kind, plane = _fitted(fixed, moving, transform)
     residual = f"RMS residual {_rms(plane, fixed, moving):.2f} px"
-    words = f"{_NAMES[kind]} through {len(fixed)} landmarks, {residual}"
+    words = f"{NAMES[kind]} through {len(fixed)} landmarks, {residual}"
     reason = implausible(plane, fixed_shape, moving_shape)
     return (None, f"{words}, but {reason}") if reason else (plane, words)
 
@@ -123,7 +122,7 @@ def _fitted(
         least = _LEAST_FOR[transform]
         if len(fixed) < least:
             raise RegistrationError(
-                f"{_NAMES[transform].capitalize()} takes {least} landmarks or more; there are {len(fixed)}.",
+                f"{NAMES[transform].capitalize()} takes {least} landmarks or more; there are {len(fixed)}.",
                 "Set more, or choose a simpler transform.",
             )
         return transform, fitted_plane(fixed, moving, transform)
@@ -158,4 +157,4 @@ def _affine_or_homography(
 def _rms(
     plane: NDArray[np.float64], fixed: NDArray[np.float64], moving: NDArray[np.float64]
 ) -> float:
-    return float(np.sqrt(np.mean(misses(plane, fixed, moving))))
+    return float(np.sqrt(np.mean(squared_misses(plane, fixed, moving))))

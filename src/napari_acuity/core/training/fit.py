@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from ..errors import TrainingError
+from ..micrograph import kind_of
 from ..quality.similarity import SSIM_WINDOW
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_augmentation", "check_batch", "check_channels", "check_patch", "check_scale"]
 
-_KINDS = {1: "grey", 3: "RGB"}
 _OF_COLOUR = ("colour", "jpeg")
 
 
@@ -27,13 +27,14 @@ def check_channels(channels: int, recipe: Recipe) -> None:
     cure = "Choose another recipe, such as brightfield or crossmodality."
     if channels == 3:
         cure = "Split the images into channels and train a model for each, or choose the recipe brightfield."
-    if channels not in _KINDS:
+    if channels not in (1, 3):
         cure = (
             "Choose a recipe for any number of channels, such as brightfield, or a .toml file of this one "
             f"with channels = {channels} in its network_arguments, which docs/pairs.md shows how to write."
         )
     raise TrainingError(
-        f"The pairs are {_kind(channels)}, and the recipe '{recipe.name}' is for {_kind(wanted)} images.",
+        f"The pairs are {kind_of(channels, rgb=channels == 3)}, and the recipe '{recipe.name}' is for "
+        f"{kind_of(wanted, rgb=wanted == 3)} images.",
         cure,
     )
 
@@ -41,7 +42,7 @@ def check_channels(channels: int, recipe: Recipe) -> None:
 def check_augmentation(recipe: Recipe, kind: str) -> None:
     """Raise TrainingError where patches of a kind of image would be varied as only RGB and grey are."""
     asked = [name for name in _OF_COLOUR if recipe.augmentation.get(name)]
-    if kind in _KINDS.values() or not asked:
+    if kind in ("RGB", "grey") or not asked:
         return
     raise TrainingError(
         f"The recipe '{recipe.name}' varies {' and '.join(asked)}, as is done with RGB and grey images, and "
@@ -103,7 +104,3 @@ def check_patch(patch: int, scale: float, recipe: Recipe, network: nn.Module) ->
             f"The network takes its statistics over {size} px a side; patches are of {patch} px.",
             larger,
         )
-
-
-def _kind(channels: int) -> str:
-    return _KINDS.get(channels, f"{channels}-channel")

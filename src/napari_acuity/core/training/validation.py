@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from ..geometry import ratio
-from ..micrograph import Micrograph, to_unit
+from ..micrograph import Micrograph, plane_of, to_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,9 +76,8 @@ def preview(network: Network, field: Field, scale: float) -> Preview:
 
 
 def _batch(image: Micrograph, device: str) -> torch.Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(to_unit(image)))
-    planes = pixels.movedim(-1, 0) if image.rgb else pixels.view(-1, *image.shape)
-    return planes[None].to(device)
+    pixels = np.ascontiguousarray(to_unit(image))
+    return torch.from_numpy(plane_of(image.with_pixels(pixels)))[None].to(device)
 
 
 def _picture(batch: torch.Tensor) -> Any:
