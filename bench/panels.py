@@ -25,6 +25,7 @@ from registration_cases import make_case
 from skimage import data
 
 from napari_acuity import Pair, PairSet
+from napari_acuity.widgets._session import SHIPPED
 from napari_acuity.widgets.enhance import EnhancePanel
 from napari_acuity.widgets.register import RegisterPanel
 from napari_acuity.widgets.train import TrainPanel
@@ -103,6 +104,7 @@ def registering(viewer: Any, _seconds: float) -> Job:
 def enhancing(viewer: Any, seconds: float) -> Job:
     viewer.add_image(tissue(4096), name="field")
     panel = EnhancePanel(viewer)
+    panel.model.choose_named(SHIPPED)
     return panel, panel.job.button.click, lambda: panel.job.running, seconds
 
 
@@ -143,6 +145,8 @@ def row(name: str, seconds: float) -> str:
     panel, start, at_work, limit_s = make(viewer, seconds)
     viewer.window.add_dock_widget(panel)
     wait(panel.job.button.isEnabled, 60)
+    if not panel.job.button.isEnabled():
+        raise SystemExit(f"{name} cannot begin: {panel.job.button.toolTip()}")
     begun = list[bool]()
 
     def done() -> bool:

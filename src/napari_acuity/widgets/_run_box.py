@@ -123,7 +123,7 @@ class RunBox(QWidget):
     ) -> None:
         """Start a run; its pairs are read, or written, in a thread."""
         self._show_nothing()
-        self.curves.preview.prepare(rgb=rgb)
+        self.curves.prepare(rgb=rgb)
         start = partial(start_run, source, recipe, out, self._device(), options)
         self._begin(out, "preparing the pairs", start)
 

@@ -42,6 +42,10 @@ class RunCurves(QWidget):
         self._soon.setSingleShot(True)
         self._soon.setInterval(_SOON_MS)
         self._soon.timeout.connect(self._show_preview)
+        self._rgb = False
+        self._adding = QTimer(self)
+        self._adding.setInterval(_SOON_MS)
+        self._adding.timeout.connect(self._add_layer)
         charts = {"Loss": loss_chart, "Loss terms": terms_chart, "PSNR": psnr_chart}
         self.curves = drop_down(charts)
         self.curves.setAccessibleName("Curves")
@@ -75,14 +79,24 @@ class RunCurves(QWidget):
         self._pixel_size = news.pixel_size
         self._show_preview(news.preview)
 
+    def prepare(self, *, rgb: bool) -> None:
+        """Add the preview's layers before a run begins, with time between them to draw and to click."""
+        self._rgb = rgb
+        self._adding.start()
+
     def clear(self) -> None:
         """Show nothing."""
+        self._adding.stop()
         self._soon.stop()
         self.preview.remove()
         self.accuracy.hide()
         self._rows = ()
         self._draw()
         self._offer_preview()
+
+    def _add_layer(self) -> None:
+        if not self.preview.prepare(rgb=self._rgb):
+            self._adding.stop()
 
     def _draw(self, _index: int = 0) -> None:
         self.plot.show_chart(self.curves.currentData()(self._rows))

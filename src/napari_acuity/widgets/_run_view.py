@@ -139,11 +139,11 @@ class LivePreview:
                 layer.data = picture
         return False
 
-    def prepare(self, *, rgb: bool) -> None:
-        """Add the layers unseen, before a run begins: napari takes a tenth of a second for each."""
-        blank = np.zeros((2, 2, 3) if rgb else (2, 2), np.uint8)
-        for _ in _PARTS:
-            self._add(blank, visible=False)
+    def prepare(self, *, rgb: bool) -> bool:
+        """Add the next layer unseen, as napari takes its time for each; return whether others lack."""
+        if len(self._layers) < len(_PARTS):
+            self._add(np.zeros((2, 2, 3) if rgb else (2, 2), np.uint8), visible=False)
+        return len(self._layers) < len(_PARTS)
 
     def fit(self) -> None:
         """Bring the preview into view; only when asked."""

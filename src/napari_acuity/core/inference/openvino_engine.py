@@ -80,10 +80,15 @@ def _compiled(network: nn.Module, channels: int, half: bool) -> tuple[Any, str]:
     openvino = _openvino()
     example = torch.zeros(1, channels, _EXAMPLE_PX, _EXAMPLE_PX)
     with warnings.catch_warnings():
-        # It traces with torch.jit, which torch has deprecated.
+        # OpenVINO reads what torch.jit traces, which torch has deprecated.
         warnings.simplefilter("ignore")
+        # Traced here, since OpenVINO lets torch check the trace: for that torch imports SymPy and more, which
+        # takes a second of the first click.
+        with torch.no_grad():
+            network = copy.deepcopy(network).eval()
+            traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
         converted = openvino.convert_model(
-            copy.deepcopy(network).eval(), example_input=example, input=[1, channels, -1, -1]
+            traced, example_input=example, input=[1, channels, -1, -1]
         )
     precision = "bf16" if half else "f32"
     hints = {
