@@ -23,6 +23,7 @@ from napari_acuity.core.model import Model
 from napari_acuity.core.quality import bicubic
 from napari_acuity.widgets._enhance_script import Settings, python_of
 from napari_acuity.widgets.enhance import EnhancePanel
+from napari_acuity.widgets.quality import QualityPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -314,6 +315,8 @@ def test_where_it_invents_is_shown_above_the_result(
         assert layer.data.dtype == np.float32
         assert_same_corners(layer, viewer.layers["phone"])
     assert tuple(viewer.layers["phone | consistency"].contrast_limits) == (1, 5)
+    with opened(qtbot, QualityPanel(viewer)) as quality:
+        assert quality.compare.image.currentText() == "phone | x2.5 bright-field"
 
 
 def test_a_model_that_cannot_tell_where_it_invents_says_so(panel: EnhancePanel) -> None:

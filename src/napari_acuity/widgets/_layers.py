@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
 __all__ = [
+    "SPREAD",
     "LayerChooser",
     "add_result",
     "chosen",
     "follow",
     "grid_of",
     "is_image",
+    "is_map",
     "is_plane",
     "is_result",
     "keep_selection",
@@ -40,6 +42,9 @@ __all__ = [
     "result_layer",
     "snapshot",
 ]
+
+SPREAD = "disagreement"
+"""What a lens of several models calls the map of where they differ."""
 
 
 def is_image(layer: Layer) -> bool:
@@ -55,6 +60,12 @@ def is_plane(layer: Layer) -> bool:
 def is_result(layer: Layer) -> bool:
     """Whether one of the verbs made a layer."""
     return bool(recipe_of(layer))
+
+
+def is_map(layer: Layer) -> bool:
+    """Whether a layer shows what to doubt in a result: the guard's maps, an ensemble's disagreement."""
+    recipe = recipe_of(layer)
+    return "map" in recipe or recipe.get("parameters", {}).get("output") == SPREAD
 
 
 class LayerChooser(QComboBox):

@@ -27,6 +27,7 @@ from ._jobs import JobBox
 from ._layers import (
     LayerChooser,
     add_result,
+    is_map,
     is_result,
     made_by,
     recipe_of,
@@ -311,7 +312,7 @@ class CompareTab(QWidget):
 
 def _is_outcome(layer: Layer) -> bool:
     """Whether a layer is what one measures: an enhanced or a registered image."""
-    return recipe_of(layer).get("verb") in ("enhance", "register")
+    return recipe_of(layer).get("verb") in ("enhance", "register") and not is_map(layer)
 
 
 def _add_maps(

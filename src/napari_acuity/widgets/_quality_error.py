@@ -16,6 +16,7 @@ from ._layers import (
     LayerChooser,
     add_result,
     is_image,
+    is_map,
     is_result,
     made_by,
     recipe_of,
@@ -145,7 +146,7 @@ def _is_coarser(layer: Any, other: Any) -> bool:
 
 
 def _is_enhanced(layer: Layer) -> bool:
-    return recipe_of(layer).get("verb") == "enhance"
+    return recipe_of(layer).get("verb") == "enhance" and not is_map(layer)
 
 
 def _measure(low: Any, image: Any) -> tuple[ErrorMap, Part]:

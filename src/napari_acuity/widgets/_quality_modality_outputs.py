@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from ._layers import is_plane, recipe_of, shape_of
+from ._layers import SPREAD, is_map, is_plane, recipe_of, shape_of
 from ._lens_ticks import TickList
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 __all__ = ["OutputsBox", "made_of", "repeat_of", "spread_of"]
-
-_SPREAD = "disagreement"
 
 
 class OutputsBox(QWidget):
@@ -118,7 +116,7 @@ def spread_of(output: Layer, layers: Any) -> Layer | None:
     own = recipe_of(output).get("parameters", {})
     if own.get("output") != "mean":
         return None
-    return _same_but(output, layers, output=_SPREAD)
+    return _same_but(output, layers, output=SPREAD)
 
 
 def repeat_of(output: Layer, again: Layer | None, low: Layer, layers: Any) -> Layer | None:
@@ -146,7 +144,6 @@ def _same_but(made: Layer, layers: Any, **changed: Any) -> Layer | None:
 
 def _may_be_output(layer: Layer) -> bool:
     """Whether a layer is a grey plane, and no map of ours."""
-    recipe = recipe_of(layer)
-    if not is_plane(layer) or layer.rgb or recipe.get("verb") in ("measure", "compare"):
+    if not is_plane(layer) or layer.rgb or is_map(layer):
         return False
-    return "map" not in recipe and recipe.get("parameters", {}).get("output") != _SPREAD
+    return recipe_of(layer).get("verb") not in ("measure", "compare")
