@@ -80,6 +80,9 @@ def test_wrong_inputs_are_refused(
         (tmp_path / "bad.toml").write_text(text)
         with pytest.raises(ModelError, match="no mapping of channels"):
             ChannelMap.load(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text("[[channel]]\nname = 'x'\nmodel = 5\ncolour = '#0000ff'")
+    with pytest.raises(ModelError, match="name 'x' and the model 5"):
+        ChannelMap.load(tmp_path / "bad.toml")
 
 
 def test_one_channel_may_be_blank(mapping: ChannelMap, image: Micrograph) -> None:

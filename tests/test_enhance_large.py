@@ -20,6 +20,7 @@ import pint
 import pytest
 import tifffile
 import torch
+import zarr
 
 import napari_acuity as acuity
 from large_images import content, left_behind, model_of, stages, tiles_done
@@ -310,7 +311,7 @@ def test_a_job_whose_journal_suffered_is_done_to_its_end(slide, tmp_path, what):
     assert left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize("what", ["model", "input", "tile", "damage"])
+@pytest.mark.parametrize("what", ["model", "input", "tile", "damage", "list"])
 def test_another_job_begins_anew(slide, field, tmp_path, what):
     model, out = model_of(), tmp_path / "out.zarr"
     steps = enhance_large_steps(slide, model, out, tile=32)
@@ -324,6 +325,8 @@ def test_another_job_begins_anew(slide, field, tmp_path, what):
         write_tiled(255 - field, slide)
     if what == "damage":
         (tmp_path / ".out.zarr.unfinished" / "job.json").write_text('{"facts": ')
+    if what == "list":
+        (tmp_path / ".out.zarr.unfinished" / "job.json").write_text("[]")
 
     words = stages(enhance_large_steps(slide, model, out, tile=tile))
 
@@ -368,6 +371,13 @@ def test_a_chunk_of_the_input_that_changes_is_noticed(field, tmp_path, monkeypat
 
     with pytest.raises(FileError, match=r"in\.zarr was changed"):
         next(steps)
+
+
+def test_a_link_that_leads_nowhere_does_no_harm(field, tmp_path):
+    image = write_zarr(field, tmp_path / "in.zarr")
+    (image / "link").symlink_to(tmp_path / "nowhere")
+
+    assert enhance_large(image, model_of(), tmp_path / "out.zarr", device="cpu").exists()
 
 
 def test_one_process_at_a_time(slide, tmp_path):
@@ -507,6 +517,14 @@ def test_places_that_cannot_be_used(slide, field, tmp_path):
     own = write_zarr(field, tmp_path / "own.zarr")
     with pytest.raises(FileError, match="would replace the image it is made of"):
         enhance_large(own, model, own)
+    inside = write_zarr(field, tmp_path / "several.zarr" / "one.zarr")
+    with pytest.raises(FileError, match="would replace the image it is made of"):
+        enhance_large(inside, model, tmp_path / "several.zarr")
+    zarr.open_group(tmp_path / "several.zarr", mode="w").create_array(
+        "mine", shape=(2,), dtype="u1"
+    )
+    with pytest.raises(FileError, match=r"several\.zarr is there and is no OME-Zarr image"):
+        enhance_large(slide, model, tmp_path / "several.zarr")
     with pytest.raises(ImageError, match="A tile of 0 pixels"):
         enhance_large(slide, model, tmp_path / "out.zarr", tile=0)
     with pytest.raises(AcuityError, match="The device 'tpu' is not here"):

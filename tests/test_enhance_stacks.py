@@ -359,3 +359,42 @@ def test_what_answers_but_is_no_scheduler():
         ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 1 and ended.stderr.count("\n") == 2
     assert ended.stderr.startswith(f"acuity: No scheduler answers at {address} (nothing within")
+
+
+def test_the_levels_of_a_stack_have_their_pixel_sizes(field, tmp_path):
+    stack, size = stack_of(field, (4,)), {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    with tifffile.TiffWriter(tmp_path / "in.ome.tif") as file:
+        file.write(stack[:, :64, :48], subifds=1, tile=(16, 16), metadata={"axes": "ZYX", **size})
+        file.write(stack[:, :64:2, :48:2], subfiletype=1, tile=(16, 16))
+
+    with opened(tmp_path / "in.ome.tif", stacks=True) as pyramid:
+        assert [level.pixel_size for level in pyramid.levels] == [(0.5, 0.5), (1.0, 1.0)]
+
+
+def test_a_strip_is_shrunk_no_further_than_to_one_pixel(field):
+    strip = np.tile(field[:3, :, 0], (1, 40))
+    with opened(strip) as pyramid:
+        small, _ = pyramid.region(pyramid.box, side_px=300)
+
+    assert small.shape == (1, 40 * COLS // 3)
+    np.testing.assert_allclose(small.pixels[0, 0], strip[:, :3].mean(), atol=1)
+
+
+@pytest.mark.parametrize("kind", ["in.ome.tif", "in.ome.zarr"])
+def test_files_that_are_damaged_say_so_when_opened(field, tmp_path, kind):
+    path = tmp_path / kind
+    if kind.endswith("zarr"):
+        about = write_zarr(field[..., 0], path, "") / "zarr.json"
+        about.write_text(about.read_text().replace('"datasets"', '"nothing"'))
+    else:
+        write_ome_tiff(field[..., 0], path, "YX")
+        path.write_bytes(path.read_bytes().replace(b"<Pixels", b"<<ixels"))
+
+    with pytest.raises(FileError, match=r"cannot be read.*copy it again"), opened(path):
+        pass
+
+
+def test_a_block_that_fails_is_not_a_damaged_file(field, tmp_path):
+    path = write_ome_tiff(field[..., 0], tmp_path / "in.ome.tif", "YX")
+    with pytest.raises(ZeroDivisionError), opened(path):
+        raise ZeroDivisionError

@@ -280,6 +280,16 @@ def test_whole_pixels_of_drift_are_undone(spots: np.ndarray) -> None:
     np.testing.assert_allclose(result.image.pixels, frames[0], atol=0.01)
 
 
+def test_values_that_float32_cannot_count_are_averaged(spots: np.ndarray) -> None:
+    first = np.rint(200 * spots).astype(np.int32)
+    frames = np.stack([first, np.roll(first, 3, axis=1)])
+
+    plain, raised = average(frames), average(frames + 2**30)
+
+    np.testing.assert_allclose(raised.shifts, plain.shifts, atol=1e-4)
+    np.testing.assert_allclose(raised.image.pixels - 2**30, plain.image.pixels, rtol=0, atol=1)
+
+
 def test_at_the_border_those_frames_count_that_reach_there() -> None:
     rng = np.random.default_rng(0)
     image = ndimage.gaussian_filter(rng.normal(size=(224, 224)), 2, mode="wrap")
@@ -350,7 +360,7 @@ def test_the_noise_of_lines_falls_with_the_root_of_the_scans() -> None:
     assert average_lines(pixels, 4).pixels.std() == pytest.approx(4, rel=0.03)
 
 
-@pytest.mark.parametrize("times", [0, -2, 3, 2.5])
+@pytest.mark.parametrize("times", [0, -2, 3, 2.5, np.nan, np.inf])
 def test_scans_that_do_not_fit_the_rows_are_refused(times: Any) -> None:
     with pytest.raises(ImageError, match="divides the rows"):
         average_lines(np.ones((8, 8)), times)

@@ -14,11 +14,11 @@ from napari_acuity.core.geometry import (
     apply_homography,
     dense_map,
     map_points,
-    ratio,
     resample,
     resize_homography,
     scale_at_centre,
 )
+from napari_acuity.core.scales import ratio
 
 HOMOGRAPHY = np.array([[0.41, 0.03, 5.0], [-0.02, 0.39, 7.0], [1e-5, -2e-5, 1.0]])
 

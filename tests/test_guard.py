@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -55,6 +56,32 @@ def test_a_structure_that_the_input_denies_stands_out(sharp: Micrograph) -> None
     assert false[200:215, 100:115].mean() > 5
     far = np.s_[:150, 200:]
     np.testing.assert_allclose(false[far], honest[far], atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(60, 141), (61, 140)])
+def test_a_grid_that_is_rounded_up_does_not_drift(
+    sharp: Micrograph, shape: tuple[int, int]
+) -> None:
+    capture = Capture(1.5, COLOURS, 0.01)
+    model = Model.new("brightfield")
+    model = replace(model, header=replace(model.header, capture=asdict(capture)))
+    high = sharp.with_pixels(sharp.pixels[tuple(slice(math.ceil(2.5 * n)) for n in shape)])
+    low = Micrograph(np.clip(capture.see(high, shape, 2.5), 0, 1), value_range=(0, 1), rgb=True)
+
+    found = guard(low, high, model, device="cpu").consistency.pixels
+
+    assert found.shape == high.shape
+    assert found.max() < 0.1
+
+
+def test_the_grid_of_iterations_is_rounded_up_twice(tissue: np.ndarray) -> None:
+    image = Micrograph(tissue[:21, :40], rgb=True)
+    model = acuity.load("default")
+    output = acuity.enhance(image, model, iterations=2)
+
+    maps = guard(image, output, model, iterations=2)
+
+    assert maps.consistency.shape == output.shape == (133, 250)
 
 
 @pytest.mark.parametrize("shape", [(41, 36), (30, 33)])

@@ -48,7 +48,7 @@ FLOORS = (
         "lens_training",
     },
     {"lens", "pairs", "model", "recipe"},
-    {"geometry", "networks", "io", "wavelets", "colours"},
+    {"geometry", "scales", "networks", "io", "wavelets", "colours"},
     {"micrograph", "device", "jobs", "errors", "versions"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -97,6 +97,38 @@ def test_tiff_keeps_how_many_bits_are_used(tmp_path, bits):
     assert acuity.read(acuity.write(image, tmp_path / "a.tif")).range() == (0, 2**bits - 1)
 
 
+def test_all_bits_are_believed_where_they_were_stated(tmp_path):
+    pixels = grey().astype(np.uint16) * 4
+    image = Micrograph(pixels, value_range=(0, 65535))
+
+    assert acuity.read(acuity.write(image, tmp_path / "a.tif")).range() == (0, 65535)
+    with pytest.raises(ImageError, match="looks like 10-bit data"):
+        acuity.read(acuity.write(pixels, tmp_path / "a.tif")).range()
+    # Other programs write the bits of the type, whatever the data.
+    tifffile.imwrite(tmp_path / "a.tif", pixels, ome=True, metadata={"SignificantBits": 16})
+    with pytest.raises(ImageError, match="looks like 10-bit data"):
+        acuity.read(tmp_path / "a.tif").range()
+
+
+@pytest.mark.parametrize("size", [1e-7, 1e-10, 1e-320, 1e9])
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+def test_a_size_that_no_tag_can_hold_is_left_out(tmp_path, suffix, size):
+    image = Micrograph(grey(), pixel_size=(size, size))
+
+    found = acuity.read(acuity.write(image, tmp_path / f"a{suffix}"))
+
+    known = (size, size) if suffix == ".tif" else None
+    assert found.pixel_size == (known and pytest.approx(known))
+
+
+def test_another_byte_order_changes_nothing(tmp_path):
+    pixels = grey().astype(np.uint16) * 257
+
+    path = acuity.write(pixels.astype(">u2"), tmp_path / "a.png")
+
+    np.testing.assert_array_equal(acuity.read(path).pixels, pixels)
+
+
 def test_tiff_keeps_black_and_white_of_a_mask(tmp_path):
     found = acuity.read(acuity.write(Micrograph(grey() > 100), tmp_path / "mask.tif"))
 

@@ -144,6 +144,7 @@ def test_thresholds_are_those_of_canny() -> None:
         (np.eye(40), {"sigma_px": 0}, "sigma_px is 0"),
         (np.eye(40), {"sigma_px": np.nan}, "sigma_px is nan"),
         (np.eye(40), {"closing_px": 0}, "closing_px 0"),
+        (np.eye(40), {"closing_px": 2.5}, "closing_px 2.5"),
         (np.eye(40), {"low": 2.0, "high": 1.0}, "thresholds are 2 and 1"),
         (np.eye(3), {}, "No object"),
         (np.eye(1, 2), {}, "No object"),

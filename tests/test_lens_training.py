@@ -869,6 +869,12 @@ def test_an_image_that_cannot_be_scored_leaves_the_others_their_scores(
     assert "nothing to see" in found.images.failed["blank"]
     assert "blank" in found.table()
     assert found.rows() == alone.rows()
+    nothing = score_lens(trained[0], [blank], device="cpu")
+    assert list(nothing.images.failed) == ["blank"]
+    kinds = json.loads(json.dumps({name: kind.as_dict() for name, kind in nothing.kinds.items()}))
+    assert [kinds[name]["iou"] for name in ("round", "square")] == [None, None]
+    assert kinds["round"]["grains"] == {"matched": 0, "missed": 0, "invented": 0}
+    assert "blank" in nothing.table()
 
 
 def test_what_cannot_be_scored_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

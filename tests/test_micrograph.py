@@ -227,6 +227,29 @@ def test_to_unit_and_back_changes_nothing(dtype, limits):
     np.testing.assert_allclose(back.astype(float), image.pixels.astype(float), atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.float64])
+def test_what_float32_cannot_count_is_kept_apart(dtype):
+    low, steps = 2**30, np.arange(256).reshape(16, 16)
+    image = Micrograph((low + steps).astype(dtype), value_range=(low, low + 255))
+
+    np.testing.assert_allclose(to_unit(image), steps / 255, atol=1e-6)
+    assert to_unit(image).dtype == np.float32
+    np.testing.assert_allclose(from_unit(to_unit(image), image), image.pixels, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["u2", "i4", "f4"])
+def test_another_byte_order_is_the_same_image(kind):
+    import dask.array as da
+
+    pixels = camera().astype(f"<{kind}")
+    image, swapped = Micrograph(pixels), Micrograph(pixels.astype(f">{kind}"))
+
+    assert swapped.pixels.dtype.isnative and fingerprint(swapped) == fingerprint(image)
+    lazy = Micrograph(da.from_array(pixels.astype(f">{kind}")))
+    assert lazy.pixels.dtype.isnative and not isinstance(lazy.pixels, np.ndarray)
+    np.testing.assert_array_equal(as_micrograph(lazy).pixels, pixels)
+
+
 @given(st.floats(-3, 3, width=32), st.sampled_from([np.uint8, np.uint16, np.int16, np.uint32]))
 def test_values_beyond_the_range_are_clipped_and_never_wrap(unit, dtype):
     limits = np.iinfo(dtype)

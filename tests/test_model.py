@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import napari_acuity as acuity
 from napari_acuity import FileError, Model, ModelError, TrainingError
+from napari_acuity.core.model import Header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,12 +191,64 @@ def test_a_missing_file_or_one_that_may_not_be_read_says_so(tmp_path, monkeypatc
         ({"arguments": {"scale": 2.5, "channels": 3, "width": 9}}, "do not fit its network"),
         ({"arguments": {"scale": 2.5, "channels": 3, "blocks": "2"}}, "cannot be built"),
         ({"pixel_size": 3}, "header of model.safetensors cannot be read"),
+        ({"pixel_size": ["a", "b"]}, "header of model.safetensors cannot be read"),
+        ({"pixel_size": [0.5]}, "header of model.safetensors cannot be read"),
+        ({"pixel_size": [0, 0.5]}, "its pixel size is"),
+        ({"pixel_size": [math.nan, 0.5]}, "its pixel size is"),
+        ({"pixel_size": [0.5, math.nan]}, "its pixel size is"),
+        ({"pixel_size": [10**400, 1]}, "header of model.safetensors cannot be read"),
+        ({"recipe": 3}, "its 'recipe' is no table"),
+        ({"scores": [1]}, "its 'scores' is no table"),
+        ({"versions": "3"}, "its 'versions' is no table"),
+        ({"rgb": "no"}, "its 'rgb' is neither true nor false"),
         ({"newer": 1}, r"model.safetensors says what this version does not know: newer\. Update"),
     ],
 )
 def test_headers_that_do_not_fit_are_refused(tmp_path, changes, message):
     with pytest.raises(ModelError, match=message):
         acuity.load(saved(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "size", [{"width": 60_000}, {"width": 8, "blocks": 100_000}, {"width": 10**9}]
+)
+def test_a_header_that_asks_for_more_weights_than_there_are_takes_no_memory(tmp_path, size):
+    arguments = {"scale": 2.5, "channels": 3, **size}
+    header = {"format": 1, "network": "pyramid_resnet", **arguments, "arguments": arguments}
+    for name in size:
+        del header[name]
+    path = tmp_path / "model.safetensors"
+    save_file({}, path, metadata={"napari-acuity": json.dumps(header)})
+
+    with pytest.raises(ModelError, match=r"do not fit its network|cannot be built"):
+        acuity.load(path)
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments"),
+    [
+        ("pyramid_resnet", {"scale": 2.5, "channels": 1, "width": 1, "blocks": 1}),
+        ("unet", {"scale": 1.0, "channels": 1, "width": 1, "depth": 1}),
+        ("compact_unet", {"scale": 1.0, "channels": 1, "width": 1, "depth": 1}),
+        ("compact_unet", {"scale": 1.5, "channels": 2, "width": 1, "depth": 3, "norm": True}),
+        ("pix2pix", {"scale": 1.0, "channels": 1, "size": 32, "width": 1}),
+    ],
+)
+def test_every_network_comes_back_from_its_file(tmp_path, network, arguments):
+    header = Header(network, arguments, arguments["scale"], arguments["channels"])
+    model = Model.build(header, seed=3)
+
+    assert acuity.load(model.save(tmp_path / "model")).digest() == model.digest()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    model = Model.new("brightfield-2017", **SMALL)
+    with torch.no_grad():
+        next(model.network.parameters())[0, 0, 0, 0] = value
+
+    with pytest.raises(ModelError, match=r"is damaged.*NaN or infinite\. Copy it again"):
+        acuity.load(model.save(tmp_path / "model"))
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "3", "null", '"text"'])

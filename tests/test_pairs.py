@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_acuity import FileError, ImageError, Micrograph, Pair, PairError, PairSet
+from napari_acuity.core.pairs import pair_set
 from napari_acuity.core.pairs.split import split
 
 
@@ -132,6 +135,48 @@ def test_no_pair_is_overwritten(tmp_path, tissue):
     assert len(list(pairs)) == 4
 
 
+def test_pairs_that_are_added_at_once_are_all_kept_and_not_mixed(tmp_path, tissue, monkeypatch):
+    write = pair_set.write
+
+    def slow(*given_image: Any, **options: Any) -> None:
+        time.sleep(0.05)  # long enough for another to look for a free name
+        write(*given_image, **options)
+
+    monkeypatch.setattr(pair_set, "write", slow)
+    given_pairs = [pair_of(tissue), pair_of(tissue[::-1])] * 2
+    with ThreadPoolExecutor(4) as pool:
+        names = list(pool.map(lambda pair: PairSet.open(tmp_path).add(pair), given_pairs))
+
+    assert (
+        sorted(names) == PairSet.open(tmp_path).names == ["field", "field-2", "field-3", "field-4"]
+    )
+    for name, pair in zip(names, given_pairs, strict=True):
+        found = PairSet.open(tmp_path)[name]
+        np.testing.assert_array_equal(found.low.pixels, pair.low.pixels)
+        np.testing.assert_array_equal(found.high.pixels, pair.high.pixels)
+
+
+def test_to_read_a_folder_leaves_nothing_in_it(tmp_path, tissue):
+    PairSet.open(tmp_path).add(pair_of(tissue))
+    (tmp_path / ".lock").unlink(missing_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+
+    assert len(list(PairSet.open(tmp_path))) == len(PairSet.open(tmp_path).described()[0]) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_numbers_of_numpy_are_kept_and_what_json_cannot_hold_leaves_nothing(tmp_path, tissue):
+    pairs = PairSet.open(tmp_path / "pairs")
+    with pytest.raises(
+        PairError, match=r"'field' says of itself cannot be written: .*int64.*plain"
+    ):
+        pairs.add(pair_of(tissue, registration={"shift": np.int64(3)}))
+    assert not (tmp_path / "pairs").exists()
+
+    pairs.add(pair_of(tissue, similarity=np.float32(0.5)))
+    assert pairs["field"].similarity == 0.5
+
+
 @given(st.text(max_size=200))
 def test_every_name_becomes_a_file_inside_the_folder(tissue, tmp_path_factory, name):
     folder = tmp_path_factory.mktemp("names")
@@ -182,6 +227,9 @@ def test_a_pair_of_another_scale_or_kind_does_not_join(tmp_path, tissue):
         ('{"scale": "wide"}', "could not convert"),
         ('{"scale": 2.5, "similarity": "high"}', "could not convert"),
         ('{"scale": 2.5, "low_range": [1, 2, 3]}', "too many values"),
+        ('{"scale": 2.5, "low_range": 5}', "not iterable"),
+        ('{"scale": 1' + "0" * 400 + "}", "too large"),
+        ('{"scale": 2.5, "channels": "two"}', "its channels are no number"),
     ],
 )
 def test_a_damaged_pair_is_named_and_leaves_the_others_usable(tmp_path, tissue, text, reason):
@@ -194,6 +242,7 @@ def test_a_damaged_pair_is_named_and_leaves_the_others_usable(tmp_path, tissue, 
         PairError, match=rf"a\.json does not describe a pair: .*{reason}.*Remove it"
     ):
         pairs["a"]
+    assert len(pairs.described()[0]) == 1  # of the other kind, or damaged
     assert pairs.names == ["a", "b"]
     assert pairs["b"].name == "b"
     if not text.startswith('{"'):

@@ -113,6 +113,21 @@ def test_light_and_colour_change_alike_on_both_patches(tissue):
     assert (gains / light[:, None]).std(axis=0).min() > 0.05
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 7])
+def test_brightness_serves_any_number_of_channels(channels):
+    patches = torch.full((2, channels, 8, 8), 0.5)
+    none = torch.zeros(2, dtype=torch.int64)
+    noise = torch.tensor([[0.0, 0.9, 0.8, 0.7, 0.6], [1.0, 0.1, 0.2, 0.3, 0.4]])
+
+    low, high = Augmentation(brightness=0.2).apply(
+        patches, patches, Draws(none, none, none, none, noise)
+    )
+
+    gain = torch.tensor([0.8, 1.2])[:, None, None, None]
+    torch.testing.assert_close(low, patches * gain)
+    torch.testing.assert_close(high, patches * gain)
+
+
 def test_what_would_be_brighter_than_white_is_white(tissue):
     low, high, draws = cut(tissue)
 

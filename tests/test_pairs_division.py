@@ -164,6 +164,10 @@ def test_a_pair_that_is_gone_is_named():
         {"train": None},
         {"columns": {}},
         {"columns": {"field": {part: ["a", 2] for part in PARTS}}},
+        {"columns": {"field": {part: ["0", "20"] for part in PARTS}}},
+        {"columns": {"field": {part: [0.5, 20] for part in PARTS}}},
+        {"train": []},
+        {"validation": []},
         {"columns": {"field": {part: [0, 4000] for part in PARTS}}},
     ],
 )
@@ -172,5 +176,7 @@ def test_a_damaged_table_is_refused(damage: dict[str, Any]):
 
     with pytest.raises(PairError, match=r"is damaged: .*Start a new run|cannot be cut from 0"):
         divide_pairs([field()], guard=8, seed=0, table={**table, **damage})
-    with pytest.raises(PairError, match="is damaged: KeyError"):
-        divide_pairs([field()], guard=8, seed=0, table={})
+    del table["guard"]
+    for lacking in ({}, table):
+        with pytest.raises(PairError, match="is damaged: KeyError"):
+            divide_pairs([field()], guard=8, seed=0, table=lacking)

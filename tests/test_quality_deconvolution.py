@@ -161,6 +161,8 @@ def nan_image() -> np.ndarray:
         (dots(), {**OPTICS, "pixel_size": 0.0}, "positive"),
         (dots(), {**OPTICS, "na": 5.0, "pixel_size": 0.1}, "No objective"),
         (dots(), {"na": 1.4, "wavelength_um": 520.0, "pixel_size": 0.1}, "units"),
+        (dots(), {**OPTICS, "pixel_size": 65.0}, "units"),
+        (dots(), {**OPTICS, "pixel_size": 1e5}, "units"),
         (dots(), {"psf": np.ones((4, 4))}, "odd"),
         (dots(), {"psf": np.ones(5)}, "odd"),
         (dots(), {"psf": np.full((3, 3), np.nan)}, "NaN"),

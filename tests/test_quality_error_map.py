@@ -178,7 +178,8 @@ def test_a_real_image_through_a_modest_microscope():
         ((64, 64), (66, 66), 66 / 64),
         ((512, 512), (1024, 1024), 2),
         ((512, 500), (1127, 1100), 2.2),
-        ((100, 80), (314, 251), 251 / 80),
+        ((100, 80), (314, 251), 47 / 15),
+        ((1000, 800), (3137, 2510), 3137 / 1000),
     ],
 )
 def test_the_ratio_of_the_grids_follows_from_the_shapes(low, fine, ratio):

@@ -89,6 +89,18 @@ def test_folders_that_do_not_fit(folders, tmp_path):
         quality.measure_all(folders / "truth", tmp_path / "absent")
 
 
+def test_a_name_ends_at_its_suffix(tmp_path):
+    for part in ("truth", "out"):
+        (tmp_path / part).mkdir()
+        for name in ("cell.01.tif", "cell.02.ome.tif"):
+            acuity.write(STAIN[:40, :40], tmp_path / part / name)
+    report = quality.measure_all(tmp_path / "truth", tmp_path / "out")
+    assert list(report.scores.fields) == ["cell.01", "cell.02"]
+    acuity.write(STAIN[:40, :40], tmp_path / "out/cell.01.png")
+    with pytest.raises(FileError, match=r"two images of the name 'cell\.01': cell\.01\.png and"):
+        quality.measure_all(tmp_path / "truth", tmp_path / "out")
+
+
 def test_the_report_of_a_folder(folders, tmp_path):
     (folders / "out/z.png").write_bytes(b"no picture")
     report = quality.measure_all(folders / "truth", folders / "out", lows=folders / "low")

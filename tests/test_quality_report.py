@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph
 from napari_acuity.core import quality
+from napari_acuity.core.quality.reports.charts import Chart, Curve, save_chart
 from napari_acuity.core.quality.reports.page import (
     Picture,
     Section,
@@ -272,3 +273,18 @@ def test_a_page_of_text_table_and_figure(tmp_path):
     assert "<title>A run</title>" in page
     assert page.count("<p>") == 2
     assert "top:10.000%;left:20.000%;height:30.000%;width:40.000%" in page
+
+
+def test_a_chart_as_csv_keeps_points_of_one_x(tmp_path):
+    points = Curve("points", [0.0, 1.0, 0.0], [1.0, 3.0, 2.0], line="points")
+    save_chart(Chart("x", "y", [points, Curve("line", [0.0, 2.0], [5.0, 6.0])]), tmp_path / "c.csv")
+
+    with (tmp_path / "c.csv").open(newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["x", "points", "line"]
+    assert rows == [
+        ["0.0", "1.0", "5.0"],
+        ["0.0", "2.0", ""],
+        ["1.0", "3.0", ""],
+        ["2.0", "", "6.0"],
+    ]

@@ -247,6 +247,23 @@ def test_a_lone_field_is_cut_and_the_user_is_told(tissue):
     assert len({str(part) for part in parts}) == len(parts) == 3
 
 
+def test_fields_with_a_dark_or_an_empty_middle_train(tissue):
+    def dark(row: int) -> Pair:
+        """A 16-bit field whose one bright corner tells black and white."""
+        low = tissue[row : row + 96, :96, 0].astype(np.uint16) * 8
+        low[:4, :4] = 60_000
+        return Pair(low, low.repeat(2, 0).repeat(2, 1), 2, name=f"dark {row}")
+
+    def empty(row: int) -> Pair:
+        low = tissue[row : row + 400, :400, 0].copy()
+        low[60:-60, 60:-60] = 0
+        return Pair(low, low.repeat(2, 0).repeat(2, 1), 2, name=f"empty {row}")
+
+    for fields in ([dark(row) for row in (0, 100, 200)], [empty(row) for row in (0, 50, 100)]):
+        model = acuity.train(fields, QUICK, epochs=1, device="cpu")
+        assert all(model.header.data.values())
+
+
 def test_scores_on_held_out_fields_go_into_the_model(trained, pairs):
     scores = trained[1].header.scores
 

@@ -27,7 +27,7 @@ from napari_acuity.core.training.losses import structure_loss
 from napari_acuity.core.training.run_folder import CHECKPOINT
 from napari_acuity.core.training.score import BEFORE
 from napari_acuity.core.training.steps import Trainee
-from napari_acuity.core.training.train import train_steps
+from napari_acuity.core.training.train import resume_steps, train_steps
 from napari_acuity.core.training.world import World
 
 if TYPE_CHECKING:
@@ -286,6 +286,28 @@ def test_a_run_that_goes_back_keeps_its_best_model(scripted: Any) -> None:
 def test_a_run_whose_discriminator_collapses_goes_back_to_before_it_did(scripted: Any) -> None:
     events = scripted([0.9, 0.8, 0.5, 0.5, 0.5, 0.8], [0.1], 6)
     words = [event["words"] for event in events if event["kind"] == "warning"]
+    assert "the discriminator has collapsed" in words[0]
+    assert "back to step 16 of 40" in words[0]
+
+
+def test_a_run_that_was_stopped_in_a_collapse_goes_back_to_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accurate = iter([0.9, 0.8, 0.5, 0.5, 0.5, 0.8])
+    ended = Critic.end_epoch
+
+    def end_epoch(self: Critic) -> dict[str, float]:
+        self._sums = torch.tensor([1.0, next(accurate), 1.0])
+        return ended(self)
+
+    monkeypatch.setattr(Critic, "end_epoch", end_epoch)
+    steps = train_steps(fields(), QUICK, tmp_path / "run", epochs=6, device="cpu")
+    next(event for event in steps if event.stage.startswith("epoch 4,"))
+    steps.close()
+
+    list(resume_steps(tmp_path / "run", pairs=fields(), device="cpu"))
+
+    words = [e["words"] for e in events_of(tmp_path / "run") if e["kind"] == "warning"]
     assert "the discriminator has collapsed" in words[0]
     assert "back to step 16 of 40" in words[0]
 

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,15 +20,14 @@ import napari_acuity as acuity
 from napari_acuity import PairSet, Recipe, TrainingError
 from napari_acuity.core.training import session as session_module
 from napari_acuity.core.training.process import Watch, launch, relaunch
-from napari_acuity.core.training.run_folder import RunFolder
+from napari_acuity.core.training.run_folder import RunFolder, new_run
 from napari_acuity.core.training.session import Epoch
 from napari_acuity.core.training.train import resume_steps, train_steps
+from napari_acuity.core.training.validation import Preview
 from test_training import QUICK, drained, field
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy as np
 
     from napari_acuity import Model
 
@@ -167,6 +167,32 @@ def test_facts_that_lack_something_are_refused(
         acuity.resume(out, device="cpu")
 
 
+@pytest.mark.parametrize("file", ["run.json", "checkpoint.pt"])
+def test_what_a_newer_version_wrote_is_refused(folder: Path, tmp_path: Path, file: str) -> None:
+    out = begun(folder, tmp_path / "run")
+    if file == "run.json":
+        facts = json.loads((out / file).read_text()) | {"format": 99}
+        (out / file).write_text(json.dumps(facts))
+    else:
+        torch.save(torch.load(out / file) | {"format": 99}, out / file)
+
+    words = rf"{file} was written by a newer version \(format 99, here 1\)\. Update"
+    with pytest.raises(TrainingError, match=words):
+        acuity.resume(out, device="cpu")
+
+
+def test_a_checkpoint_that_lacks_something_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = begun(folder, tmp_path / "run")
+    whole = torch.load(out / "checkpoint.pt")
+    for state in (
+        *({}, {**whole, "recipe": None}, {**whole, "format": "one"}, {**whole, "draws": None}),
+        *({**whole, "progress": 3}, {**whole, "sums": []}, {**whole, "trainee": {}}),
+    ):
+        torch.save(state, out / "checkpoint.pt")
+        with pytest.raises(TrainingError, match=r"is damaged"):
+            acuity.resume(out, device="cpu")
+
+
 def test_without_its_best_model_a_run_goes_on_from_its_checkpoint(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -209,6 +235,18 @@ def test_a_checkpoint_executes_nothing(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(TrainingError, match="is damaged"):
         acuity.resume(out)
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_run_varied_by_no_compression_goes_on(folder: Path, tmp_path: Path) -> None:
+    """TOML has no None, which is the default of jpeg."""
+    recipe = replace(RECIPE, batch=64, augmentation={"jpeg": None, "brightness": 0.1})
+    steps = train_steps(folder, recipe, tmp_path / "run", epochs=2, device="cpu")
+    next(event for event in steps if isinstance(event.new, Epoch))
+    steps.close()
+
+    assert RunFolder(tmp_path / "run").recipe.augmentation == {"brightness": 0.1}
+    acuity.resume(tmp_path / "run", device="cpu")
+    assert len(log_of(tmp_path / "run")) == 2
 
 
 # Steering and watching
@@ -286,6 +324,27 @@ def test_two_processes_do_not_share_a_run(folder: Path, tmp_path: Path) -> None:
     assert not RunFolder(out).running
 
 
+def test_who_comes_second_leaves_the_run_of_the_first(tmp_path: Path) -> None:
+    with new_run(tmp_path / "run") as run:
+        for _ in range(2):
+            with pytest.raises(TrainingError, match="Another process"), new_run(run.path):
+                pass
+            assert run.running
+        (run.path / "recipe.toml").touch()
+    assert not run.path.exists()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "recipe.toml").touch()
+    with pytest.raises(TrainingError, match="holds something"), new_run(tmp_path / "theirs"):
+        pass
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["recipe.toml"]
+
+
+def test_to_ask_whether_a_run_is_under_way_makes_nothing(tmp_path: Path) -> None:
+    assert not RunFolder(tmp_path).running
+    assert not RunFolder(tmp_path / "typo" / "run").running
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_run_that_cannot_begin_says_why_in_its_output(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = launch(out, folder, Recipe(network_arguments={"wdith": 3}), epochs=1, device="cpu")
@@ -304,6 +363,23 @@ def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write(line[9:] + "\nnot json\n[]\n")
     assert watch.events() == [{"kind": "step", "step": 1}]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "no table", "another byte"])
+def test_a_damaged_preview_is_none(tmp_path: Path, damage: str) -> None:
+    image = np.zeros((4, 4), np.float32)
+    RunFolder(tmp_path).show(Preview(image, image, image))
+    path, whole = tmp_path / "preview.npz", (tmp_path / "preview.npz").read_bytes()
+    assert Watch(tmp_path).preview() is not None
+    if damage == "no table":
+        with path.open("wb") as file:
+            np.save(file, image)
+    else:
+        pixel = whole.index(b"\n") + 1
+        other = whole[:pixel] + b"\x07" + whole[pixel + 1 :]
+        path.write_bytes({"empty": b"", "cut": whole[:pixel], "another byte": other}[damage])
+
+    assert Watch(tmp_path).preview() is None
 
 
 # Steps

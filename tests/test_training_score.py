@@ -50,6 +50,22 @@ def double() -> Model:
     return Model.new("brightfield", scale=2.0, width=8, blocks=1)
 
 
+def test_a_field_whose_every_channel_is_blank_fails_alone() -> None:
+    rng = np.random.default_rng(0)
+    low, high = (rng.integers(0, 255, (2, side, side), np.uint8) for side in (32, 64))
+    # Each channel is even, though they differ.
+    even = np.zeros_like(high)
+    even[1] = 7
+    pairs = [
+        Pair(low, truth, 2, name=name, channels=2) for name, truth in (("a", high), ("b", even))
+    ]
+
+    found = score(Model.new("brightfield", scale=2, channels=2), pairs, colour_from=pairs[:1])
+
+    assert list(found.fields) == ["a"]
+    assert "In field 'b' every channel of the high image is blank" in found.failed["b"]
+
+
 def test_figures_are_those_of_scikit_image(tissue: NDArray[np.uint8], double: Model) -> None:
     pair = seen(tissue, 0, 0)
 

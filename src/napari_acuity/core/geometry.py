@@ -6,7 +6,6 @@ then the homography. Points are (row, col); homographies act on (x, y, 1) column
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,6 @@ __all__ = [
     "apply_homography",
     "dense_map",
     "map_points",
-    "ratio",
     "resample",
     "resize_homography",
     "sample",
@@ -39,11 +37,6 @@ def apply_homography(
     # A point on or beyond the horizon of a wild homography has no image.
     w = np.where(w > 1e-9, w, np.nan)
     return np.column_stack([y / w, x / w])
-
-
-def ratio(scale: float) -> Fraction:
-    """Return a magnification as the fraction p/q of small numbers that it stands for (2.5 -> 5/2)."""
-    return Fraction(scale).limit_denominator(16)
 
 
 def resize_homography(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ImageLike",
     "Micrograph",
+    "above",
     "as_lazy_micrograph",
     "as_micrograph",
     "channel_mean",
@@ -45,7 +46,8 @@ class Micrograph:
     Parameters
     ----------
     pixels : ndarray
-        (..., Y, X), or (..., Y, X, 3) when `rgb`; 8 or 16 bit integers, bool or float.
+        (..., Y, X), or (..., Y, X, 3) when `rgb`; 8 or 16 bit integers, bool or float. They are brought
+        into the machine's byte order.
     pixel_size : (float, float), optional
         Size of a pixel along (y, x) in micrometres; None when unknown.
     rgb : bool
@@ -68,6 +70,10 @@ class Micrograph:
 
     def __post_init__(self) -> None:
         _check_shape(self)
+        # NumPy takes types of another byte order for other types. What Zarr reads is native once it is read.
+        if not self.pixels.dtype.isnative and hasattr(self.pixels, "astype"):
+            native = self.pixels.astype(self.pixels.dtype.newbyteorder("="))
+            object.__setattr__(self, "pixels", native)
         if self.pixel_size is not None:
             y, x = (float(v) for v in self.pixel_size)
             if not (np.isfinite([y, x]).all() and y > 0 and x > 0):
@@ -245,16 +251,22 @@ def channel_mean(image: Micrograph) -> Micrograph:
 def to_unit(image: Micrograph) -> NDArray[np.float32]:
     """Scale pixels so that black is 0 and white is 1, as float32."""
     low, high = image.range()
-    return (np.asarray(image.pixels, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
+    return above(image.pixels, low) / np.float32(high - low)
+
+
+def above(pixels: NDArray[Any], black: float) -> NDArray[np.float32]:
+    """Return by how much pixels exceed a value, as float32, whatever they can count that it cannot."""
+    if _beyond_float32(pixels.dtype):
+        return (np.asarray(pixels, dtype=np.float64) - black).astype(np.float32)
+    return np.asarray(pixels, dtype=np.float32) - np.float32(black)
 
 
 def from_unit(unit: NDArray[np.float32], like: Micrograph) -> NDArray[Any]:
     """Undo `to_unit`: back to the range and dtype of `like`; integers are rounded and clipped."""
     low, high = like.range()
     dtype = like.pixels.dtype
-    # float32 cannot count the values of 32-bit integers.
-    wide = dtype.kind in "ui" and dtype.itemsize > 2
-    values: NDArray[Any] = unit.astype(np.float64 if wide else np.float32, copy=False)
+    wide = np.float64 if _beyond_float32(dtype) else np.float32
+    values: NDArray[Any] = unit.astype(wide, copy=False)
     values = values * (high - low) + low
     if np.issubdtype(dtype, np.floating):
         return values.astype(dtype, copy=False)
@@ -270,6 +282,11 @@ def fingerprint(image: Micrograph) -> str:
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}".encode())
     digest.update(pixels.data)
     return digest.hexdigest()[:16]
+
+
+def _beyond_float32(dtype: np.dtype[Any]) -> bool:
+    """Say whether a type tells values apart that are one in float32."""
+    return dtype.itemsize > (2 if dtype.kind in "ui" else 4)
 
 
 def _check_finite(image: Micrograph) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.resources import as_file, files
@@ -16,6 +17,7 @@ import torch
 from .errors import ModelError
 from .io import replacing
 from .networks import NETWORKS
+from .networks.budget import OverBudgetError, WeightBudget
 from .networks.levels import NO_LEVELS
 from .recipe import recipe_by_name
 
@@ -31,6 +33,7 @@ SHIPPED = "default"
 
 _FORMAT = 1
 _KEY = "napari-acuity"
+_TABLES = ("arguments", "recipe", "data", "scores", "versions", "capture")
 
 
 @dataclass(frozen=True)
@@ -284,14 +287,19 @@ def _built(metadata: dict[str, str], weights: dict[str, torch.Tensor], file: str
     """Build the model that a file tells of."""
     if _KEY not in metadata:
         raise _unknown(file)
-    model = Model.build(_header(metadata[_KEY], file), name=Path(file).stem)
+    header = _header(metadata[_KEY], file)
     try:
+        # Twice, as constructors may make a layer that they then leave out.
+        with WeightBudget(2 * sum(values.numel() for values in weights.values())):
+            model = Model.build(header, name=Path(file).stem)
         model.network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (OverBudgetError, RuntimeError) as error:
         raise ModelError(
-            f"The weights in {file} do not fit its network '{model.header.network}'.",
+            f"The weights in {file} do not fit its network '{header.network}'.",
             "Copy the file again from its source.",
         ) from error
+    if not all(values.isfinite().all() for values in model.network.state_dict().values()):
+        raise _damaged(file, "some of its weights are NaN or infinite")
     return model
 
 
@@ -302,8 +310,8 @@ def _unknown(file: str) -> ModelError:
     )
 
 
-def _damaged(file: str, error: Exception) -> ModelError:
-    return ModelError(f"{file} is damaged or no model: {error}.", "Copy it again from its source.")
+def _damaged(file: str, cause: Exception | str) -> ModelError:
+    return ModelError(f"{file} is damaged or no model: {cause}.", "Copy it again from its source.")
 
 
 def _header(text: str, file: str) -> Header:
@@ -320,14 +328,27 @@ def _header(text: str, file: str) -> Header:
                 f"{file} says what this version does not know: {', '.join(sorted(unknown))}.",
                 "Update napari-acuity.",
             )
-        size = facts.get("pixel_size")
-        header = Header(**{**facts, "pixel_size": tuple(size) if size else None})
+        header = Header(**{**facts, "pixel_size": _pixel_size(facts.get("pixel_size"))})
         if not isinstance(header.network, str):
             raise TypeError("its network has no name")
+        for name in _TABLES:
+            if not isinstance(getattr(header, name), dict):
+                raise TypeError(f"its '{name}' is no table")
+        if not isinstance(header.rgb, bool):
+            raise TypeError("its 'rgb' is neither true nor false")
         if any(header.arguments[name] != facts[name] for name in ("scale", "channels")):
             raise ValueError("it contradicts itself")
         return header
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(
             f"The header of {file} cannot be read: {error}.", "Copy it again from its source."
         ) from error
+
+
+def _pixel_size(told: Any) -> tuple[float, float] | None:
+    if told is None:
+        return None
+    y, x = map(float, told)
+    if not all(0 < side < math.inf for side in (y, x)):
+        raise ValueError(f"its pixel size is {told}")
+    return y, x

@@ -184,7 +184,12 @@ class Recipe:
         import tomli_w
 
         with replacing(path) as temporary:
-            temporary.write_text(tomli_w.dumps(asdict(self)), encoding="utf-8")
+            temporary.write_text(tomli_w.dumps(self.as_table()), encoding="utf-8")
+
+    def as_table(self) -> dict[str, Any]:
+        """Return all keys as a file holds them: TOML has no None, which is an augmentation's default."""
+        varied = {name: value for name, value in self.augmentation.items() if value is not None}
+        return asdict(replace(self, augmentation=varied))
 
 
 def _are_weights(table: dict[str, Any], known: tuple[str, ...], least: float = 0.0) -> bool:

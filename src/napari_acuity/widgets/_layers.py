@@ -173,7 +173,7 @@ class LayerChooser(QComboBox):
         self._pinned = True
 
     def _on_index(self, _index: int = 0) -> None:
-        self.setPlaceholderText("" if self.count() else "no image open")
+        self.setPlaceholderText("" if self.count() else "none open")
         self.changed.emit()
 
 

@@ -51,8 +51,8 @@ class ErrorTab(QWidget):
         self._viewer = viewer
         self._held: tuple[Any, Any, tuple[int, ...], str] | None = None
         # Of two on one grid nothing tells which is finer; like the samples, the truth lies on top.
-        self.image = LayerChooser(viewer, fits=is_image, rank=1, prefers=self._is_better)
-        self.low = LayerChooser(viewer, fits=is_image, prefers=self._is_input)
+        self.image = LayerChooser(viewer, rank=1, prefers=self._is_better)
+        self.low = LayerChooser(viewer, prefers=self._is_input)
         rows = form()
         add_row(rows, "Image", self.image, _IMAGE_TIP)
         add_row(

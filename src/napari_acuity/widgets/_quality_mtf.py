@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from ._copy_table import text_of
-from ._layers import LayerChooser, chosen, grid_of, is_image, keep_selection, made_by, pixel_size_of
+from ._layers import LayerChooser, chosen, grid_of, keep_selection, made_by, pixel_size_of
 from ._panel import add_option, add_row, drop_down, enable, form, options, side_by_side
 from ._planes import box_of, index_shown, is_shapes, plane_shown, region_problem
 from ._quality_mtf_job import bars, bars_python, edges, edges_python
@@ -77,8 +77,8 @@ class MtfTab(QWidget):
     def _make(self) -> None:
         viewer = self._viewer
         self.target = drop_down(_TARGETS)
-        self.image = LayerChooser(viewer, fits=is_image)
-        self.other = LayerChooser(viewer, fits=is_image, rank=-1, none_text="none")
+        self.image = LayerChooser(viewer)
+        self.other = LayerChooser(viewer, rank=-1, none_text="none")
         self.region = LayerChooser(viewer, fits=is_shapes, rank=-1, none_text="whole image")
         self.group, self.element = QSpinBox(), QSpinBox()
         self.group.setRange(-2, 15)

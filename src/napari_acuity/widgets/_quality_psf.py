@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Points
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QVBoxLayout, QWidget
 
-from ._layers import LayerChooser, chosen, grid_of, is_image, keep_selection, made_by, pixel_size_of
+from ._layers import LayerChooser, chosen, grid_of, keep_selection, made_by, pixel_size_of
 from ._panel import add_option, add_row, form, options
 from ._planes import box_of, cropped, index_shown, is_shapes, plane_shown, region_problem
 from ._quality_script import measured_parts
@@ -55,13 +55,10 @@ class PsfTab(QWidget):
         super().__init__()
         self._viewer = viewer
         self._chosen: list[_Chosen] = []
-        self.choosers = {
-            role: LayerChooser(
-                viewer, fits=is_image, rank=0 if role == "Image" else -1,
-                none_text=None if role == "Image" else "none",
-            )
-            for role in _ROLES
-        }  # fmt: skip
+        image, *others = _ROLES
+        self.choosers = {image: LayerChooser(viewer)} | {
+            role: LayerChooser(viewer, rank=-1, none_text="none") for role in others
+        }
         self.region = LayerChooser(viewer, fits=is_shapes, rank=-1, none_text="whole image")
         self.threshold = QDoubleSpinBox()
         self.threshold.setRange(1, 1000)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ._jobs import one_step
-from ._layers import LayerChooser, is_image, pixel_size_of, shape_of
+from ._layers import LayerChooser, pixel_size_of, shape_of
 from ._panel import add_row, drop_down, form
 from ._planes import plane_shown
 from ._quality_script import measured_parts
@@ -46,8 +46,8 @@ class ResolutionTab(QWidget):
         super().__init__()
         self._viewer = viewer
         self.method = drop_down(_METHODS)
-        self.image = LayerChooser(viewer, fits=is_image)
-        self.second = LayerChooser(viewer, fits=is_image, rank=-1, none_text="none")
+        self.image = LayerChooser(viewer)
+        self.second = LayerChooser(viewer, rank=-1, none_text="none")
         rows = form()
         add_row(rows, "Method", self.method, _TIPS["method"])
         add_row(rows, "Image", self.image, _TIPS["image"])

@@ -21,8 +21,8 @@ from bioimageio.spec.model import v0_5 as zoo
 from PIL import Image
 
 from ..errors import ModelError
-from ..geometry import ratio
 from ..micrograph import kind_of
+from ..scales import ratio
 from .documentation import CITATIONS, documentation
 from .example import least_side
 from .onnx_file import OPSET, write_onnx

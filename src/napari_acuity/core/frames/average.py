@@ -11,7 +11,7 @@ import torch
 from ..errors import ImageError
 from ..geometry import dense_map, resample
 from ..jobs import Event, Steps, run, within
-from ..micrograph import ImageLike, Micrograph, as_micrograph
+from ..micrograph import ImageLike, Micrograph, above, as_micrograph
 from .drift import drift_of
 from .stack import Frames, frames_of
 
@@ -115,7 +115,7 @@ def average_lines(image: ImageLike, times: int, *, rounded: bool = True) -> Micr
     """
     whole = as_micrograph(image, name="image")
     rows = whole.shape[0]
-    if times < 1 or times != int(times) or rows % int(times):
+    if not (times >= 1 and float(times).is_integer()) or rows % int(times):
         raise ImageError(
             f"The {rows} rows of '{whole.name}' are no {times} scans of each line.",
             "Give a number that divides the rows, as the acquisition's settings state it.",
@@ -142,7 +142,10 @@ def _mean(frames: Frames, shifts: NDArray[np.float64]) -> Steps[NDArray[np.float
         frame, inside = pixels[index], np.ones(frames.shape, bool)
         if shifts[index].any():
             mapping = still + torch.from_numpy(shifts[index]).float()[:, None, None]
-            frame, inside = resample(frame.astype(np.float32), mapping)
+            # From a black of its own: float32 cannot count the values of 32-bit integers.
+            black = float(frame.min())
+            raised, inside = resample(above(frame, black), mapping)
+            frame = raised.astype(np.float64) + black
         total[inside] += frame[inside]
         weight += inside
     if frames.whole.rgb:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ImageError
-from ..micrograph import ImageLike, Micrograph, as_micrograph, grey
+from ..micrograph import ImageLike, Micrograph, above, as_micrograph, grey
 from ..registration.hot_pixels import without_hot_pixels
 
 if TYPE_CHECKING:
@@ -50,8 +50,10 @@ class Frames:
         return [index for index in range(len(self)) if index not in self.faults]
 
     def grey(self, index: int) -> NDArray[np.float32]:
-        """Return a frame as (Y, X) float32, without its hot pixels."""
-        return without_hot_pixels(grey(self.whole.with_pixels(self.whole.pixels[index])))
+        """Return a frame as (Y, X) float32, its darkest value 0, without its hot pixels."""
+        pixels = self.whole.pixels[index]
+        raised = above(pixels, float(pixels.min()))
+        return without_hot_pixels(grey(self.whole.with_pixels(raised)))
 
 
 def frames_of(stack: ImageLike) -> Frames:

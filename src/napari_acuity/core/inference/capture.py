@@ -5,14 +5,13 @@ With it a sharp image can be seen again: what an output shows that its input den
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage, optimize
 
 from ..errors import ImageError
-from ..geometry import ratio
 from ..micrograph import Micrograph, plane_of, to_unit
 from ..quality import bicubic
 
@@ -116,18 +115,8 @@ def _fitted(crops: list[Pair], sigma_px: float) -> tuple[NDArray[np.float64], fl
 
 def _middle(pair: Pair) -> Pair:
     """Return the middle of a pair, on both grids; where nothing is to be seen there, all of it."""
-    low, high = (
-        image.with_pixels(image.pixels, value_range=image.range())
-        for image in (pair.low, pair.high)
-    )
-    pair, whole = replace(pair, low=low, high=high), ratio(pair.scale).denominator
-    spans = []
-    for length in pair.low.shape:
-        side = min(length, _SIDE_PX) // whole * whole
-        start = (length - side) // 2 // whole * whole
-        spans.append((start, start + side))
     try:
-        return pair.crop(*spans)
+        return pair.crop(*pair.middle(_SIDE_PX))
     except ImageError:
         return pair
 

@@ -53,6 +53,11 @@ class Channel:
     white: float = 0.0
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and isinstance(self.model, str)):
+            raise ModelError(
+                f"A channel has the name {self.name!r} and the model {self.model!r}.",
+                "Give both as text: what it is called, and the path of its model.",
+            )
         if not _COLOUR.fullmatch(self.colour):
             raise ModelError(
                 f"Channel '{self.name}' has the colour '{self.colour}'.",

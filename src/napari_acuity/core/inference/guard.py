@@ -17,11 +17,11 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import ImageError, ModelError
-from ..geometry import ratio
 from ..jobs import Event, Steps, altered, run, within
 from ..micrograph import ImageLike, Micrograph, as_micrograph, to_unit
 from ..model import Model, load
 from ..quality import bicubic
+from ..scales import ratio
 from .capture import Capture, channels_last
 from .enhance import check_options, enhance_steps
 from .tiles import output_shape
@@ -105,7 +105,8 @@ def guard_steps(
     _check(given, made, model, options)
     yield Event("seeing the output again", 0.0)
     axes = 3 if model.channels > 1 else 2
-    consistent = _each_plane(given, made, axes, lambda a, b: _consistency(a, b, model))
+    scale = float(ratio(model.scale)) ** _enlargements(options)
+    consistent = _each_plane(given, made, axes, lambda a, b: _consistency(a, b, model, scale))
     turned = yield from within(_disagreement(given, made.shape, model, options), 0.05, 1.0)
     return Guard(
         _map(consistent, made, "consistency"),
@@ -123,7 +124,7 @@ def _check(image: Micrograph, output: Micrograph, model: Model, options: dict[st
     check_options(**options)
     iterations = options.get("iterations", 1)
     rows_cols = image.shape
-    for _ in range(1 if options.get("grid") == "same" else iterations):
+    for _ in range(_enlargements(options)):
         rows_cols = output_shape(rows_cols, model.scale)
     leading = image.pixels.shape[: image.pixels.ndim - 2 - image.rgb]
     wanted = (*leading, *rows_cols, *([3] if image.rgb else []))
@@ -135,18 +136,25 @@ def _check(image: Micrograph, output: Micrograph, model: Model, options: dict[st
         )
 
 
-def _consistency(image: Micrograph, output: Micrograph, model: Model) -> NDArray[np.float32]:
+def _enlargements(options: dict[str, Any]) -> int:
+    """Return how often an output made with these options is as many times finer as the model makes it."""
+    return 1 if options.get("grid") == "same" else int(options.get("iterations", 1))
+
+
+def _consistency(
+    image: Micrograph, output: Micrograph, model: Model, scale: float
+) -> NDArray[np.float32]:
     capture = Capture.from_table(model.header.capture)
-    scale = output.shape[0] / image.shape[0]
     # Iterations make the grid finer, not the microscope sharper.
     capture = Capture(capture.sigma_px * scale / model.scale, capture.matrix, capture.noise)
     wrong = (capture.see(output, image.shape, scale) - channels_last(image)) / capture.noise
     local = ndimage.gaussian_filter(np.mean(wrong**2, axis=-1), _LOCAL_PX, mode="nearest") ** 0.5
     # Twice the largest value: what the cubic adds to it at peaks is not cut off.
     shown = Micrograph(local.astype(np.float32), value_range=(0.0, 2 * float(local.max()) + 1e-6))
-    # The grid may have been rounded up at the end.
-    finer = bicubic(shown, max(n / m for n, m in zip(output.shape, image.shape, strict=True)))
-    return finer.pixels[: output.shape[0], : output.shape[1]]
+    finer = bicubic(shown, scale).pixels
+    # Each iteration rounds up to whole pixels.
+    more = [(0, max(0, n - m)) for n, m in zip(output.shape, finer.shape, strict=True)]
+    return np.pad(finer, more, mode="edge")[: output.shape[0], : output.shape[1]]
 
 
 def _disagreement(

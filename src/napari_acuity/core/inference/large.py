@@ -12,13 +12,13 @@ import numpy as np
 
 from ..device import choose_device
 from ..errors import AcuityError, FileError, ImageError
-from ..geometry import ratio
 from ..io.ngff import check_zarr
 from ..io.ngff_levels import finish_zarr_steps, new_zarr
 from ..io.pyramid import opened
 from ..jobs import Event, Steps, run, within
 from ..micrograph import Micrograph
 from ..model import Model, load
+from ..scales import ratio
 from .cluster import check_scheduler
 from .large_input import Watched, black_and_white, checked
 from .large_tiles import locally, noted, remotely
@@ -218,9 +218,9 @@ def _check_options(
 ) -> None:
     if out.suffix.lower() != ".zarr":
         raise FileError(f"'{out.name}' is no name of an OME-Zarr.", "End it in .zarr.")
-    check_zarr(out)
-    if isinstance(image, str | Path) and Path(image).resolve() == out.resolve():
+    if isinstance(image, str | Path) and Path(image).resolve().is_relative_to(out.resolve()):
         raise FileError(f"{out} would replace the image it is made of.", "Choose another name.")
+    check_zarr(out)
     if tile != "auto" and tile < 1:
         raise ImageError(f"A tile of {tile} pixels cannot be cut.", "Use at least 1, or 'auto'.")
     if workers < 0 or (workers and scheduler is not None):

@@ -17,6 +17,8 @@ from ..jobs import Event, Steps
 from ..micrograph import Micrograph, check_content, fingerprint
 
 if TYPE_CHECKING:
+    import os
+
     from ..io.pyramid import Pyramid
     from ..micrograph import ImageLike
     from .stack import Stack
@@ -60,7 +62,8 @@ def black_and_white(
     they are numbers.
     """
     finest = pyramid.levels[0]
-    dtype, given = finest.pixels.dtype, value_range or finest.value_range
+    dtype = finest.pixels.dtype.newbyteorder("=")
+    given = value_range or finest.value_range
     # One value beyond 12 bits tells that all 16 are used.
     enough = 0 if given or dtype.itemsize == 1 else 4095 if dtype == np.uint16 else math.inf
     corners = list(product(*(range(0, length, _SCAN_PX) for length in pyramid.shape)))
@@ -120,6 +123,13 @@ class Watched:
 def _stamp(path: Path) -> str:
     """Return how much is in a file or folder, and when it was last changed."""
     paths = [path, *(path.rglob("*") if path.is_dir() else ())]
-    states = [each.stat() for each in paths]
+    states = [_state(each) for each in paths]
     newest = max(state.st_mtime_ns for state in states)
     return f"{len(states)} {sum(state.st_size for state in states)} {newest}"
+
+
+def _state(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # a link that leads nowhere
+        return path.lstat()

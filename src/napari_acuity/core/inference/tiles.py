@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
-from ..geometry import ratio
+from ..scales import ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -74,6 +74,8 @@ class Unfinished:
             job = json.loads(self._job.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+        if not isinstance(job, dict):
+            return None
         same = job.get("facts") == json.loads(json.dumps(self.facts))
         same = same and self.image.exists() and self._journal.exists()
         notes: dict[str, Any] | None = job.get("notes") if same else None

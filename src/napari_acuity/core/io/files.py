@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import AcuityError, FileError
+from ..errors import FileError
 from ..micrograph import ImageLike, Micrograph, as_micrograph
+from .found import reading
 from .ngff import read_zarr
 from .pictures import check_picture, read_jpeg, read_png, read_raw, write_jpeg, write_png
 from .replacing import check_folder, replacing
@@ -83,7 +84,7 @@ def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
     """
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
-    try:
+    with reading(path):
         check_readable(path)
         if reader is None:
             raise FileError(
@@ -91,17 +92,6 @@ def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
                 "Save it as TIFF, OME-TIFF, PNG or JPEG.",
             )
         return read_tiff(path, channels=channels) if reader is read_tiff else reader(path)
-    except PermissionError as error:
-        raise FileError(f"{path} may not be read.", "Ask for the permission to read it.") from error
-    except MemoryError as error:
-        raise FileError(f"{path.name} does not fit into memory.", "Crop it first.") from error
-    except (AcuityError, ImportError):
-        raise
-    except Exception as error:  # decoders raise all kinds at damaged files
-        raise FileError(
-            f"{path.name} cannot be read ({error}).",
-            "It is damaged, cut short, or not what its suffix says: copy it again from its source.",
-        ) from error
 
 
 def write(image: ImageLike, path: str | os.PathLike[str], *, channels: bool = False) -> Path:

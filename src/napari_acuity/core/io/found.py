@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import AcuityError, FileError
 from ..micrograph import Micrograph, as_micrograph
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["MICROMETRES", "micrograph", "size_from_resolution"]
+__all__ = ["MICROMETRES", "micrograph", "reading", "resolution_from_size", "size_from_resolution"]
 
 MICROMETRES = {
     "nm": 1e-3,
@@ -27,6 +30,32 @@ MICROMETRES = {
 }
 # Resolution tags are often a printer's dots per inch (72 dpi = 353 um); no light microscope has such pixels.
 _LARGEST_PIXEL_UM = 50.0
+# TIFF and PNG hold pixels per unit in 32 bits, of which PNG uses 31.
+_MOST_PER_UNIT = 2**31 - 1
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a decoder raises at a file into a FileError of ours.
+
+    Raises
+    ------
+    FileError
+        When the block raises anything but an error of ours or one of a missing library.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise FileError(f"{path} may not be read.", "Ask for the permission to read it.") from error
+    except MemoryError as error:
+        raise FileError(f"{path.name} does not fit into memory.", "Crop it first.") from error
+    except (AcuityError, ImportError):
+        raise
+    except Exception as error:  # decoders raise all kinds at damaged files
+        raise FileError(
+            f"{path.name} cannot be read ({error}).",
+            "It is damaged, cut short, or not what its suffix says: copy it again from its source.",
+        ) from error
 
 
 def micrograph(
@@ -80,3 +109,13 @@ def size_from_resolution(
         return None
     y, x = (unit_um / value for value in per_unit)
     return (y, x) if max(y, x) < _LARGEST_PIXEL_UM else None
+
+
+def resolution_from_size(
+    pixel_size: tuple[float, float] | None, unit_um: float
+) -> tuple[float, float] | None:
+    """Turn a pixel size in um into (y, x) pixels per unit; None where a file's tags cannot hold those."""
+    if pixel_size is None:
+        return None
+    y, x = (unit_um / size for size in pixel_size)
+    return (y, x) if min(y, x) >= 1 and max(y, x) <= _MOST_PER_UNIT else None

@@ -134,8 +134,13 @@ def check_zarr(path: Path) -> None:
         When something else is there, or a library is missing.
     """
     check_installed()
-    if path.exists() and not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
-        raise FileError(f"{path} is there and is no OME-Zarr.", "Choose another name.")
+    from ome_zarr.io import parse_url
+
+    if path.exists():
+        location = parse_url(path, mode="r") if path.is_dir() else None
+        # A plate, or a collection of other images, is not replaced by one image.
+        if location is None or "multiscales" not in location.root_attrs:
+            raise FileError(f"{path} is there and is no OME-Zarr image.", "Choose another name.")
 
 
 def check_installed() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FileError
-from .found import micrograph, size_from_resolution
+from .found import micrograph, resolution_from_size, size_from_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,8 @@ def write_png(image: Micrograph, path: Path) -> None:
     import imagecodecs
 
     content = bytes(imagecodecs.png_encode(np.ascontiguousarray(image.pixels)))
-    path.write_bytes(_with_pixel_size(content, image.pixel_size) if image.pixel_size else content)
+    per_metre = resolution_from_size(image.pixel_size, 1e6)
+    path.write_bytes(_with_resolution(content, per_metre) if per_metre else content)
 
 
 def write_jpeg(image: Micrograph, path: Path) -> None:
@@ -100,8 +101,8 @@ def write_jpeg(image: Micrograph, path: Path) -> None:
 
     picture = Image.fromarray(np.ascontiguousarray(image.pixels))
     exif = picture.getexif()
-    if image.pixel_size is not None:
-        exif[_Y_RESOLUTION], exif[_X_RESOLUTION] = (1e4 / size for size in image.pixel_size)
+    if per_cm := resolution_from_size(image.pixel_size, 1e4):
+        exif[_Y_RESOLUTION], exif[_X_RESOLUTION] = per_cm
         exif[_RESOLUTION_UNIT] = 3
     picture.save(path, quality=95, subsampling=0, exif=exif)
 
@@ -130,9 +131,9 @@ def _exif_pixel_size(picture: Picture) -> tuple[float, float] | None:
     return size_from_resolution((y, x), _UNIT_UM.get(exif.get(_RESOLUTION_UNIT, 2)))
 
 
-def _with_pixel_size(png: bytes, pixel_size: tuple[float, float]) -> bytes:
+def _with_resolution(png: bytes, per_metre: tuple[float, float]) -> bytes:
     """Insert the chunk pHYs, pixels per metre, behind the header (PNG specification, 11.3.5.3)."""
-    y, x = (round(1e6 / size) for size in pixel_size)
+    y, x = map(round, per_metre)
     chunk = b"pHYs" + struct.pack(">IIB", x, y, 1)
     header = 8 + 12 + 13  # signature; length, name and sum of IHDR; IHDR
     framed: Any = struct.pack(">I", 9) + chunk + struct.pack(">I", zlib.crc32(chunk))

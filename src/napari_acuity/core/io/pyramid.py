@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from ..errors import FileError, ImageError
 from ..micrograph import ImageLike, Micrograph, as_lazy_micrograph
 from .axes import layer_axes
 from .files import check_readable
+from .found import reading
 from .ngff import lazy_stack
 from .shown import Shown, shown_of
 from .tiff import TIFF_SUFFIXES, lazy_tiff
@@ -83,8 +84,8 @@ class Pyramid:
         at : tuple
             Of a stack, which plane: an index for every axis before the rows.
         side_px : int, optional
-            Shrink the region of a single plane until its longer side has at most so many pixels; by
-            default it comes in full resolution.
+            Shrink the region of a single plane until its longer side has at most so many pixels, or its
+            shorter side has one; by default it comes in full resolution.
 
         Returns
         -------
@@ -105,7 +106,8 @@ class Pyramid:
         top, left = (int(v) for v in np.floor(np.multiply(box[:2], ratio)))
         bottom, right = (int(v) for v in np.ceil(np.multiply(box[2:], ratio)))
         bottom, right = min(bottom, image.shape[0]), min(right, image.shape[1])
-        step = 1 if side_px is None else -(-max(bottom - top, right - left) // side_px)
+        sides = bottom - top, right - left
+        step = 1 if side_px is None else max(1, min(-(-max(sides) // side_px), *sides))
         try:
             pixels = _shrunk(image.pixels, at, (top, left, bottom, right), step)
         except Exception as error:  # decoders raise all kinds at damaged files
@@ -163,17 +165,23 @@ def _opened(image: ImageLike) -> Iterator[Pyramid]:
         yield Pyramid((as_lazy_micrograph(image),), layer_axes(image), shown_of(image))
         return
     path = Path(image)
+    with ExitStack() as files:
+        with reading(path):
+            pyramid = _of_file(path, files)
+        yield pyramid
+
+
+def _of_file(path: Path, files: ExitStack) -> Pyramid:
+    """Open a file until `files` are closed."""
     check_readable(path)
     if path.suffix.lower() == ".zarr":
-        yield Pyramid(*lazy_stack(path))
-    elif path.suffix.lower() in TIFF_SUFFIXES:
-        with lazy_tiff(path) as (levels, axes):
-            yield Pyramid(levels, axes)
-    else:
-        raise FileError(
-            f"{path.name} is of a kind that is not read in parts.",
-            "Give a tiled TIFF, a slide in TIFF such as SVS, or an OME-Zarr; or read it whole first.",
-        )
+        return Pyramid(*lazy_stack(path))
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return Pyramid(*files.enter_context(lazy_tiff(path)))
+    raise FileError(
+        f"{path.name} is of a kind that is not read in parts.",
+        "Give a tiled TIFF, a slide in TIFF such as SVS, or an OME-Zarr; or read it whole first.",
+    )
 
 
 def _shrunk(pixels: Any, at: tuple[int | slice, ...], box: Box, step: int) -> NDArray[Any]:
@@ -184,8 +192,9 @@ def _shrunk(pixels: Any, at: tuple[int | slice, ...], box: Box, step: int) -> ND
     if step == 1:
         return np.ascontiguousarray(pixels[(*at, slice(top, bottom), slice(left, right))])
     height, width = (bottom - top) // step, (right - left) // step
-    wide = pixels.dtype not in (np.uint8, np.uint16)
-    dtype = np.dtype(np.float32) if wide else pixels.dtype
+    native = pixels.dtype.newbyteorder("=")
+    wide = native not in (np.uint8, np.uint16)
+    dtype = np.dtype(np.float32) if wide else native
     result = np.empty((height, width, *pixels.shape[2:]), dtype)
     rows = max(1, _BAND_PX // step)
     for first in range(0, height, rows):

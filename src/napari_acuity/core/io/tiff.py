@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import FileError
 from ..micrograph import opaque
-from .found import MICROMETRES, micrograph, size_from_resolution
+from .found import MICROMETRES, micrograph, reading, resolution_from_size, size_from_resolution
 from .tiff_axes import stack_axes
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk")
 
+_CREATOR = "napari-acuity"
 _COPY_IT = "Copy it again from its source, or save it anew from the program it comes from."
 _PERHAPS_CHANNELS = (
     "If its planes are channels, say so: --channels 4 of acuity pairs, read(path, channels=4) in Python, "
@@ -70,12 +71,9 @@ def plane_shape(path: Path) -> tuple[int, int]:
     FileError
         When the file is damaged.
     """
-    with _open(path) as file:
-        try:
-            page = file.series[0].keyframe
-            return page.imagelength, page.imagewidth
-        except Exception as error:  # tifffile raises all kinds at damaged files
-            raise FileError(f"{path.name} cannot be read ({error}).", _COPY_IT) from error
+    with reading(path), _open(path) as file:
+        page = file.series[0].keyframe
+        return page.imagelength, page.imagewidth
 
 
 def channels_in(path: Path) -> int:
@@ -88,7 +86,7 @@ def channels_in(path: Path) -> int:
     """
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return 0
-    with _open(path) as file:
+    with reading(path), _open(path) as file:
         series = file.series[0]
         return int(series.shape[0]) if series.axes == "CYX" else 0
 
@@ -144,13 +142,14 @@ def write_tiff(image: Micrograph, path: Path, *, channels: bool = False) -> None
     pixels = np.asarray(image.pixels)
     axes = pixels.ndim - image.rgb
     names = "TZCYX" if channels else "TCZYX"
-    metadata: dict[str, Any] = {"axes": names[-axes:] + "S" * image.rgb}
+    metadata: dict[str, Any] = {"axes": names[-axes:] + "S" * image.rgb, "Creator": _CREATOR}
     resolution: dict[str, Any] = {}
     if image.pixel_size is not None:
         y, x = image.pixel_size
         metadata |= {"PhysicalSizeY": y, "PhysicalSizeX": x}
         metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
-        resolution = {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
+    if per_cm := resolution_from_size(image.pixel_size, 1e4):
+        resolution = {"resolution": per_cm[::-1], "resolutionunit": "CENTIMETER"}
     if image.notes:
         metadata["Description"] = "; ".join(image.notes)
     if bits := _significant_bits(image):
@@ -192,7 +191,7 @@ def _level(finest: Micrograph, pixels: Any) -> Micrograph:
     """Return the image in another resolution of the same field."""
     size = finest.pixel_size
     if size is not None:
-        y, x = np.divide(finest.pixels.shape[:2], pixels.shape[:2])
+        y, x = np.divide(finest.shape, finest.with_pixels(pixels).shape)
         size = size[0] * float(y), size[1] * float(x)
     return finest.with_pixels(pixels, pixel_size=size)
 
@@ -313,7 +312,9 @@ def _ome_pixels(ome: dict[str, Any]) -> dict[str, Any]:
 
 def _significant_range(ome: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, float] | None:
     bits = _ome_pixels(ome).get("SignificantBits")
-    if bits is None or dtype.kind != "u" or not 0 < int(bits) < 8 * dtype.itemsize:
+    # All bits of a type are what other programs write of any data; this one where they were stated.
+    stated = ome.get("OME", {}).get("Creator") == _CREATOR
+    if bits is None or dtype.kind != "u" or not 0 < int(bits) < 8 * dtype.itemsize + stated:
         return None
     return 0.0, 2.0 ** int(bits) - 1
 

@@ -180,8 +180,13 @@ class Tally:
         each = [position_errors(*both, max_distance_px=furthest) for both in self._centres]
         before = np.cumsum([(0, 0), *([len(a), len(b)] for a, b in self._centres)], axis=0)
         return PositionErrors(
-            np.concatenate([e.matches + start for e, start in zip(each, before, strict=False)]),
-            np.concatenate([e.errors for e in each]),
+            np.concatenate(
+                [
+                    np.empty((0, 2), int),
+                    *(e.matches + start for e, start in zip(each, before, strict=False)),
+                ]
+            ),
+            np.concatenate([np.empty((0, 2)), *(e.errors for e in each)]),
             sum(e.missed for e in each),
             sum(e.invented for e in each),
             self._size(),

@@ -181,7 +181,8 @@ def _check_kind(kind: int) -> None:
 def _check_options(kind: int, sigma_px: float, closing_px: int, least_px: int) -> None:
     _check_kind(kind)
     # Written so that NaN is refused too.
-    if not (0 < sigma_px < 1000 and 1 <= closing_px < 1000 and least_px >= 1):
+    whole = isinstance(closing_px, int | np.integer)
+    if not (0 < sigma_px < 1000 and whole and 1 <= closing_px < 1000 and least_px >= 1):
         raise ImageError(
             f"sigma_px is {sigma_px}, closing_px {closing_px} and least_px {least_px}.",
             "Give a sigma above 0, and whole numbers of at least 1 for the others.",

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..geometry import ratio
+from ..scales import ratio
 from .levels import NO_LEVELS, Levels, as_levels, in_levels, out_of_levels
 from .unet import (
     Enlarging,

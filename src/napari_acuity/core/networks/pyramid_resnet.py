@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
-from ..geometry import ratio
+from ..scales import ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
-from ..geometry import ratio
+from ..scales import ratio
 from .levels import NO_LEVELS, Levels, as_levels, in_levels, out_of_levels
 
 if TYPE_CHECKING:

@@ -83,7 +83,9 @@ class Augmentation:
         noise = draws.noise.to(low.device, non_blocking=True)
         if self.colour or self.brightness:
             gain = 1 + self.brightness * (2 * noise[:, :1] - 1)
-            gain = gain * (1 + self.colour * (2 * noise[:, 1 : 1 + low.shape[1]] - 1))
+            # Of RGB and grey alone: there are no numbers for more channels.
+            if self.colour:
+                gain = gain * (1 + self.colour * (2 * noise[:, 1 : 1 + low.shape[1]] - 1))
             gain = gain[:, :, None, None]
             low, high = (low * gain).clamp(0, 1), (high * gain).clamp(0, 1)
         if self.jpeg:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..geometry import ratio
 from ..micrograph import to_unit
+from ..scales import ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, PairError
-from ..geometry import ratio
+from ..scales import ratio
 from .split import split
 
 if TYPE_CHECKING:
@@ -202,11 +202,15 @@ def _checked(table: Mapping[str, Any], found: dict[str, Pair]) -> dict[str, Any]
         by, parts = table["by"], {part: list(map(str, table[part])) for part in _PARTS}
         if by not in ("group", "side"):
             raise ValueError(f"it divides by {by!r}")
+        if not (parts["train"] and parts["validation"]):
+            raise ValueError("it keeps no pair to train or to validate on")
         if by == "side":
+            table["guard"]
             for part, names in parts.items():
                 for name in names:
                     start, end = table["columns"][name][part]
-                    int(start), int(end)
+                    if not (type(start) is type(end) is int):
+                        raise TypeError(f"'{name}' is cut from {start!r} to {end!r}")
     except (KeyError, TypeError, ValueError) as error:
         raise PairError(
             f"The division of the earlier run is damaged: {type(error).__name__}, {error}.",

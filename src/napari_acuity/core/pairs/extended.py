@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..geometry import ratio
+from ..scales import ratio
 
 if TYPE_CHECKING:
     from ..micrograph import Micrograph

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ..errors import FileError, PairError
 from ..io import read
 from ..io.tiff import channels_in
+from ..scales import scale_between
 from .pair import Pair
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ __all__ = ["NamedImages", "find_named_images", "scale_of_sizes"]
 _LOW = {"low", "input", "source", "raw"}
 _HIGH = {"high", "gt", "target", "truth"}
 _SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
-_LARGEST_DENOMINATOR = 16
 
 
 @dataclass(frozen=True)
@@ -108,34 +106,22 @@ def find_named_images(folder: Path) -> NamedImages | None:
 
 
 def scale_of_sizes(low: tuple[int, int], high: tuple[int, int], name: str) -> float:
-    """Return the simplest scale p/q at which an image of one size becomes one of another.
-
-    Parameters
-    ----------
-    low, high : (int, int)
-        Rows and columns; high = ceil(scale * low) along both.
-    name : str
-        Of the pair, for the error.
+    """Return `scale_between` of the images of a pair, which is named in the error.
 
     Raises
     ------
     PairError
         When there is none.
     """
-    # ceil(s * n) = m holds for (m - 1) / n < s <= m / n.
-    sides = list(zip(low, high, strict=True))
-    above = max(Fraction(m - 1, n) for n, m in sides)
-    most = min(Fraction(m, n) for n, m in sides)
-    for q in range(1, _LARGEST_DENOMINATOR + 1):
-        p = math.floor(most * q)
-        if p > above * q:
-            return p / q
-    raise PairError(
-        f"In pair '{name}' the low image is {low[0]} x {low[1]} pixels and the high one {high[0]} x "
-        f"{high[1]}: no scale leads from one to the other.",
-        "Crop both to one field, or register them and let the pair be made then: Make pair... in Register "
-        "pair, acuity pairs, or Registration.pair.",
-    )
+    scale = scale_between(low, high)
+    if scale is None:
+        raise PairError(
+            f"In pair '{name}' the low image is {low[0]} x {low[1]} pixels and the high one {high[0]} x "
+            f"{high[1]}: no scale leads from one to the other.",
+            "Crop both to one field, or register them and let the pair be made then: Make pair... in "
+            "Register pair, acuity pairs, or Registration.pair.",
+        )
+    return float(scale)
 
 
 def _folders(folder: Path) -> list[Path]:

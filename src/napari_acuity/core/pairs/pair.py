@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import PairError
-from ..geometry import ratio
+from ..errors import ImageError, PairError
 from ..micrograph import Micrograph, as_micrograph, check_content, kind_of
+from ..scales import ratio
 from .similarity_map import over_cells
 
 if TYPE_CHECKING:
@@ -111,6 +112,24 @@ class Pair:
         Parameters
         ----------
         rows, cols : (int, int)
+            As for `parts`.
+
+        Raises
+        ------
+        PairError
+            As `parts` does.
+        ImageError
+            When there is nothing to see in the part.
+        """
+        low, high = self.parts(rows, cols)
+        return replace(self, low=low, high=high, similarity_map=self.similarity_over(rows, cols))
+
+    def parts(self, rows: tuple[int, int], cols: tuple[int, int]) -> tuple[Micrograph, Micrograph]:
+        """Cut out a part of both images, which keep the black and white of the whole.
+
+        Parameters
+        ----------
+        rows, cols : (int, int)
             First row or column and the one after the last, in low px; multiples of the scale's
             denominator but at the far border, so that both grids are cut in one place.
 
@@ -118,8 +137,6 @@ class Pair:
         ------
         PairError
             When they are not, or lie outside the image.
-        ImageError
-            When there is nothing to see in the part.
         """
         p, q = ratio(self.scale).as_integer_ratio()
         low, high = [], []
@@ -131,12 +148,15 @@ class Pair:
                 )
             low.append(slice(start, end))
             high.append(slice(start * p // q, math.ceil(end * p / q)))
-        return replace(
-            self,
-            low=part_of(self.low, *low),
-            high=part_of(self.high, *high),
-            similarity_map=self.similarity_over(rows, cols),
-        )
+        return part_of(self.low, *low), part_of(self.high, *high)
+
+    def middle(self, most_px: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the rows and columns of the middle, at most so many low px long, as `parts` takes them."""
+        q = ratio(self.scale).denominator
+        sides = [min(length, most_px) // q * q for length in self.low.shape]
+        starts = [(n - side) // 2 // q * q for n, side in zip(self.low.shape, sides, strict=True)]
+        rows, cols = ((start, start + side) for start, side in zip(starts, sides, strict=True))
+        return rows, cols
 
     def similarity_over(
         self, rows: tuple[int, int], cols: tuple[int, int]
@@ -217,9 +237,15 @@ class Pair:
 
 
 def part_of(image: Micrograph, rows: slice, cols: slice) -> Micrograph:
-    """Return a part of an image, whatever axes lie before rows and columns."""
+    """Return a part of an image, whatever axes lie before rows and columns.
+
+    It keeps the black and white of the whole where they are known: a dark part may look like fewer bits.
+    """
     part: Any = (..., rows, cols, slice(None)) if image.rgb else (..., rows, cols)
-    return image.with_pixels(image.pixels[part])
+    value_range = image.value_range
+    with suppress(ImageError):
+        value_range = image.range()
+    return image.with_pixels(image.pixels[part], value_range=value_range)
 
 
 def _channels_of(image: Micrograph) -> int:

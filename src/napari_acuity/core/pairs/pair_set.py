@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import numpy as np
 
 from ..errors import AcuityError, FileError, PairError
 from ..io import make_folder, read, replacing, write
-from ..micrograph import kind_of
+from ..io.replacing import storage_error
 from .described import Described, like_most, size_of
+from .facts import as_json, damaged, facts_in, kind_in
 from .folders import NamedImages, find_named_images
 from .pair import Pair
 from .split import split
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["PairSet"]
 
 _LONGEST_NAME = 80
+# Hidden, so that it is no pair.
+_LOCK = ".lock"
 
 
 class PairSet:
@@ -136,12 +139,12 @@ class PairSet:
                 channels=facts.get("channels", 0),
             )
         except KeyError as error:
-            raise _damaged(self.folder / f"{name}.json", f"it has no {error}") from error
-        except (TypeError, ValueError) as error:
-            raise _damaged(self.folder / f"{name}.json", error) from error
+            raise damaged(self.folder / f"{name}.json", f"it has no {error}") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise damaged(self.folder / f"{name}.json", error) from error
 
     def add(self, pair: Pair) -> str:
-        """Write a pair into the folder.
+        """Write a pair into the folder; of several processes that do so, one at a time.
 
         Returns
         -------
@@ -151,8 +154,8 @@ class PairSet:
         Raises
         ------
         PairError
-            When its scale or channels differ from the set's, or the set is a folder of images that pair
-            by name.
+            When its scale or channels differ from the set's, it holds what JSON does not, or the set is a
+            folder of images that pair by name.
         FileError
             When the folder may not be written or the disk is full; the set is then as before.
         """
@@ -162,22 +165,41 @@ class PairSet:
                 f"{self._named.high.name}), to which no registered pair is added.",
                 "Choose another folder for it.",
             )
-        self._check_fits(pair)
-        name = self._free_name(pair.name)
-        for folder in (self.folder, self.folder / "low", self.folder / "high"):
-            make_folder(folder)
+        text = as_json(pair)
+        make_folder(self.folder)
+        with self._held():
+            self._check_fits(pair)
+            name = self._free_name(pair.name)
+            self._write(pair, name, text)
+        return name
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other processes from adding: two would take the same free name."""
+        lock = filelock.FileLock(self.folder / _LOCK)
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise storage_error(self.folder / _LOCK, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _write(self, pair: Pair, name: str, text: str) -> None:
+        for part in ("low", "high"):
+            make_folder(self.folder / part)
         files = [self.folder / part / f"{name}.tif" for part in ("low", "high")]
         try:
             for image, path in zip((pair.low, pair.high), files, strict=True):
                 write(image, path, channels=image.pixels.ndim == 3 and not image.rgb)
             # The JSON comes last: a pair without it does not count, so a half-written one is never seen.
             with replacing(self.folder / f"{name}.json") as temporary:
-                temporary.write_text(_as_json(_facts_of(pair)))
+                temporary.write_text(text)
         except FileError:
             for path in files:
                 path.unlink(missing_ok=True)
             raise
-        return name
 
     def split(
         self, validation: float = 0.2, test: float = 0.0, *, seed: int = 0
@@ -203,8 +225,8 @@ class PairSet:
                 None if similarity is None else float(similarity),
                 facts.get("channels", 0),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(self.folder / f"{name}.json", error) from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise damaged(self.folder / f"{name}.json", error) from error
 
     def _named_described(self, named: NamedImages) -> list[Described]:
         first = self._first_readable()
@@ -228,25 +250,19 @@ class PairSet:
         return replace(image, value_range=tuple(limits)) if limits else image
 
     def _facts(self, name: str) -> dict[str, Any]:
-        path = self.folder / f"{name}.json"
         try:
-            facts = json.loads(path.read_text())
+            return facts_in(self.folder / f"{name}.json")
         except FileNotFoundError as error:
             raise PairError(
                 f"There is no pair '{name}' in {self.folder}.", f"It holds {len(self)} others."
             ) from error
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
-        if not isinstance(facts, dict):
-            raise _damaged(path, "it holds no table")
-        return facts
 
     def _check_fits(self, pair: Pair) -> None:
         first = self._any_facts()
-        if first and (first.get("scale"), _kind(first)) != (pair.scale, pair.kind):
+        if first and (first.get("scale"), kind_in(first)) != (pair.scale, pair.kind):
             raise PairError(
                 f"Pair '{pair.name}' (scale {pair.scale:g}, {pair.kind}) does not fit the set in "
-                f"{self.folder} (scale {first.get('scale')}, {_kind(first)}).",
+                f"{self.folder} (scale {first.get('scale')}, {kind_in(first)}).",
                 "Keep one folder for each scale and kind of image.",
             )
 
@@ -267,37 +283,3 @@ class PairSet:
         while free.casefold() in taken:
             free, number = f"{plain}-{number}", number + 1
         return free
-
-
-def _as_json(facts: dict[str, Any]) -> str:
-    """Write a fact a line: a map of similarity would fill thousands otherwise."""
-    lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in facts.items())
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _facts_of(pair: Pair) -> dict[str, Any]:
-    return {
-        "scale": pair.scale,
-        "rgb": pair.low.rgb,
-        "channels": pair.channels,
-        "group": pair.group,
-        "similarity": pair.similarity,
-        "similarity_map": None
-        if pair.similarity_map is None
-        else pair.similarity_map.round(3).tolist(),
-        "registration": pair.registration,
-        "low_range": pair.low.value_range,
-        "high_range": pair.high.value_range,
-    }
-
-
-def _kind(facts: dict[str, Any]) -> str:
-    """Return the kind of image that a pair's facts tell; older ones tell of RGB and grey alone."""
-    return kind_of(facts.get("channels", 0), rgb=bool(facts.get("rgb")))
-
-
-def _damaged(path: Path, reason: object) -> PairError:
-    return PairError(
-        f"{path} does not describe a pair: {reason}.",
-        "Remove it, or add the pair to the set once more.",
-    )

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ..errors import PairError
-from ..geometry import ratio
 from ..micrograph import channel_mean, grey, to_unit
+from ..scales import ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import PairError, TrainingError
-from ..geometry import ratio
+from ..scales import ratio
 from .division import check_alike
 from .fields import Fields
 from .places import Places, find_places

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from ..errors import ImageError
 from ..micrograph import ImageLike, Micrograph, as_micrograph, from_unit, to_unit
+from ..scales import scale_between
 from .matching import matched
 
 if TYPE_CHECKING:
@@ -190,10 +191,9 @@ def fit_intensity(pairs: Iterable[tuple[ImageLike, ImageLike]]) -> ColourFit:
 
 
 def enlargement(low: tuple[int, int], high: tuple[int, int]) -> Fraction | None:
-    """Return the scale, a ratio of small numbers, at which high has ceil(scale * low) pixels a side."""
-    scale = Fraction(high[0], low[0]).limit_denominator(16)
-    fits = all(ceil(scale * a) == b for a, b in zip(low, high, strict=True))
-    return scale if fits and scale >= 1 else None
+    """Return the simplest scale, 1 or more, at which high has ceil(scale * low) pixels a side."""
+    scale = scale_between(low, high)
+    return scale if scale is not None and scale >= 1 else None
 
 
 def _weights(size: int, new_size: int, scale: float) -> csr_array:

@@ -25,6 +25,8 @@ __all__ = ["enlarged", "lens_psf", "psf_of", "richardson_lucy"]
 _REACH = 3.0
 """How far a point spread function is kept, in wavelengths over NA: 96 percent of its light."""
 _MOST_REACH_PX = 256
+_COARSEST = 32.0
+"""Of a pixel, in wavelengths over NA: far beyond what a camera has, far below a mix-up of nm and um."""
 _LARGEST_NA = 1.7
 _LOWEST = 0.1
 """Percentile of an image that is taken as its background."""
@@ -121,14 +123,16 @@ def lens_psf(na: float, wavelength_um: float, pixel_size: float, camera_um: floa
     Raises
     ------
     ImageError
-        When it is hundreds of pixels wide: the units are mixed up.
+        When it is hundreds of pixels wide, or a small part of one: the units are mixed up.
     """
-    half = max(1, int(np.ceil(_REACH * wavelength_um / na / pixel_size)))
-    if half > _MOST_REACH_PX:
+    reach_px = _REACH * wavelength_um / na / pixel_size
+    if not _REACH / _COARSEST <= reach_px <= _MOST_REACH_PX:
         raise ImageError(
-            f"A lens of NA {na:g} blurs {wavelength_um:g} um over {2 * half} pixels of {pixel_size:g} um.",
+            f"A lens of NA {na:g} blurs {wavelength_um:g} um over {2 * reach_px:.4g} pixels of "
+            f"{pixel_size:g} um.",
             "Check the units: wavelength and pixel size are in micrometres.",
         )
+    half = int(np.ceil(reach_px))
     # Sampled finely enough for every frequency the lens passes; an odd step keeps a sample in the centre.
     step = 2 * int(np.ceil(pixel_size * 4 * na / wavelength_um) // 2) + 1
     fine = pixel_size / step

@@ -138,7 +138,7 @@ def measure_all(
     Raises
     ------
     FileError
-        When a folder is missing, or no image has a reference.
+        When a folder is missing or holds two images of one name, or no image has a reference.
     """
     steps = measure_all_steps(
         references, images, lows=lows, fit=fit, border_px=border_px, data_range=data_range
@@ -272,7 +272,16 @@ def _leading(stack: Micrograph) -> tuple[int, ...]:
 
 
 def _by_name(folder: str | os.PathLike[str]) -> dict[str, Path]:
-    return {path.name.partition(".")[0]: path for path in images_in(folder)}
+    found: dict[str, Path] = {}
+    for path in images_in(folder):
+        name = path.stem.removesuffix(".ome")
+        if name in found:
+            raise FileError(
+                f"{folder} holds two images of the name '{name}': {found[name].name} and {path.name}.",
+                "Remove one, or give it another name.",
+            )
+        found[name] = path
+    return found
 
 
 def _with(report: SetReport, name: str, one: Report) -> SetReport:

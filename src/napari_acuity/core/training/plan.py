@@ -22,6 +22,7 @@ from ..pairs.sampling import Patches
 from ..pairs.usable import readable
 from ..versions import installed
 from .fit import check_augmentation, check_batch, check_channels, check_patch, check_scale
+from .run_folder import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -154,7 +155,7 @@ def facts_of(plan: Plan, pairs: object) -> dict[str, Any]:
     folder = pairs.folder if isinstance(pairs, PairSet) else pairs
     named = isinstance(folder, str | os.PathLike)
     return {
-        "format": 1,
+        "format": FORMAT,
         "pairs": str(Path(folder).resolve()) if named else None,  # type: ignore[arg-type]
         "epochs": plan.bound.epochs,
         "minutes": plan.bound.minutes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 __all__ = ["Watch", "launch", "relaunch", "start_process"]
+
+# What zipfile and NumPy raise, depending on which byte of a preview is wrong.
+_DAMAGE = (
+    *(OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, MemoryError),
+    zipfile.BadZipFile,
+)
 
 
 def launch(
@@ -126,9 +133,11 @@ class Watch:
     def preview(self) -> dict[str, np.ndarray] | None:
         """Return the last "input", "output" and "truth", uint8, or None."""
         try:
-            with np.load(self.run.path / PREVIEW, allow_pickle=False) as found:
+            path = self.run.path / PREVIEW
+            # Opened here, as NumPy leaves a damaged file open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                 return {name: found[name] for name in ("input", "output", "truth")}
-        except (OSError, ValueError, KeyError):
+        except _DAMAGE:
             return None
 
     def last_lines(self, count: int = 12) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, TrainingError
 from ..model import Model, load
 from .checkpoint import load_state
-from .run_folder import CHECKPOINT, FACTS, MODEL, RECIPE, START
+from .run_folder import CHECKPOINT, FACTS, FORMAT, MODEL, RECIPE, START
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,13 +61,20 @@ class Stopped:
             When something is missing or damaged, or the recipe is not the one it was trained with.
         """
         facts, recipe = folder.facts, folder.recipe
+        _check_format(facts, folder.path / FACTS)
         for name, kinds in _KINDS.items():
             if name not in facts or not isinstance(facts[name], kinds):
                 raise TrainingError(
                     f"{folder.path / FACTS} is damaged: it does not tell '{name}'.", _ANEW
                 )
         state = load_state(folder.path / CHECKPOINT)
-        _check_same(recipe, state.get("recipe"), folder.path / RECIPE)
+        _check_format(state, folder.path / CHECKPOINT)
+        if not isinstance(state.get("recipe"), dict):
+            raise TrainingError(
+                f"The checkpoint {folder.path / CHECKPOINT} is damaged: it does not tell its recipe.",
+                _ANEW,
+            )
+        _check_same(recipe, state["recipe"], folder.path / RECIPE)
         start = _model(folder.path / START, "Copy it again from the model that the run began with.")
         best = _model(
             folder.path / MODEL,
@@ -77,11 +84,23 @@ class Stopped:
         return cls(facts, recipe, state, start, best)
 
 
-def _check_same(recipe: Recipe, trained: dict[str, Any] | None, path: Path) -> None:
+def _check_format(written: dict[str, Any], path: Path) -> None:
+    """Raise TrainingError where a later version wrote what this one may not understand."""
+    found = written.get("format", FORMAT)
+    if not isinstance(found, int):
+        raise TrainingError(f"{path} is damaged: its format is {found!r}.", _ANEW)
+    if found > FORMAT:
+        raise TrainingError(
+            f"{path} was written by a newer version (format {found}, here {FORMAT}).",
+            "Update napari-acuity.",
+        )
+
+
+def _check_same(recipe: Recipe, trained: dict[str, Any], path: Path) -> None:
     """Raise TrainingError where a recipe was changed after the run had begun."""
     # As text, since a file knows lists only where Python has tuples.
-    now = {name: json.dumps(value, sort_keys=True) for name, value in asdict(recipe).items()}
-    then = {name: json.dumps(value, sort_keys=True) for name, value in (trained or {}).items()}
+    now = {name: json.dumps(value, sort_keys=True) for name, value in recipe.as_table().items()}
+    then = {name: json.dumps(value, sort_keys=True) for name, value in trained.items()}
     if changed := [name for name, value in then.items() if now.get(name) != value]:
         words = ", ".join(f"{name} was {then[name]} and is {now.get(name)}" for name in changed)
         raise TrainingError(

@@ -31,6 +31,7 @@ __all__ = [
     "CHECKPOINT",
     "COMMAND",
     "COMMANDS",
+    "FORMAT",
     "MODEL",
     "START",
     "RunFolder",
@@ -40,6 +41,8 @@ __all__ = [
     "new_run",
 ]
 
+# Of run.json and of the checkpoint.
+FORMAT = 1
 RECIPE, FACTS, MODEL, CHECKPOINT = "recipe.toml", "run.json", "best.safetensors", "checkpoint.pt"
 START = "start.safetensors"
 LOG, EVENTS, PREVIEW, COMMAND, LOCK = "log.csv", "events.jsonl", "preview.npz", "command", ".lock"
@@ -58,7 +61,6 @@ _OURS = (
     EVENTS,
     PREVIEW,
     COMMAND,
-    LOCK,
     OUTPUT,
     ASKED,
 )
@@ -111,6 +113,9 @@ class RunFolder:
     @property
     def running(self) -> bool:
         """Whether a process, anywhere on this machine, is at it."""
+        # To ask for a lock makes its file, and the folder.
+        if not (self.path / LOCK).exists():
+            return False
         lock = filelock.FileLock(self.path / LOCK)
         try:
             with lock.acquire(timeout=0):
@@ -192,6 +197,8 @@ class RunFolder:
     def ask(self, command: str) -> None:
         """Ask the run to "pause", "go" on, or "stop" and keep its best model.
 
+        A run that stops validates at once: the epoch under way counts as a whole one.
+
         Raises
         ------
         TrainingError
@@ -246,10 +253,16 @@ def new_run(folder: str | os.PathLike[str]) -> Iterator[RunFolder]:
     try:
         with run.held():
             check_free(folder)
-            yield run
+            try:
+                yield run
+            finally:
+                # While it is held: later another process's run may be in it.
+                if not (run.path / LOG).exists() and not (run.path / ASKED).exists():
+                    discard_run(run.path)
     finally:
-        if not (run.path / LOG).exists() and not (run.path / ASKED).exists():
-            discard_run(run.path)
+        # An empty one alone can be removed: that of a lock that could not be made, or that Windows kept.
+        with suppress(OSError):
+            run.path.rmdir()
 
 
 def discard_run(folder: str | os.PathLike[str]) -> None:
@@ -259,6 +272,8 @@ def discard_run(folder: str | os.PathLike[str]) -> None:
         curves = [*(path / BOARD).glob("events.out.tfevents.*")]
         for file in (*(path / name for name in _OURS), *curves):
             file.unlink(missing_ok=True)
+        with suppress(PermissionError):  # Windows keeps it while it is held, and removes it then
+            (path / LOCK).unlink(missing_ok=True)
         if (path / BOARD).is_dir() and not any((path / BOARD).iterdir()):
             (path / BOARD).rmdir()
         if path.is_dir() and not any(path.iterdir()):

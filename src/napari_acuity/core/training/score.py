@@ -197,6 +197,11 @@ def _each_channel(
         )
         report = yield from within(steps, at / len(channels), (at + 1) / len(channels))
         found.append(report.scores)
+    if not found:
+        raise PairError(
+            f"In field '{pair.name}' every channel of the high image is blank.",
+            "Choose a field that shows something.",
+        )
     return {name: _mean([scores[name] for scores in found]) for name in found[0]}
 
 

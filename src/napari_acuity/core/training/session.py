@@ -14,7 +14,7 @@ from ..errors import FileError, TrainingError
 from .checkpoint import save_state
 from .fast import can_compile
 from .progress import Epoch, Progress
-from .run_folder import CHECKPOINT, COMMAND, COMMANDS, MODEL
+from .run_folder import CHECKPOINT, COMMAND, COMMANDS, FORMAT, MODEL
 from .schedule import rate_at
 from .steps import Trainee
 from .validation import VALIDATION_SIDE, interpolate, middle, preview, validate
@@ -86,7 +86,9 @@ class Session:
         if best is None:
             # What was as good is lost: the best of the epochs to come is kept.
             self.progress.best_loss = math.inf
-        self._good = self._sound = self._state()
+        self._good = self._state()
+        # A run may have stopped while its discriminator was in trouble.
+        self._sound = (state or {}).get("sound", self._good)
         self._clock = self._saved = self._said = time.monotonic()
 
     # What is done over and over
@@ -268,7 +270,8 @@ class Session:
             if self.best is not None and self._unwritten:
                 self.best.save(folder.path / MODEL)
                 self._unwritten = False
-            save_state(self._good, folder.path / CHECKPOINT)
+            sound = {} if self._trainee.critic is None else {"sound": self._sound}
+            save_state({**self._good, **sound}, folder.path / CHECKPOINT)
         if epoch is not None:
             with _noted(problems):
                 folder.show(epoch.preview)
@@ -319,8 +322,8 @@ class Session:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "format": 1,
-            "recipe": asdict(self.plan.recipe),
+            "format": FORMAT,
+            "recipe": self.plan.recipe.as_table(),
             "progress": {**asdict(self.progress), "rows": [*self.progress.rows]},
             "sums": {name: value.clone() for name, value in self._sums.items()},
             "draws": self._draws.get_state(),
@@ -328,15 +331,17 @@ class Session:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.progress = Progress(**state["progress"])
-        self.progress.rows = [*self.progress.rows]
-        self._sums = {n: v.clone().to(self.world.device.name) for n, v in state["sums"].items()}
-        self._draws.set_state(state["draws"])
+        device = self.world.device.name
         try:
+            self.progress = Progress(**state["progress"])
+            self.progress.rows = [*self.progress.rows]
+            self._sums = {name: value.clone().to(device) for name, value in state["sums"].items()}
+            self._draws.set_state(state["draws"])
             self._trainee.restore(state["trainee"])
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise TrainingError(
-                f"The checkpoint does not fit the recipe's network: {error}.",
+                "The checkpoint is damaged or does not fit the recipe's network: "
+                f"{type(error).__name__}, {error}.",
                 "Begin another run; with start, from this one's best model.",
             ) from error
 

@@ -161,7 +161,8 @@ def resume(
     """Go on with a run that was stopped or killed, from its last checkpoint.
 
     Recipe, bound and division of the pairs are the run's; on the CPU it ends as if it had never stopped,
-    bit for bit, unless it is bounded by minutes.
+    bit for bit, unless it is bounded by minutes or was asked to "stop": the epoch that this broke off counts
+    as a whole one, see `RunFolder.ask`.
 
     Parameters
     ----------

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..geometry import ratio
 from ..micrograph import Micrograph, plane_of, to_unit
 
 if TYPE_CHECKING:
@@ -39,16 +38,10 @@ class Preview:
     truth: Any
 
 
-def middle(pair: Pair, most: int, device: str) -> Field:
+def middle(pair: Pair, most_px: int, device: str) -> Field:
     """Cut the middle of a pair, at most so wide, in step with both grids -> two (1, C, h, w) in 0..1."""
-    q = ratio(pair.scale).denominator
-    spans = []
-    for length in pair.low.shape:
-        side = min(length, most) // q * q
-        start = (length - side) // 2 // q * q
-        spans.append((start, start + side))
-    part = pair.crop(*spans)
-    return _batch(part.low, device), _batch(part.high, device)
+    low, high = pair.parts(*pair.middle(most_px))
+    return _batch(low, device), _batch(high, device)
 
 
 @torch.no_grad()

@@ -150,14 +150,27 @@ def marked(curve: Curve, marker: str) -> str | None:
 
 
 def _write_csv(chart: Chart, path: Path) -> None:
-    """Write a row for every x, empty where a curve has no point; a bin stands under its lower edge."""
-    points = [dict(zip(curve.x, curve.y, strict=False)) for curve in chart.curves]
+    """Write a row for every x, or several where a curve has several points there.
+
+    It is empty where a curve has no point; a bin stands under its lower edge.
+    """
+    points = [_by_x(curve) for curve in chart.curves]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([chart.x_label, *(curve.name for curve in chart.curves)])
         writer.writerows(_rows(points))
 
 
-def _rows(points: list[dict[float, float]]) -> Iterator[list[float | str]]:
+def _by_x(curve: Curve) -> dict[float, list[float]]:
+    """Return the points of a curve by their x, which several may share."""
+    found: dict[float, list[float]] = {}
+    for x, y in zip(curve.x, curve.y, strict=False):
+        found.setdefault(x, []).append(y)
+    return found
+
+
+def _rows(points: list[dict[float, list[float]]]) -> Iterator[list[float | str]]:
     for x in sorted({x for curve in points for x in curve}):
-        yield [x, *(curve.get(x, "") for curve in points)]
+        columns = [curve.get(x, []) for curve in points]
+        for number in range(max(map(len, columns))):
+            yield [x, *(column[number] if number < len(column) else "" for column in columns)]

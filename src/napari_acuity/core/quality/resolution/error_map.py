@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_array
 
 from ...errors import ImageError
+from ...scales import scale_between
 from .rings import large_plane
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ FLAT = 1e-4
 """An image that keeps no more than this part of its contrast, once blurred, is flat to the reference."""
 SIGMAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Where the search for the blur begins, in pixels of the reference."""
-MAX_DENOMINATOR = 10
-"""Ratios of two sizes are taken as fractions of small numbers, such as 5/2, where one fits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +159,7 @@ class _Blurring:
 
 
 def _ratio(low: tuple[int, int], fine: tuple[int, int]) -> float:
-    """Return the simplest ratio for which the image has ceil(ratio * size) pixels on both axes."""
+    """Return the ratio, a fraction of small numbers such as 5/2 where one fits, else the largest possible."""
     sizes = list(zip(low, fine, strict=True))
     above = max((new - 1) / old for old, new in sizes)
     upto = min(new / old for old, new in sizes)
@@ -175,11 +174,8 @@ def _ratio(low: tuple[int, int], fine: tuple[int, int]) -> float:
             "the other.",
             "Crop both to the same field, or bring the image onto the reference's grid.",
         )
-    for denominator in range(1, MAX_DENOMINATOR + 1):
-        numerator = int(above * denominator + 1e-9) + 1
-        if numerator / denominator <= upto:
-            return numerator / denominator
-    return upto
+    scale = scale_between(low, fine)
+    return upto if scale is None else float(scale)
 
 
 def _area_weights(new: int, old: int, ratio: float) -> csr_array:

@@ -1,0 +1,40 @@
+"""Magnifications as fractions of small numbers."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+__all__ = ["MOST_PARTS", "ratio", "scale_between"]
+
+MOST_PARTS = 16
+"""The largest denominator of a magnification: into so many parts a pixel may be divided."""
+
+
+def ratio(scale: float) -> Fraction:
+    """Return a magnification as the fraction p/q of small numbers that it stands for (2.5 -> 5/2)."""
+    return Fraction(scale).limit_denominator(MOST_PARTS)
+
+
+def scale_between(low: tuple[int, int], high: tuple[int, int]) -> Fraction | None:
+    """Return the simplest magnification at which an image of one size becomes one of another.
+
+    Parameters
+    ----------
+    low, high : (int, int)
+        Rows and columns; high = ceil(scale * low) along both.
+
+    Returns
+    -------
+    Fraction or None
+        Of the smallest denominator; None where there is none.
+    """
+    # ceil(s * n) = m holds for (m - 1) / n < s <= m / n.
+    sides = list(zip(low, high, strict=True))
+    above = max(Fraction(m - 1, n) for n, m in sides)
+    most = min(Fraction(m, n) for n, m in sides)
+    for q in range(1, MOST_PARTS + 1):
+        p = math.floor(most * q)
+        if p > above * q:
+            return Fraction(p, q)
+    return None
