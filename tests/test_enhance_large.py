@@ -479,6 +479,17 @@ def with_nan(field: np.ndarray) -> np.ndarray:
     return pixels
 
 
+@pytest.mark.parametrize("known", [None, (0, 65535), (0, 4095)])
+def test_a_stated_range_is_told_by_the_file(tmp_path, known):
+    image = Micrograph(np.arange(4096, dtype=np.uint16).reshape(64, 64), value_range=known)
+
+    path = tmp_path / "image.zarr"
+    new_zarr(path, image.shape, like=image)[:] = image.pixels
+    finish_zarr(path, image)
+
+    assert acuity.read(path).value_range == known
+
+
 @pytest.mark.parametrize(
     ("spoil", "error", "words"),
     [

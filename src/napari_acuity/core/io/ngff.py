@@ -187,9 +187,15 @@ def _channels(attributes: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _order_told(attributes: dict[str, Any]) -> list[str]:
     """Return the order that the axes before the rows had in memory, where this package noted it."""
-    notes = attributes["multiscales"][0].get("metadata", {})
-    order: list[str] = notes.get("acuity", {}).get("axes", []) if isinstance(notes, dict) else []
+    order: list[str] = _notes(attributes).get("axes", [])
     return order
+
+
+def _notes(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return what this package noted in a file that it wrote."""
+    metadata = attributes["multiscales"][0].get("metadata", {})
+    notes = metadata.get("acuity", {}) if isinstance(metadata, dict) else {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _is_rgb(attributes: dict[str, Any], lengths: dict[str, int]) -> bool:
@@ -199,14 +205,15 @@ def _is_rgb(attributes: dict[str, Any], lengths: dict[str, int]) -> bool:
 
 
 def _window(attributes: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    """Return black and white where the file tells others than its type does."""
+    """Return black and white where they were stated, or are others than those of the type."""
     windows = [channel.get("window", {}) for channel in _channels(attributes)]
     told = {(window.get("min"), window.get("max")) for window in windows}
     low, high = told.pop() if len(told) == 1 else (None, None)
     if low is None or high is None or not low < high:
         return None
     usual = (0, 1) if dtype.kind in "bf" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return None if (low, high) == usual else (float(low), float(high))
+    stated = _notes(attributes).get("range_stated") is True
+    return (float(low), float(high)) if stated or (low, high) != usual else None
 
 
 def _place(metadata: dict[str, Any], steps: dict[str, float], before: list[str]) -> Shown:

@@ -122,7 +122,7 @@ def finish_zarr_steps(
         [*origin[:-2], 0.0][n] * axis.step
         for n, axis in zip(stored_order(axes, rgb=like.rgb), stored, strict=True)
     ]
-    order = {"acuity": {"axes": [axis.name for axis in axes]}} if axes else {}
+    notes = {"axes": [axis.name for axis in axes], "range_stated": like.value_range is not None}
     write_multiscales_metadata(
         group,
         datasets=[
@@ -131,7 +131,10 @@ def finish_zarr_steps(
         ],
         axes=[*map(_described, stored), *({"name": n, "type": "space", **unit} for n in "yx")],
         name=like.name or "image",
-        metadata={"omero": _omero(like, _channel_count(level, stored), shown), **order},
+        metadata={
+            "omero": _omero(like, _channel_count(level, stored), shown),
+            "acuity": notes,
+        },
     )
 
 
