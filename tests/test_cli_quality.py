@@ -218,3 +218,31 @@ def test_close_pairs_of_spots(cli):
     ran = cli("spots", "two.tif", "--pairs")
     assert ran.code == 0 and "Peak to peak (px)" in ran.out
     assert "Peak to peak" not in cli("spots", "two.tif").out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["measure", "truth", "out", "--out", "r.txt"],
+        ["mtf", "truth/a.tif", "--out", "r.doc"],
+        ["spots", "truth/a.tif", "--out", "w.csv", "--table", "w.csv"],
+        ["error-map", "low/a.tif", "out/a.tif", "--out", "m.csv", "--map", "m.csv"],
+        ["fuse", "truth/a.tif", "--out", "f.tif", "--depth", "f.tif"],
+        ["resolution", "truth/a.tif", "truth/../truth/a.tif"],
+    ],
+)
+def test_outputs_and_images_are_looked_at_before_the_work(cli, scored, words):
+    before = sorted(scored.rglob("*"))
+    ran = cli(*words)
+    assert ran.code == 1 and ran.out == "", ran.out
+    assert "cannot be written as" in ran.err or "have the name" in ran.err
+    assert sorted(scored.rglob("*")) == before
+
+
+def test_planes_that_a_tiff_calls_colours_are_planes_of_a_stack(cli, tissue, tmp_path):
+    planes = np.moveaxis(tissue[:64, :64], -1, 0)
+    tifffile.imwrite("z.tif", planes, photometric="rgb", planarconfig="separate")
+    for command in ("fuse", "average"):
+        ran = cli(command, "z.tif", "--out", f"{command}.tif")
+        assert ran.code == 0, ran.err
+        assert acuity.read(f"{command}.tif").pixels.shape == (64, 64)

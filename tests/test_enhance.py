@@ -267,6 +267,16 @@ def test_closing_ends_the_work(tissue):
         next(steps)
 
 
+def test_it_is_told_that_planes_were_taken_for_colours(tissue):
+    planes = np.moveaxis(tissue[:20, :20], -1, 0)
+    model = model_of()
+    channels = replace(model, header=replace(model.header, rgb=False))
+
+    assert "taken for red, green and blue" in acuity.enhance(planes, model).notes[0]
+    assert acuity.enhance(planes, channels).notes == ()
+    assert acuity.enhance(tissue[:20, :20], model).notes == ()
+
+
 def test_colour_and_grey_do_not_mix(tissue):
     with pytest.raises(
         ModelError, match=r"takes RGB images, and 'image' is grey\. Choose a grey model"

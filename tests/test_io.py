@@ -19,6 +19,7 @@ from PIL import Image
 import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph
 from napari_acuity.core.io import check_folder, check_target, replacing
+from napari_acuity.core.io.pyramid import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,23 @@ def test_tiff_keeps_dtypes_and_stacks(tmp_path, dtype, shape):
     assert found.pixels.dtype == pixels.dtype
     assert not found.rgb
     np.testing.assert_array_equal(found.pixels, pixels)
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_pages_that_were_appended_are_a_stack(tmp_path, tissue, rgb):
+    planes = tissue[:60].reshape(3, 20, *tissue.shape[1:])[..., : 3 if rgb else 1].squeeze()
+    path = tmp_path / "pages.tif"
+    for plane in planes:
+        tifffile.imwrite(path, plane, append=True, photometric="rgb" if rgb else "minisblack")
+
+    image = acuity.read(path)
+
+    assert image.rgb == rgb
+    np.testing.assert_array_equal(image.pixels, planes)
+    with pytest.raises(FileError, match="holds 3 images, appended one by one"), opened(path):
+        pass
+    tifffile.imwrite(path, planes[0, ::2, ::2], append=True)  # a thumbnail, say
+    np.testing.assert_array_equal(acuity.read(path).pixels, planes[0])
 
 
 def test_tiff_keeps_colour_stacks(tmp_path, tissue):

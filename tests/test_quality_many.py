@@ -67,11 +67,12 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_done(folders):
     (folders / "out/a.png").write_bytes(b"no picture")
     acuity.write(Micrograph(STAIN[:50, :50], rgb=True), folders / "out/c.png")
     acuity.write(Micrograph(STAIN[:50, :50], rgb=True), folders / "out/d.png")
-    acuity.write(Micrograph(STAIN[:60, :50], rgb=True), folders / "truth/d.tif")
+    for name in "de":
+        acuity.write(Micrograph(STAIN[:60, :50], rgb=True), folders / f"truth/{name}.tif")
     report = quality.measure_all(folders / "truth", folders / "out")
-    assert list(report.scores.fields) == ["b"] and list(report.scores.failed) == ["a", "c", "d"]
+    assert list(report.scores.fields) == ["b"] and list(report.scores.failed) == ["a", "c", "d", "e"]
     assert "no reference named c" in report.table() and "60 x 50" in report.scores.failed["d"]
-    assert "1 of 4 fields scored" in report.table()
+    assert "1 of 5 fields scored" in report.table() and "no image named e" in report.table()
 
 
 def test_an_offset_is_told_of_the_field(folders):

@@ -10,8 +10,9 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
-from napari_acuity.cli_options import Force, Image, Range, check_unlike, fresh, read
-from napari_acuity.core.io import check_folder, check_target
+from napari_acuity.cli_options import Force, Image, Range, check_outputs, check_unlike, fresh, read
+from napari_acuity.core.io import check_target
+from napari_acuity.core.io.tiff import EVERY
 
 __all__ = ["add_to"]
 
@@ -34,7 +35,7 @@ def average(
     force: Force = False,
 ) -> None:
     """Average the FRAMES of one field, their drift taken out, or the scans of every line."""
-    stack = read(frames, value_range)
+    stack = read(frames, value_range, EVERY if lines == 1 else 0)
     shape = (1, 1, 3) if stack.rgb else (1, 1)
     check_target(stack.with_pixels(np.zeros(shape, stack.pixels.dtype)), fresh(out, force))
     if lines != 1:
@@ -89,8 +90,7 @@ def modalities(
     force: Force = False,
 ) -> None:
     """Score IMAGES against TRUTH of another modality, beside bicubic and Richardson-Lucy."""
-    if out:
-        check_folder(fresh(out, force))
+    check_outputs(out, force)
     check_unlike([path.name for path in images], "images")
     report = acuity.quality.compare_modalities(
         acuity.read(truth),

@@ -11,7 +11,17 @@ import typer
 import napari_acuity as acuity
 from napari_acuity.core.errors import FileError
 
-__all__ = ["Device", "Force", "Image", "Range", "check_unlike", "fresh", "read"]
+__all__ = [
+    "Device",
+    "Force",
+    "Image",
+    "Range",
+    "check_outputs",
+    "check_unlike",
+    "fresh",
+    "read",
+    "read_each",
+]
 
 Image: TypeAlias = Annotated[Path, typer.Argument(help="TIFF, PNG, JPEG or DNG.")]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
@@ -28,6 +38,23 @@ def read(
     """Read an image, of so many channels if known, and state its black and white where they are given."""
     image = acuity.read(path, channels=channels)
     return replace(image, value_range=value_range) if value_range else image
+
+
+def read_each(
+    paths: list[Path], value_range: tuple[float, float] | None
+) -> dict[str, acuity.Micrograph]:
+    """Read images, each under its path as it was given; raise FileError where one comes twice."""
+    check_unlike([str(path.resolve()) for path in paths], "images")
+    return {str(path): read(path, value_range) for path in paths}
+
+
+def check_outputs(report: Path | None, force: bool, *others: Path | None) -> None:
+    """Raise FileError where the report cannot be written, or two outputs have one name."""
+    check_unlike([str(path.resolve()) for path in (report, *others) if path], "outputs")
+    if report:
+        from napari_acuity.core.quality.reports.saving import check_report
+
+        check_report(fresh(report, force))
 
 
 def check_unlike(names: list[str], what: str) -> None:

@@ -10,10 +10,20 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
-from napari_acuity.cli_options import Device, Force, Image, Range, fresh, read
+from napari_acuity.cli_options import (
+    Device,
+    Force,
+    Image,
+    Range,
+    check_outputs,
+    check_unlike,
+    fresh,
+    read,
+    read_each,
+)
 from napari_acuity.core.errors import FileError, ImageError
 from napari_acuity.core.io import check_folder, check_target
-from napari_acuity.core.io.tiff import channels_in
+from napari_acuity.core.io.tiff import EVERY, channels_in
 
 if TYPE_CHECKING:
     from napari_acuity.core.quality import Part, SetReport
@@ -58,8 +68,7 @@ def measure(
     for entry, (_, sign, _) in zip(baseline or [], named, strict=True):
         if not sign:
             raise FileError(f"The baseline '{entry}' has no name.", "Give it as NAME=PATH.")
-    if out:
-        check_folder(fresh(out, force))
+    check_outputs(out, force)
     if reference.is_dir() and reference.suffix != ".zarr":
         if named:
             raise FileError(
@@ -122,9 +131,8 @@ def mtf(
 ) -> None:
     """Measure the contrast of the bars of a USAF-1951 target in IMAGE, or the MTF of its edge."""
     q, paths = acuity.quality, [image, *(compare or [])]
-    if out:
-        check_folder(fresh(out, force))
-    images = {str(path): read(path, value_range) for path in paths}
+    check_outputs(out, force)
+    images = read_each(paths, value_range)
     if edge:
         edges = {name: q.slanted_edge(each, pixel_size) for name, each in images.items()}
         known = pixel_size is not None or all(each.pixel_size for each in images.values())
@@ -157,10 +165,10 @@ def spots(
 ) -> None:
     """Fit the spots of IMAGES and tell their widths."""
     q = acuity.quality
-    for target in (out, table):
-        if target:
-            check_folder(fresh(target, force))
-    opened = {str(path): read(path, value_range) for path in images}
+    check_outputs(out, force, table)
+    if table:
+        check_folder(fresh(table, force))
+    opened = read_each(images, value_range)
     known = pixel_size is not None or all(each.pixel_size for each in opened.values())
     size = pixel_size if known else 1.0
     found = {name: q.fwhm_spots(each, size, threshold=threshold) for name, each in opened.items()}
@@ -194,9 +202,8 @@ def resolution(
     q = acuity.quality
     if method not in ("frc", "decorrelation"):
         raise ImageError(f"There is no method '{method}'.", "Use frc or decorrelation.")
-    if out:
-        check_folder(fresh(out, force))
-    images = {str(path): read(path, value_range) for path in (image, second) if path is not None}
+    check_outputs(out, force)
+    images = read_each([path for path in (image, second) if path is not None], value_range)
     first, *others = images.values()
     if others:
         found = q.frc(first, others[0], pixel_size)
@@ -218,8 +225,7 @@ def error_map(
     force: Force = False,
 ) -> None:
     """Blur IMAGE back, and tell how it contradicts LOW: RSP, RSE and the map (NanoJ-SQUIRREL)."""
-    if out:
-        check_folder(fresh(out, force))
+    check_outputs(out, force, map_to)
     if map_to:
         check_target(np.zeros((1, 1), np.float32), fresh(map_to, force))
     truth, made = read(low, value_range), read(image, value_range)
@@ -245,7 +251,9 @@ def fuse(
     force: Force = False,
 ) -> None:
     """Make one image, sharp throughout, of the PLANES of a stack (extended depth of field)."""
-    images = [acuity.read(path) for path in planes]
+    channels = EVERY if len(planes) == 1 else 0
+    images = [read(path, None, channels) for path in planes]
+    check_unlike([str(path.resolve()) for path in (out, depth) if path], "outputs")
     shape = (1, 1, 3) if images[0].rgb else (1, 1)
     check_target(images[0].with_pixels(np.zeros(shape, images[0].pixels.dtype)), fresh(out, force))
     if depth:

@@ -96,7 +96,18 @@ def model_steps(
             result = shown
             break
         current = result if grid == "finer" else _shrunk(result, given, model.scale)
-    return cautioned(result, model.levels[1])
+    return _told_of_colours(cautioned(result, model.levels[1]), given, model)
+
+
+def _told_of_colours(result: Micrograph, image: Micrograph, model: Model) -> Micrograph:
+    """Note on a result that three planes were taken for colours, where their image does not say so."""
+    if image.rgb or not model.rgb:
+        return result
+    note = (
+        "the three planes before the rows were taken for red, green and blue; for a stack, choose a grey "
+        "model"
+    )
+    return replace(result, notes=(*result.notes, note))
 
 
 # One iteration

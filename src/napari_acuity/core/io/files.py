@@ -68,7 +68,8 @@ def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
         extra ``napari-acuity[mosaic]``).
     channels : int
         How many channels the image has, where that is known. A TIFF of an array (3, Y, X) or (4, Y, X)
-        often calls its planes red, green, blue (and transparency); with as many channels they stay planes.
+        often calls its planes red, green, blue (and transparency); with as many channels, or -1 for any
+        number, they stay planes.
 
     Returns
     -------

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .axes import Axis
 
 __all__ = [
+    "EVERY",
     "TIFF_SUFFIXES",
     "channels_in",
     "check_tiff",
@@ -37,6 +38,9 @@ __all__ = [
 ]
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".lsm", ".stk")
+
+EVERY = -1
+"""Stands for any number of channels: planes stay planes, whatever colours a file calls them."""
 
 _CREATOR = "napari-acuity"
 _COPY_IT = "Copy it again from its source, or save it anew from the program it comes from."
@@ -56,9 +60,12 @@ def read_tiff(path: Path, *, channels: int = 0) -> Micrograph:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        _check_complete(file, series, path.name)
-        pixels, rgb = _channels_last(series.asarray(), series, path.name, channels)
+        planes = []
+        for series in _appended(file):
+            _check_complete(file, series, path.name)
+            pixels, rgb = _channels_last(series.asarray(), series, path.name, channels)
+            planes.append(pixels)
+        pixels = np.stack(planes) if len(planes) > 1 else planes[0]
         size, limits = _facts(file, pixels.dtype)
         return micrograph(pixels, path, rgb=rgb, pixel_size=size, value_range=limits)
 
@@ -107,7 +114,12 @@ def lazy_tiff(path: Path) -> Iterator[tuple[tuple[Micrograph, ...], tuple[Axis, 
 
     zarr = _zarr()
     with _open(path) as file:
-        series = file.series[0]
+        series, *others = _appended(file)
+        if others:
+            raise FileError(
+                f"{path.name} holds {1 + len(others)} images, appended one by one, and is not read in parts.",
+                "Save them as one stack.",
+            )
         _check_complete(file, series, path.name)
         before, _, after = series.axes.rpartition("YX")
         rgb = after == "S" and series.shape[-1] == 3
@@ -263,6 +275,16 @@ def _next_page(file: tifffile.TiffFile) -> int:
     )
 
 
+def _appended(file: Any) -> list[Any]:
+    """Return the first series; with its like where images were appended one by one, which are a stack."""
+    first, *others = file.series
+    kind = first.kind, first.shape, first.dtype, first.axes
+    alike = first.kind == "shaped" and all(
+        kind == (other.kind, other.shape, other.dtype, other.axes) for other in others
+    )
+    return [first, *others] if alike else [first]
+
+
 def _channels_last(
     pixels: NDArray[Any], series: tifffile.TiffPageSeries, name: str, channels: int
 ) -> tuple[NDArray[Any], bool]:
@@ -286,7 +308,7 @@ def _channels_last(
     rgb = count == 3 or (count == 4 and page.photometric != tifffile.PHOTOMETRIC.MINISBLACK)
     rgb = rgb or (count in (2, 4) and has_alpha)
     apart = axes.index("S") < axes.index("Y")
-    if not rgb or (apart and count == channels):
+    if not rgb or (apart and channels in (count, EVERY)):
         return pixels, False
     pixels = np.moveaxis(pixels, samples, -1)
     return opaque(pixels, name, cure=_PERHAPS_CHANNELS) if apart else pixels, True

@@ -163,7 +163,8 @@ def measure_all_steps(
             f"No image in {images} has the name of one in {references}.",
             "Give the files that belong together the same name; their suffixes may differ.",
         )
-    readers = {name: partial(_read, name, truths, found, inputs) for name in found}
+    names = sorted({*truths, *found})
+    readers = {name: partial(_read, name, truths, found, inputs) for name in names}
     return (
         yield from _each(
             readers, "field", fit=fit, border_px=border_px, region=None, data_range=data_range
@@ -246,6 +247,8 @@ def _read(
     """Read a field; the columns have one name each for all fields."""
     if name not in truths:
         raise FileError(f"There is no reference named {name}.", "Add it, or move the image away.")
+    if name not in images:
+        raise FileError(f"There is no image named {name}.", "Add it, or move the reference away.")
     if inputs is not None and name not in inputs:
         raise FileError(f"There is no input named {name}.", "Add it, or measure without inputs.")
     low = [] if inputs is None else [replace(read(inputs[name]), name="input")]

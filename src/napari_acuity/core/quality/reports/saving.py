@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from ...errors import FileError
-from ...io import replacing
+from ...io import check_folder, replacing
 from ..definitions import DEFINITIONS
 from ..scores import Scores
 from .page import Section, Table, versions, write_html
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..measure import Report
 
 __all__ = [
+    "check_report",
     "csv_columns",
     "definitions_section",
     "fingerprints_section",
@@ -45,6 +46,26 @@ def save(report: Report, path: Path) -> None:
         write_report(path, report.title, sections_of(report))
 
 
+def check_report(path: Path) -> None:
+    """Raise before the work begins what `save` would raise after it.
+
+    Raises
+    ------
+    FileError
+        As for `save`.
+    """
+    check_folder(path)
+    _check_suffix(path)
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in (".html", ".pdf", ".csv"):
+        raise FileError(
+            f"A report cannot be written as '{path.suffix or path.name}'.",
+            "Choose a name that ends in .html, .pdf or .csv.",
+        )
+
+
 def write_report(path: Path, title: str, sections: Sequence[Section]) -> None:
     """Write sections as a web page or as PDF, as the suffix says.
 
@@ -53,18 +74,13 @@ def write_report(path: Path, title: str, sections: Sequence[Section]) -> None:
     FileError
         As for `save`.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".html":
+    _check_suffix(path)
+    if path.suffix.lower() == ".html":
         write_html(path, title, sections)
-    elif suffix == ".pdf":
+    else:
         from .pdf import write_pdf
 
         write_pdf(path, title, sections)
-    else:
-        raise FileError(
-            f"A report cannot be written as '{path.suffix or path.name}'.",
-            "Choose a name that ends in .html, .pdf or .csv.",
-        )
 
 
 def sections_of(report: Report) -> list[Section]:
