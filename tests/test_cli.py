@@ -21,6 +21,7 @@ import typer
 import napari_acuity as acuity
 from napari_acuity import Micrograph, Model, PairSet, Recipe, Registration
 from napari_acuity.cli import app
+from napari_acuity.core.recipe import RECIPES
 
 COMMANDS = (
     *("register", "stitch", "pairs", "lens-profile", "correct", "train", "resume"),
@@ -178,6 +179,26 @@ def test_register_refuses(cli, fields, words, message):
     assert message in found.err
 
 
+@pytest.mark.parametrize(
+    ("out", "export", "message"),
+    [
+        ("low0.tif", None, "low0.tif cannot be made: File exists"),
+        ("low0.tif/reg", None, "cannot be made: Not a directory"),
+        ("reg", "map.nii", "names no format of displacement fields"),
+        ("reg", "nowhere/map.mha", "There is no folder nowhere"),
+        (".", "registered.tif", "is what the registered image or its map is written to"),
+    ],
+)
+def test_register_looks_at_its_outputs_first(cli, fields, monkeypatch, out, export, message):
+    monkeypatch.setattr(acuity, "register", lambda *_, **__: pytest.fail("it registered"))
+    before = sorted(Path().rglob("*"))
+
+    found = cli(*("register", *fields[:2], "--out", out), *(["--export", export] if export else []))
+
+    assert found.code == 1 and message in found.err
+    assert sorted(Path().rglob("*")) == before
+
+
 # stitch
 
 
@@ -294,6 +315,69 @@ def test_a_lens_profile_is_made_and_applied(cli, fields, tmp_path):
     assert acuity.read("straight/low0.tif").shape == (100, 100)
 
 
+def test_pairs_overwrites_no_map_and_adds_nothing_where_none_can_be_saved(cli, fields):
+    Path("maps").mkdir()
+    Path("maps/low0.npz").write_bytes(b"mine")
+
+    found = cli("pairs", "set", *fields[:2], "--maps", "maps")
+    refused = cli("pairs", "other", *fields[:2], "--maps", fields[0])
+
+    assert found.code == 0 and f"map {Path('maps/low0-2.npz')}" in found.out
+    assert Path("maps/low0.npz").read_bytes() == b"mine"
+    assert Registration.load("maps/low0-2.npz").fixed_shape == (250, 250)
+    assert refused.code == 1 and "low0.tif cannot be made" in refused.err
+    assert not Path("other").exists()
+
+
+def test_pairs_names_what_it_cannot_pair(cli, fields):
+    for folder in ("empty", "low", "high"):
+        Path(folder).mkdir()
+    fields[0].rename("low/a.tif")
+    fields[2].rename("low/a.png")
+    fields[1].rename("high/a.tif")
+
+    twice = cli("pairs", "set", "low", "high")
+    none = cli("pairs", "set", "empty", "empty")
+
+    assert twice.code == 1 and "low holds two files of one name: a.png and a.tif" in twice.err
+    assert none.code == 1 and "Neither empty nor empty holds an image" in none.err
+    assert not Path("set").exists()
+
+
+def test_the_profile_of_one_map_has_no_spread_and_replaces_nothing(cli, fields):
+    cli("pairs", "set", *fields[:2], "--maps", "maps")
+    Path("lens.npz").write_bytes(b"mine")
+
+    kept = cli("lens-profile", "maps/low0.npz", "--out", "lens")
+    made = cli("lens-profile", "maps/low0.npz", "--out", "one")
+
+    assert kept.code == 1 and "lens.npz exists already" in kept.err
+    assert Path("lens.npz").read_bytes() == b"mine"
+    assert made.code == 0 and "mean of 1 map, " in made.out and "nan" not in made.out
+    assert "no standard deviation: it takes two maps" in made.out
+    assert made.out.splitlines()[-1] == "one.npz"
+
+
+def test_correct_refuses_two_images_of_one_name_and_what_is_no_profile(cli, fields):
+    registration = acuity.register(*map(acuity.read, fields[:2]), start="none", elastic=False)
+    registration.save("map.npz")
+    Path("text.npz").write_text("no archive")
+    words = ["--profile", "map.npz", "--out", "straight"]
+
+    twice = cli("correct", fields[0], f"other/{fields[0].name}", *words)
+    of_map = cli("correct", fields[0], *words)
+    errors = [
+        cli("correct", fields[0], "--profile", name, "--out", "straight").err
+        for name in ("text.npz", "none.npz")
+    ]
+
+    assert twice.code == 1 and "Two images have the name 'low0'" in twice.err
+    assert of_map.code == 1 and "acuity lens-profile" in of_map.err
+    assert "map.npz is damaged or no lens profile.\n" in of_map.err
+    assert "text.npz is no .npz file" in errors[0] and "There is no file none.npz" in errors[1]
+    assert not Path("straight").exists()
+
+
 def test_pairs_takes_a_scale(cli, fields, tmp_path):
     cli("pairs", "set", *fields[:2], "--scale", 2)
 
@@ -394,6 +478,30 @@ def test_train_writes_a_run_and_says_what_it_reached(cli, fields, tmp_path):
     again = cli("train", "set", "--out", "run")
     assert again.code == 1
     assert "run holds something already" in again.err
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK cut")
+    cut = cli("resume", "run", "--device", "cpu")
+    assert cut.err.splitlines()[0].endswith("checkpoint.pt is damaged or cut short.")
+    assert "There is no run in quick.toml" in cli("resume", "quick.toml").err
+
+
+def test_train_goes_on_from_the_shipped_model(cli, fields, tmp_path):
+    cli("pairs", "set", *fields)
+
+    found = cli(
+        *("train", "set", "--out", "run", "--start", "default"),
+        *("--epochs", 1, "--device", "cpu", "--test", 0),
+    )
+
+    assert found.code == 0, found.err
+    start = acuity.load("run/start.safetensors")
+    assert start.digest() == acuity.load("default").digest()
+
+
+def test_the_docs_name_every_recipe():
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\| `--recipe.*", page, re.M)
+
+    assert all(f"`{name}`" in line for name in RECIPES)
 
 
 @pytest.mark.parametrize(

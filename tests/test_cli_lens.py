@@ -85,6 +85,34 @@ def test_what_cannot_be_trained_says_why(cli, home):
     assert not (home / "run").exists()
 
 
+def test_a_folder_that_is_no_lens_run_is_refused_and_left_alone(cli, home):
+    (home / "scores.csv").write_text("mine")
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+    for folder in (".", "data"):
+        refused = cli("lens", "train", "lens.toml", "--out", folder, "--device", "cpu")
+        assert refused.code == 1
+        assert f"{folder} holds something already." in refused.err
+    (home / "other").mkdir()
+    (home / "other" / "lens.toml").write_text("mine")
+    assert "holds something" in cli("lens", "train", "lens.toml", "--out", "other").err
+
+    (home / "other" / "lens.toml").unlink()
+    (home / "other").rmdir()
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+
+
+def test_a_spec_in_the_folder_of_its_lens_stays_as_the_user_wrote_it(cli, home):
+    (home / "run").mkdir()
+    text = TOML.replace('"data"', '"../data"').replace("tiny", "../tiny") + "# my notes\n"
+    (home / "run" / "lens.toml").write_text(text)
+
+    for _ in range(2):
+        ran = cli("lens", "train", "run/lens.toml", "--out", "run", "--device", "cpu")
+        assert ran.code == 0, ran.err
+        assert (home / "run" / "lens.toml").read_text() == text
+
+
 def test_a_label_map_is_drafted(cli, home):
     shaded = np.full((80, 80), 40, np.uint8)
     rows, cols = np.indices(shaded.shape)

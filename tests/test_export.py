@@ -116,6 +116,16 @@ def test_a_package_is_valid_whatever_its_model_is_called_and_magnifies(tmp_path)
     assert load_model_description(path).name == f"2-5 - {'x' * 33} super-resolution x2_66667"
 
 
+def test_a_runs_best_model_is_called_after_its_run(tmp_path, monkeypatch) -> None:
+    (tmp_path / "lung").mkdir()
+    small().save(tmp_path / "lung" / "best")
+    monkeypatch.chdir(tmp_path / "lung")
+
+    path = acuity.export("best.safetensors", "out.bioimageio.zip", authors="Ada", license="MIT")
+
+    assert load_model_description(path).name == "lung super-resolution x2_5"
+
+
 def test_a_package_says_what_its_model_is(package) -> None:
     description = yaml.safe_load(member(package[0], "rdf.yaml"))
 

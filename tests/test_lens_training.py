@@ -468,6 +468,7 @@ def test_a_killed_training_goes_on_to_the_same_networks(
 
 
 def test_one_stage_that_fails_does_not_stop_the_others(spec: LensSpec, tmp_path: Path) -> None:
+    prepare(spec, tmp_path, read_triples(spec.data, KINDS))
     (tmp_path / "magnifying-round").mkdir()
     (tmp_path / "magnifying-round" / "mine.txt").write_text("not yours")
     with pytest.raises(
@@ -530,10 +531,10 @@ def test_a_folder_keeps_to_its_lens(trained: tuple, spec: LensSpec, tmp_path: Pa
     run = prepare(spec, out, [*triples, field(70)])
     assert "1 new since training began" in run.words
     assert field(70).name not in {triple.name for triple in (*run.train, *run.test)}
-    prepare(spec, tmp_path, triples)
-    (tmp_path / "lens-run.json").write_text("{")
+    prepare(spec, tmp_path / "new", triples)
+    (tmp_path / "new" / "lens-run.json").write_text("{")
     with pytest.raises(TrainingError, match="cannot be read"):
-        prepare(spec, tmp_path, triples)
+        prepare(spec, tmp_path / "new", triples)
     with pytest.raises(TrainingError, match="0 networks at once"):
         train_lens(spec, out, device="cpu", workers=0)
 

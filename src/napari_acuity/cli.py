@@ -80,8 +80,9 @@ def register(
     """Bring MOVING onto FIXED."""
     image = acuity.read(moving)
     targets = [fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
+    _check_makable(out)
     if export:
-        check_folder(fresh(export, force))
+        _check_export(export, targets, force)
     found = acuity.register(
         image,
         acuity.read(fixed),
@@ -165,7 +166,10 @@ def pairs(
         from napari_acuity.core.pairs.pair import exact_scale
 
         exact_scale(scale)
-    for low, high in _couples(images or [], failed):
+    couples = _couples(images or [], failed)
+    if maps and couples:
+        check_folder(make_folder(maps) / "map.npz")
+    for low, high in couples:
         with _going_on(f"{low}, {high}", failed):
             if tile:
                 _add_tiles(low, high, found, tile, scale, group, failed)
@@ -181,7 +185,8 @@ def pairs(
             name = found.add(replace(pair, group=group or pair.name))
             print(f"added {name}")
             if maps:
-                registration.save(make_folder(maps) / f"{name}.npz")
+                path = _free_map(maps, name)
+                print(f"map {registration.save(path)}")
     for name in found.names:
         with _going_on(name, failed):
             print(_line(found[name]))
@@ -198,7 +203,9 @@ def lens_profile(
     force: Force = False,
 ) -> None:
     """Average MAPS to the distortion that one instrument's captures have in common."""
-    check_folder(fresh(out, force))
+    from napari_acuity.core.registration.archive import npz_path
+
+    check_folder(fresh(npz_path(out), force))
     given, loaded, failed = list[Path](), list[acuity.Registration](), list[str]()
     for path in maps:
         with _going_on(str(path), failed):
@@ -206,8 +213,8 @@ def lens_profile(
             given.append(path)
     profile = acuity.mean_shift(loaded)
     largest = float(np.linalg.norm(profile.shift_map, axis=0).max())
-    print(f"mean of {profile.count} maps, largest shift {largest:.1f} px", end="")
-    print(f", standard deviation {float(np.nanmedian(profile.sd_map)):.2f} px (median)")
+    print(f"mean of {profile.count} map{'s' * (profile.count != 1)}", end="")
+    print(f", largest shift {largest:.1f} px, {_spread(profile)}")
     print(profile.save(out))
     for number in profile.left_out:
         print(f"left out, unlike the others: {given[number]}", file=sys.stderr)
@@ -223,6 +230,7 @@ def correct(
     force: Force = False,
 ) -> None:
     """Take an instrument's distortion out of IMAGES."""
+    check_unlike([path.stem for path in images], "images")
     lens, failed = acuity.LensProfile.load(profile), list[str]()
     for path in images:
         with _going_on(str(path), failed):
@@ -241,7 +249,9 @@ def train(
     recipe: Annotated[str, typer.Option(help="A recipe by name, or a .toml file.")] = "brightfield",
     epochs: Annotated[int | None, typer.Option(help="Passes over the pairs.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this long.")] = None,
-    start: Annotated[Path | None, typer.Option(help="A model to go on from.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="A .safetensors file to go on from, or default.")
+    ] = None,
     frozen: Annotated[int, typer.Option(help="First layers that stay as they are.")] = 0,
     test: Annotated[float, typer.Option(help="Share of the groups to score on at the end.")] = 0.2,
     seed: Annotated[
@@ -482,6 +492,35 @@ def _enhance_by_lens(
         print(acuity.write(made, targets[name]))
 
 
+def _check_makable(folder: Path) -> None:
+    """Raise FileError where a folder can neither be made nor written; makes none."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        make_folder(folder)  # cannot be, and says why
+    check_folder(there / "registered.tif")
+
+
+def _check_export(export: Path, others: list[Path], force: bool) -> None:
+    from napari_acuity.core.registration.export import check_suffix
+
+    check_suffix(export)
+    if export.resolve() in [path.resolve() for path in others]:
+        raise FileError(
+            f"{export} is what the registered image or its map is written to.",
+            "Choose another name for the displacement field.",
+        )
+    check_folder(fresh(export, force))
+
+
+def _spread(profile: acuity.LensProfile) -> str:
+    known = profile.sd_map[np.isfinite(profile.sd_map)]
+    if not known.size:
+        return "no standard deviation: it takes two maps that reach the same pixels"
+    return f"standard deviation {float(np.median(known)):.2f} px (median)"
+
+
 @contextmanager
 def _named_for_resume(folder: Path) -> Iterator[None]:
     """Where a run is interrupted, say how to go on with it."""
@@ -534,7 +573,11 @@ def _going_on(what: str, failed: list[str]) -> Iterator[None]:
 def _couples(images: list[Path], failed: list[str]) -> list[tuple[Path, Path]]:
     """Return LOW and HIGH of each pair: as given in turn, or of one name in two folders."""
     if len(images) == 2 and all(path.is_dir() and path.suffix != ".zarr" for path in images):
-        lows, highs = ({path.stem: path for path in _files(folder)} for folder in images)
+        lows, highs = (_by_name(folder) for folder in images)
+        if not (lows or highs):
+            raise PairError(
+                f"Neither {images[0]} nor {images[1]} holds an image.", "Check the folders' names."
+            )
         for name in sorted(lows.keys() ^ highs.keys()):
             alone = lows.get(name) or highs[name]
             failed.append(str(alone))
@@ -548,8 +591,26 @@ def _couples(images: list[Path], failed: list[str]) -> list[tuple[Path, Path]]:
     return list(zip(images[::2], images[1::2], strict=True))
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+def _by_name(folder: Path) -> dict[str, Path]:
+    named = dict[str, Path]()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if other := named.get(path.stem):
+            raise PairError(
+                f"{folder} holds two files of one name: {other.name} and {path.name}.",
+                "Rename one, or move the one that is not meant elsewhere.",
+            )
+        named[path.stem] = path
+    return named
+
+
+def _free_map(folder: Path, name: str) -> Path:
+    """Return where the map of a pair is saved; a number is added where something is there already."""
+    number, path = 2, folder / f"{name}.npz"
+    while path.exists():
+        number, path = number + 1, folder / f"{name}-{number}.npz"
+    return path
 
 
 def _add_tiles(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ..micrograph import ImageLike
 
 __all__ = ["export"]
+
+# What the best model of every run is called.
+_BEST = "best.safetensors"
 
 
 def export(
@@ -79,12 +83,18 @@ def export(
             "on the command line --author and --license.",
         )
     check_folder(path)
-    model = model if isinstance(model, Model) else load(model)
+    model = model if isinstance(model, Model) else _named(model)
     image = example_pixels(model, example)
     write = _writer(suffix)
     with replacing(path) as temporary:
         write(model, temporary, image, authors, license)
     return path
+
+
+def _named(path: str | os.PathLike[str]) -> Model:
+    """Load a model; the best one of a run is called after its run."""
+    model, whole = load(path), Path(path).resolve()
+    return replace(model, name=whole.parent.name) if whole.name == _BEST else model
 
 
 def _writer(suffix: str) -> Callable[[Model, Path, NDArray[np.uint8], Sequence[str], str], None]:

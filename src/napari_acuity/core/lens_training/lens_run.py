@@ -13,8 +13,8 @@ from ..errors import AcuityError, FileError, PairError, TrainingError
 from ..io import make_folder, replacing
 from ..pairs.split import split
 from ..training.process import Watch
-from ..training.run_folder import MODEL, RunFolder, check_free, discard_run
-from .spec import FACTS, SPEC
+from ..training.run_folder import MODEL, OUTPUT, RECIPE, RunFolder, check_free, discard_run
+from .spec import FACTS, SPEC, LensSpec
 from .stages import stages
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .data import Triple
-    from .spec import LensSpec
     from .stages import Stage
 
 __all__ = [
@@ -38,6 +37,8 @@ __all__ = [
 # What a kill leaves of a file that was being written, see `replacing`.
 _HALF_WRITTEN = re.compile(r"\.(recipe|run|best|checkpoint|log|preview|command|asked)-.+")
 _ENDS = ("done", "stopped", "failed")
+# What whoever starts a lens as a process may put there before.
+_BEFORE = {SPEC, RECIPE, OUTPUT, "process.json"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ def prepare(spec: LensSpec, out: str | os.PathLike[str], triples: Sequence[Tripl
     Raises
     ------
     TrainingError
-        When the folder is that of another lens.
+        When the folder is that of another lens, or of none and holds something.
     PairError
         When there are too few groups, or images of the earlier call are gone.
     FileError
@@ -103,6 +104,7 @@ def prepare(spec: LensSpec, out: str | os.PathLike[str], triples: Sequence[Tripl
     named = {triple.name: triple for triple in triples}
     earlier = _facts(folder)
     if earlier is None:
+        _check_free(folder, spec)
         groups = {triple.name: triple.group for triple in triples}
         parts = split(groups, 0.0, spec.test, seed=spec.seed)
         facts: dict[str, Any] = {
@@ -112,14 +114,14 @@ def prepare(spec: LensSpec, out: str | os.PathLike[str], triples: Sequence[Tripl
             "test": parts["test"],
         }
         # Last, so that what it tells of is there.
-        spec.save(folder / SPEC)
+        _keep_spec(folder, spec)
         with replacing(folder / FACTS) as temporary:
             temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     else:
         facts = earlier
         _check_same(facts, spec, folder)
         _check_there(facts, named, spec)
-        spec.save(folder / SPEC)
+        _keep_spec(folder, spec)
     train, test = ([named[name] for name in facts[part]] for part in ("train", "test"))
     new = len(named) - len(train) - len(test)
     words = f"{len(train)} images to train on, {len(test) or 'none'} held out to score on"
@@ -207,6 +209,33 @@ def _facts(folder: Path) -> dict[str, Any] | None:
         raise TrainingError(
             f"{path} cannot be read: {type(error).__name__}, {error}.", "Choose a new folder."
         ) from error
+
+
+def _check_free(folder: Path, spec: LensSpec) -> None:
+    """Raise TrainingError where the folder holds what is none of this lens's."""
+    try:
+        found = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    except OSError as error:
+        raise FileError(f"{folder} cannot be used: {error.strerror}.", "Choose another.") from error
+    if not found <= _BEFORE or (SPEC in found and not _says(folder / SPEC, spec)):
+        raise TrainingError(f"{folder} holds something already.", "Give each lens a new folder.")
+
+
+def _keep_spec(folder: Path, spec: LensSpec) -> None:
+    """Write what is trained, but not over a file of the user's that says so already."""
+    if not _says(folder / SPEC, spec):
+        spec.save(folder / SPEC)
+
+
+def _says(path: Path, spec: LensSpec) -> bool:
+    try:
+        return _whole(LensSpec.load(path)) == _whole(spec)
+    except TrainingError:
+        return False
+
+
+def _whole(spec: LensSpec) -> dict[str, Any]:
+    return spec.as_dict() | {"data": spec.data.resolve()}
 
 
 def _check_same(facts: dict[str, Any], spec: LensSpec, folder: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["array_of", "reading", "write_arrays"]
+__all__ = ["array_of", "npz_path", "reading", "write_arrays"]
 
 _FORMAT = 1
 # What the standard library and NumPy raise, depending on which byte is wrong.
@@ -28,6 +28,12 @@ _DAMAGE = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
+
+
+def npz_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path that `write_arrays` writes to."""
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
 
 
 def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> Path:
@@ -38,9 +44,7 @@ def write_arrays(path: str | os.PathLike[str], **arrays: Any) -> Path:
     FileError
         When the folder is missing or may not be written, or the disk is full.
     """
-    path = Path(path)
-    if path.suffix != ".npz":
-        path = path.with_name(f"{path.name}.npz")
+    path = npz_path(path)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, format=_FORMAT, **arrays)
     return path
@@ -61,6 +65,7 @@ def reading(path: str | os.PathLike[str], *, kind: str, cure: str) -> Iterator[A
     FileError
         When the file is missing, damaged, of a newer version, or lacks what is asked of it.
     """
+    _check_archive(Path(path), kind, cure)
     try:
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             version = int(file["format"])
@@ -71,7 +76,20 @@ def reading(path: str | os.PathLike[str], *, kind: str, cure: str) -> Iterator[A
                 )
             yield file
     except _DAMAGE as error:
-        raise FileError(f"{path} is no {kind} that can be read: {error}.", cure) from error
+        raise FileError(f"{path} is damaged or no {kind}.", cure) from error
+
+
+def _check_archive(path: Path, kind: str, cure: str) -> None:
+    """Raise FileError where there is no file, or one that does not even begin as an archive."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(2)
+    except FileNotFoundError as error:
+        raise FileError(f"There is no file {path}.", "Check its name and folder.") from error
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}.", cure) from error
+    if start != b"PK":
+        raise FileError(f"{path} is no .npz file, and so no {kind}.", cure)
 
 
 def array_of(file: Any, name: str, *shape: int | None) -> NDArray[Any]:

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["export_map"]
+__all__ = ["check_suffix", "export_map"]
+
+_SUFFIXES = (".mha", ".tif", ".tiff")
+
+
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise FileError where the suffix names no format of displacement fields."""
+    if Path(path).suffix.lower() not in _SUFFIXES:
+        raise FileError(
+            f"'{Path(path).name}' names no format of displacement fields.",
+            "End it in .mha or .tif.",
+        )
 
 
 def export_map(
@@ -43,12 +54,8 @@ def export_map(
         For a pixel size that is not two positive lengths.
     """
     path = Path(path)
-    writers = {".mha": _write_mha, ".tif": _write_tiff, ".tiff": _write_tiff}
-    writer = writers.get(path.suffix.lower())
-    if writer is None:
-        raise FileError(
-            f"'{path.name}' names no format of displacement fields.", "End it in .mha or .tif."
-        )
+    check_suffix(path)
+    writer = _write_mha if path.suffix.lower() == ".mha" else _write_tiff
     rows, cols = (np.arange(n) for n in mapping.shape[1:])
     here = np.stack(np.meshgrid(rows, cols, indexing="ij")) * _column(pixel_size)
     field = (mapping * _column(moving_pixel_size) - here).astype(np.float32)

@@ -118,7 +118,7 @@ class LensProfile:
         FileError
             When the file is missing, damaged, not a lens profile, or of a newer version.
         """
-        cure = "Choose a .npz file that LensProfile.save wrote."
+        cure = "Choose a .npz file that 'acuity lens-profile' or LensProfile.save wrote."
         with reading(path, kind="lens profile", cure=cure) as file:
             shift_map = array_of(file, "lens_shift_map", 2, None, None)
             return cls(

@@ -360,7 +360,10 @@ class Registration:
         FileError
             When the file is missing, damaged, not a registration, or of a newer version.
         """
-        cure = "Choose a .npz file that 'Save' in Register pair or Registration.save wrote."
+        cure = (
+            "Choose a .npz file that 'Save' in Register pair, 'acuity register' or Registration.save "
+            "wrote."
+        )
         with reading(path, kind="registration", cure=cure) as file:
             plane = file["homography"]
             rows, cols = array_of(file, "block_rows", None), array_of(file, "block_cols", None)

@@ -50,7 +50,7 @@ def load_state(path: Path) -> dict[str, Any]:
         ) from error
     except Exception as error:  # torch raises all kinds at a damaged file
         raise TrainingError(
-            f"The checkpoint {path} is damaged: {error}.",
+            f"The checkpoint {path} is damaged or cut short.",
             "Begin another run; with start, from this one's best model.",
         ) from error
     return state

@@ -97,13 +97,14 @@ class RunFolder:
         """
         try:
             facts = json.loads((self.path / FACTS).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise TrainingError(
                 f"There is no run in {self.path}.", "Choose the folder of a run, or begin one."
             ) from error
         except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is damaged"
             raise TrainingError(
-                f"{self.path / FACTS} cannot be read: {error}.",
+                f"{self.path / FACTS} cannot be read: {why}.",
                 "Begin another run; with start, from this one's best model.",
             ) from error
         if not isinstance(facts, dict):
