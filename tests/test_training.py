@@ -402,6 +402,27 @@ def test_a_batch_is_not_shared_by_more_processes_than_it_has_patches():
         check_batch(replace(QUICK, batch=1), 2)
 
 
+def test_a_loss_that_explodes_is_taken_back(pairs, tmp_path, monkeypatch):
+    step, spoilt = session_module.Session.step, []
+
+    def spoiling(self: Any, done: float) -> None:
+        if len(self.progress.rows) == 1 and not spoilt:
+            spoilt.append(self.progress.step)
+            with torch.no_grad():
+                for weight in self._trainee.network.parameters():
+                    weight.mul_(10)
+        step(self, done)
+
+    monkeypatch.setattr(session_module.Session, "step", spoiling)
+
+    events, _ = drained(train_steps(pairs, QUICK, tmp_path / "run", epochs=3, device="cpu"))
+
+    words = f"the loss exploded: back to step {spoilt[0]}, steps half as large"
+    assert words in [event.stage for event in events]
+    losses = [epoch.train_loss for epoch in epochs_of(events)]
+    assert len(losses) == 3 and max(losses[1:]) < 2 * losses[0]
+
+
 def test_a_loss_that_stays_no_number_says_what_to_change(pairs, tmp_path):
     recipe = replace(RECIPES["brightfield-2017"], learning_rate=1e30, patch=24, batch=4)
     words = []

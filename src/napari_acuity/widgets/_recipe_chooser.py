@@ -44,7 +44,7 @@ _TIPS = {
     "patch": "Side of the training patches, in pixels of the low image. Larger ones show the network "
     "more context and cost time and memory; in small fields they shrink to the field.",
     "batch": "Patches a step. More are steadier and need more memory.",
-    "learning_rate": "Of Adam, at the start. Lower it when the loss jumps or is no longer a number.",
+    "learning_rate": "Of Adam, at the start. Lower it when the loss jumps or explodes.",
     "critic_rate": "The discriminator's learning rate. Lower it where the discriminator wins or collapses "
     "again and again.",
     "jpeg_from": "Compresses the input patches as JPEG while training, so that the model serves compressed "

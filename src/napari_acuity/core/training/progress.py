@@ -71,7 +71,7 @@ class Progress:
     stale : int
         Epochs since then.
     brake : float
-        Factor of the learning rate; halved whenever the loss is no number.
+        Factor of the learning rate; halved whenever the loss explodes.
     rows : list of dict
         The log.
     """

@@ -34,6 +34,8 @@ _CHECKPOINT_S = 30.0
 _SAY_S = 0.5
 _CHECK_EVERY = 16
 _LEAST_BRAKE = 1 / 64
+# Times the loss of the best epoch.
+_EXPLODED = 100
 # Share of the loss from which on the discriminator decides where the network goes.
 _LEADS = 0.5
 # Batches on which statistics are measured before they are used.
@@ -137,10 +139,14 @@ class Session:
         return self.progress.steps_in_epoch >= (1 if self.ended else self.plan.steps_an_epoch)
 
     def diverged(self) -> bool:
-        """Whether the loss is no number; looked at now and then, as a look makes a GPU wait."""
+        """Whether the loss has exploded; looked at now and then, as a look makes a GPU wait."""
         if not self._sums or not (self.epoch_is_over or self.progress.step % _CHECK_EVERY == 0):
             return False
-        return not all(math.isfinite(value) for value in self._means().values())
+        return self._exploded(sum(self._means().values()))
+
+    def _exploded(self, loss: float) -> bool:
+        least = min((row["train_loss"] for row in self.progress.rows), default=math.inf)
+        return not math.isfinite(loss) or loss > _EXPLODED * least
 
     def go_back(self) -> str:
         """Go back to the last good state, to go on from it in smaller steps.
@@ -159,13 +165,13 @@ class Session:
         if brake < _LEAST_BRAKE:
             kept = f" The best model so far is in {self.folder.path}." if self.folder else ""
             raise TrainingError(
-                f"The loss is no longer a number, however small the steps.{kept if self.best else ''}",
+                f"The loss explodes, however small the steps.{kept if self.best else ''}",
                 "Lower the recipe's learning_rate and train again.",
             )
         seconds = self.progress.seconds
         self._restore(self._good)
         self.progress.brake, self.progress.seconds, self.ended = brake, seconds, False
-        words = f"the loss was no number: back to step {self.progress.step}, steps half as large"
+        words = f"the loss exploded: back to step {self.progress.step}, steps half as large"
         self._say("warning", words=words)
         return words
 
@@ -246,6 +252,10 @@ class Session:
         A full disk does not end the run: the best model is in memory, and is written again later.
         """
         if epoch is None and time.monotonic() - self._saved < _CHECKPOINT_S:
+            return None
+        # Of this process's own loss: when it is time, differs between the processes of a run.
+        own = sum(map(float, self._sums.values())) / max(self.progress.steps_in_epoch, 1)
+        if self._exploded(self.world.size * own):
             return None
         self._saved, self._good = time.monotonic(), self._state()
         if epoch is not None and self._trainee.critic is not None and self._trainee.critic.sound:

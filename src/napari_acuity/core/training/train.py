@@ -84,7 +84,7 @@ def train(
     Raises
     ------
     TrainingError
-        When the recipe is impossible, the folder holds another run, or the loss stays no number however
+        When the recipe is impossible, the folder holds another run, or the loss explodes however
         small the steps; for TensorBoard, when it is not installed or the run has no folder.
     PairError
         When the pairs do not fit together, or are too few or too small.
