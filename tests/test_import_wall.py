@@ -30,6 +30,7 @@ FLOORS = (
         "cli_quality",
         "cli_fluorescence",
         "cli_lens",
+        "cli_register",
         "__main__",
         "samples",
         "demo",

@@ -12,6 +12,7 @@ import napari_acuity as acuity
 from napari_acuity.core.errors import FileError
 
 __all__ = [
+    "READ_WHOLE",
     "Device",
     "Force",
     "Image",
@@ -22,6 +23,9 @@ __all__ = [
     "read",
     "read_each",
 ]
+
+READ_WHOLE = (".png", ".jpg", ".jpeg", ".dng")
+"""What is not read in parts."""
 
 Image: TypeAlias = Annotated[Path, typer.Argument(help="TIFF, PNG, JPEG or DNG.")]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, ...")]
