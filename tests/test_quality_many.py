@@ -70,7 +70,12 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_done(folders):
     for name in "de":
         acuity.write(Micrograph(STAIN[:60, :50], rgb=True), folders / f"truth/{name}.tif")
     report = quality.measure_all(folders / "truth", folders / "out")
-    assert list(report.scores.fields) == ["b"] and list(report.scores.failed) == ["a", "c", "d", "e"]
+    assert list(report.scores.fields) == ["b"] and list(report.scores.failed) == [
+        "a",
+        "c",
+        "d",
+        "e",
+    ]
     assert "no reference named c" in report.table() and "60 x 50" in report.scores.failed["d"]
     assert "1 of 5 fields scored" in report.table() and "no image named e" in report.table()
 
