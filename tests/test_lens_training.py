@@ -578,6 +578,8 @@ def test_networks_side_by_side_are_the_same_ones_and_one_may_fail(
     trained: tuple, spec: LensSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With processes that have done their work, or failed at it, when they are looked at first."""
+    spec = replace(spec, shadowing=False)
+    prepare(spec, tmp_path, read_triples(spec.data, KINDS))
     (tmp_path / "magnifying-square").mkdir()
     (tmp_path / "magnifying-square" / "mine.txt").write_text("not yours")
 
@@ -592,9 +594,7 @@ def test_networks_side_by_side_are_the_same_ones_and_one_may_fail(
     with pytest.raises(
         TrainingError, match=r"1 of 3 stages failed. magnifying square: .*something"
     ):
-        for event in train_lens_steps(
-            replace(spec, shadowing=False), tmp_path, device="cpu", workers=2
-        ):
+        for event in train_lens_steps(spec, tmp_path, device="cpu", workers=2):
             fractions.append(event.fraction)
     assert fractions == sorted(fractions)
     for folder in ("labelling", "magnifying-round"):
