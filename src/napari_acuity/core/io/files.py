@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError
+from ..errors import AcuityError, FileError
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .found import reading
 from .ngff import read_zarr
@@ -54,6 +54,30 @@ def images_in(folder: str | os.PathLike[str]) -> list[Path]:
         for path in entries
         if path.suffix.lower() in _READERS and not path.name.startswith(".")
     ]
+
+
+def images_by_name(
+    folder: str | os.PathLike[str], *, error: type[AcuityError] = FileError
+) -> dict[str, Path]:
+    """Return the images of a folder by name, without ``.ome`` and suffix.
+
+    Raises
+    ------
+    FileError
+        As for `images_in`.
+    error
+        Where two have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in images_in(folder):
+        name = path.stem.removesuffix(".ome")
+        if name in found:
+            raise error(
+                f"{folder} holds two images of the name '{name}': {found[name].name} and {path.name}.",
+                "Remove one, or give it another name.",
+            )
+        found[name] = path
+    return found
 
 
 def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import AcuityError, FileError, PairError
-from ..io import images_in, make_folder, read, write
+from ..io import images_by_name, make_folder, read, write
 from ..micrograph import Micrograph, as_micrograph, check_content, to_unit
 from .labels import as_labels, check_labels, from_colours
 
@@ -198,16 +198,7 @@ def add_triple(
 
 def _files(folder: Path) -> dict[str, Path]:
     """Return the images of a folder by name; none where it is missing."""
-    found: dict[str, Path] = {}
-    for path in images_in(folder) if folder.is_dir() else ():
-        name = path.stem.removesuffix(".ome")
-        if name in found:
-            raise PairError(
-                f"{folder} holds two images of the name '{name}': {found[name].name} and {path.name}.",
-                "Remove one, or give it another name.",
-            )
-        found[name] = path
-    return found
+    return images_by_name(folder, error=PairError) if folder.is_dir() else {}
 
 
 def read_field(

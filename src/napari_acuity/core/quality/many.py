@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import jobs
 from ..errors import AcuityError, FileError, ImageError
-from ..io import images_in, read, replacing
+from ..io import images_by_name, read, replacing
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .measure import measure_steps
 from .reports.page import Section, Table
@@ -156,8 +156,8 @@ def measure_all_steps(
     data_range: DataRange = None,
 ) -> jobs.Steps[SetReport]:
     """Do what `measure_all` does, yielding an Event after every field, whose `new` is the report so far."""
-    truths, found = _by_name(references), _by_name(images)
-    inputs = None if lows is None else _by_name(lows)
+    truths, found = images_by_name(references), images_by_name(images)
+    inputs = None if lows is None else images_by_name(lows)
     if not truths.keys() & found.keys():
         raise FileError(
             f"No image in {images} has the name of one in {references}.",
@@ -272,19 +272,6 @@ def _stated(stack: Micrograph, stacks: list[Micrograph]) -> Micrograph:
 
 def _leading(stack: Micrograph) -> tuple[int, ...]:
     return tuple(stack.pixels.shape[: stack.pixels.ndim - (3 if stack.rgb else 2)])
-
-
-def _by_name(folder: str | os.PathLike[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in images_in(folder):
-        name = path.stem.removesuffix(".ome")
-        if name in found:
-            raise FileError(
-                f"{folder} holds two images of the name '{name}': {found[name].name} and {path.name}.",
-                "Remove one, or give it another name.",
-            )
-        found[name] = path
-    return found
 
 
 def _with(report: SetReport, name: str, one: Report) -> SetReport:
