@@ -165,7 +165,6 @@ def test_register_says_that_it_failed_and_writes_nothing(cli, fields, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--start", "magic"], "no start called 'magic'"),
         (["--out", "low0.tif"], "low0.tif cannot be made: File exists"),
         (["--out", "low0.tif/reg"], "cannot be made: Not a directory"),
     ],
@@ -177,6 +176,14 @@ def test_register_refuses(cli, fields, words, message):
 
     assert found.code == 1
     assert message in found.err
+
+
+@pytest.mark.parametrize("word", ["magic", "landmarks"])
+def test_a_start_that_the_command_does_not_have_is_wrong_usage(cli, fields, word):
+    found = cli("register", *fields[:2], "--out", "reg", "--start", word)
+
+    assert found.code == 2
+    assert f"'{word}' is not one of 'auto', 'features'" in found.err
 
 
 @pytest.mark.parametrize(

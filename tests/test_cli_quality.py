@@ -88,7 +88,7 @@ def test_an_offset_is_warned_of_and_a_wrong_fit_refused(cli, scored, tissue):
     ran = cli("measure", "truth/a.tif", "late.tif")
     assert re.search(r"warning: late is shifted by \(-(1\.9|2\.0)\d, ", ran.out)
     ran = cli("measure", "truth/a.tif", "out/a.tif", "--fit", "gamma")
-    assert ran.code == 1 and "There is no fit 'gamma'" in ran.err
+    assert ran.code == 2 and "'gamma' is not one of" in ran.err
 
 
 def test_large_images_are_scored_part_by_part(cli, scored, monkeypatch):
@@ -144,7 +144,7 @@ def test_resolution_with_and_without_a_second_image(cli):
     assert "decorrelation" in cli("resolution", "first.tif").out
     assert "checkerboard" in cli("resolution", "first.tif", "--method", "frc").out
     ran = cli("resolution", "first.tif", "--method", "guess")
-    assert ran.code == 1 and "no method 'guess'" in ran.err
+    assert ran.code == 2 and "'guess' is not one of" in ran.err
 
 
 def test_an_error_map(cli, tissue):

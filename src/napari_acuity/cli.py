@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -108,14 +108,15 @@ def enhance(
     ] = "default",
     iterations: Annotated[int, typer.Option(help="How often the model is applied.")] = 1,
     grid: Annotated[
-        str, typer.Option(help="Iterations make the grid finer, or keep it the same.")
+        Literal["finer", "same"], typer.Option(help="What iterations do to the grid.")
     ] = "finer",
     stop_below: Annotated[
         float, typer.Option(help="End when an iteration changes less than this share.")
     ] = 0.0,
     exact: Annotated[bool, typer.Option("--exact", help="Compute in float32 throughout.")] = False,
     dtype: Annotated[
-        str | None, typer.Option(help="uint8, uint16 or float32; as the input by default.")
+        Literal["uint8", "uint16", "float32"] | None,
+        typer.Option(help="Of the output; as the input by default."),
     ] = None,
     guard: Annotated[
         bool, typer.Option("--guard", help="Write two maps of where the output may be invention.")

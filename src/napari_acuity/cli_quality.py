@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import typer
@@ -34,6 +34,9 @@ __all__ = ["add_to"]
 _LARGE_PX = 50_000_000
 
 Out: TypeAlias = Annotated[Path | None, typer.Option(help="Report to write: .html, .pdf or .csv.")]
+Fit: TypeAlias = Annotated[
+    Literal["none", "intensity", "colour"], typer.Option(help="Fit to the reference first.")
+]
 PixelSize: TypeAlias = Annotated[
     float | None, typer.Option(help="Side of a pixel, um, where the file does not tell it.")
 ]
@@ -56,9 +59,7 @@ def measure(
     baseline: Annotated[
         list[str] | None, typer.Option(help="NAME=PATH of an image to score beside; repeatable.")
     ] = None,
-    fit: Annotated[
-        str, typer.Option(help="Fit to the reference first: none, intensity or colour.")
-    ] = "none",
+    fit: Fit = "none",
     border: Annotated[int, typer.Option(help="Border to leave out, px.")] = 0,
     value_range: Range = None,
     force: Force = False,
@@ -76,8 +77,8 @@ def measure(
                 "Leave it out, or measure one image after the other; --low takes a folder.",
             )
         report = acuity.quality.measure_all(
-            reference, image, lows=low, fit=fit, border_px=border, data_range=value_range  # type: ignore[arg-type]
-        )  # fmt: skip
+            reference, image, lows=low, fit=fit, border_px=border, data_range=value_range
+        )
         _tell_many(report, out)
         return
     if _is_large(image):
@@ -95,7 +96,7 @@ def measure(
             )
         from napari_acuity.core.quality.many import measure_planes_steps
 
-        planes = measure_planes_steps(truth, made, low=given, fit=fit, border_px=border)  # type: ignore[arg-type]
+        planes = measure_planes_steps(truth, made, low=given, fit=fit, border_px=border)
         _tell_many(acuity.run(planes), out)
         return
     one = acuity.measure(
@@ -103,7 +104,7 @@ def measure(
         made,
         low=given,
         baselines={name: read(Path(path), value_range) for name, _, path in named},
-        fit=fit,  # type: ignore[arg-type]
+        fit=fit,
         border_px=border,
     )
     _tell("\n".join([one.table(), *(f"warning: {text}" for text in one.warnings)]), one, out)
@@ -191,7 +192,8 @@ def resolution(
         Path | None, typer.Argument(help="A second acquisition of the same field, for FRC.")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Of a single image: frc (checkerboard split) or decorrelation.")
+        Literal["frc", "decorrelation"],
+        typer.Option(help="Of a single image: by its checkerboard split, or decorrelation."),
     ] = "decorrelation",
     out: Out = None,
     pixel_size: PixelSize = None,
@@ -200,8 +202,6 @@ def resolution(
 ) -> None:
     """Measure the resolution of IMAGE without a reference: FRC, or decorrelation analysis."""
     q = acuity.quality
-    if method not in ("frc", "decorrelation"):
-        raise ImageError(f"There is no method '{method}'.", "Use frc or decorrelation.")
     check_outputs(out, force)
     images = read_each([path for path in (image, second) if path is not None], value_range)
     first, *others = images.values()

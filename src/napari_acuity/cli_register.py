@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import numpy as np
 import typer
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
+# Landmarks are points that a user sets in napari, or gives in Python.
+Start: TypeAlias = Literal["auto", "features", "structure", "phase", "template", "none"]
+Transform: TypeAlias = Literal["auto", "homography", "affine", "similarity"]
 Scale: TypeAlias = Annotated[
     float | None, typer.Option(help="Magnification of the pair; by default from the two images.")
 ]
@@ -47,13 +50,9 @@ def register(
     moving: Image,
     fixed: Image,
     out: Annotated[Path, typer.Option(help="Folder for registered.tif and registration.npz.")],
-    start: Annotated[
-        str, typer.Option(help="auto, features, phase, template, structure or none.")
-    ] = "auto",
+    start: Annotated[Start, typer.Option(help="How the images find each other.")] = "auto",
     elastic: Annotated[bool, typer.Option(help="Follow the start with the elastic part.")] = True,
-    transform: Annotated[
-        str, typer.Option(help="auto, homography, affine or similarity.")
-    ] = "auto",
+    transform: Annotated[Transform, typer.Option(help="Kind of the plane map.")] = "auto",
     smallest_block: Annotated[
         int | None,
         typer.Option(help="Of the elastic part, 16 to 128 px; by default a dense level ends it."),
@@ -69,17 +68,17 @@ def register(
     force: Force = False,
 ) -> None:
     """Bring MOVING onto FIXED."""
-    image = acuity.read(moving)
     targets = [fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
     _check_makable(out)
     if export:
         _check_export(export, targets, force)
+    image = acuity.read(moving)
     found = acuity.register(
         image,
         acuity.read(fixed),
-        start=start,  # type: ignore[arg-type]
+        start=start,
         elastic=elastic,
-        transform=transform,  # type: ignore[arg-type]
+        transform=transform,
         smallest_block=smallest_block,
         local_px=local,
         device=device,
