@@ -16,14 +16,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..core.io.shown import shown_of
 from . import _session
-from ._enhance_checks import file_of, no_guard, no_tiles, not_to_zarr, wrong_kind
-from ._enhance_job import Enhanced, Made, Painted, cautions, enhance_layer, enhance_to_zarr
+from ._enhance_checks import no_guard, no_tiles, not_to_zarr, wrong_kind
 from ._enhance_options import EnhanceOptions
+from ._enhance_run import EnhanceRun, Work
 from ._enhance_script import command_of, python_of
-from ._enhance_zarr import add_levels, ask_out, kept_words, zarr_name
-from ._filling import Filling, look_at, output_bytes, output_shape
+from ._enhance_zarr import ask_out, zarr_name
+from ._filling import output_bytes, output_shape
 from ._folder_dialog import FolderDialog
 from ._folder_job import MOST_BYTES
 from ._generations import GenerationTable
@@ -44,10 +43,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-    from ..core.jobs import Event
     from ..core.lens import Lens
     from ..core.model import Model
-    from ._enhance_job import Maps, Written
     from ._enhance_script import Settings
     from ._session import KnownModel
 
@@ -116,6 +113,7 @@ class EnhancePanel(QScrollArea):
         self.resample.setToolTip(_TIPS["resample"])
         self.resample.hide()
         self.generations = GenerationTable()
+        self._run = EnhanceRun(self._viewer, self.job, self.save, self.generations)
 
     def _lay_out(self) -> None:
         layout = panel_layout(self)
@@ -317,10 +315,11 @@ class EnhancePanel(QScrollArea):
             recipe["value_range"] = settings.value_range
             held.metadata["acuity"] = {"value_range": settings.value_range}
         self.generations.begin()
+        work = Work(layer, held, known, settings, recipe)
         if out is None:
-            self._fill(layer, known, settings, recipe, held)
-            return
-        self._write_zarr(layer, known, settings, recipe, held, out)
+            self._run.fill(work)
+        else:
+            self._run.write_zarr(work, out)
 
     def _enhance_by(self, known: KnownLens) -> None:
         run = self.channels.begin()
@@ -334,64 +333,6 @@ class EnhancePanel(QScrollArea):
         self.save.withhold(_LENS_LAYERS)
         self.job.say(words)
 
-    def _fill(
-        self,
-        layer: Image,
-        known: KnownModel,
-        settings: Settings,
-        recipe: dict[str, Any],
-        held: Any,
-    ) -> None:
-        filling = Filling(self._viewer, layer, known, settings, recipe)
-        at = look_at(self._viewer, layer, known.model.channels)
-        make = partial(enhance_layer, held, known.model, settings, filling.canvas, at)
-        self.job.run(
-            make,
-            done=partial(self._show, filling),
-            watch=partial(self._watch, filling, _size_note(known, layer)),
-            stopped=partial(self._stopped, filling, settings),
-        )
-
-    def _watch(self, filling: Filling, known_note: str | None, events: list[Event]) -> None:
-        if filling.removed and not filling.finished:
-            self.job.cancel()
-            return
-        for event in events:
-            if isinstance(event.new, Made):
-                self.generations.add(event.new.number, event.new.change)
-                filling.keep(event.new)
-            elif isinstance(event.new, Enhanced):
-                filling.finish(event.new)
-                self.save.offer(filling.layer)
-                rows, cols = filling.size
-                words = f"Made '{filling.layer.name}', {rows} x {cols} pixels."
-                if notes := event.new.notes:
-                    filling.layer.metadata["acuity"]["notes"] = notes
-                self.job.say(f"{words}{cautions(note for note in notes if note != known_note)}")
-        if not filling.finished and any(isinstance(e.new, Painted | Made) for e in events):
-            filling.draw()
-
-    def _show(self, filling: Filling, maps: Maps | None) -> None:
-        if maps is None:
-            return
-        filling.show_maps(maps)
-        words = (
-            f"Where it invents is not shown: {maps.problem}"
-            if maps.problem
-            else "Consistency is clear at the noise of the image, and yellow from five times that on."
-        )
-        self.job.say(f"{self.job.outcome.text()}\n{words}")
-
-    def _stopped(self, filling: Filling, settings: Settings) -> None:
-        if self.job.error is None and filling.finished:
-            self.job.say("Cancelled; the result is kept, where it invents is not known.")
-        elif self.job.error is None and filling.removed:
-            self.job.say("Stopped, as its layer was removed.")
-        elif words := filling.stop(keep=settings.keep_part):
-            self.save.offer(filling.layer)
-            failed = "" if self.job.error is None else f"{self.job.error} "
-            self.job.say(f"{failed}{words}" if failed else f"Cancelled. {words}")
-
     def _remember(self, known: KnownModel | KnownLens) -> None:
         if isinstance(known, KnownLens):
             if known not in lenses:
@@ -400,39 +341,6 @@ class EnhancePanel(QScrollArea):
             _session.models.insert(0, known)
         if known.load_as:
             remember_used(known.load_as)
-
-    # To OME-Zarr
-
-    def _write_zarr(
-        self,
-        layer: Image,
-        known: KnownModel,
-        settings: Settings,
-        recipe: dict[str, Any],
-        held: Any,
-        out: str,
-    ) -> None:
-        steps = partial(
-            enhance_to_zarr,
-            held,
-            file_of(layer),
-            known.model,
-            settings,
-            Path(out),
-            shown_of(layer),
-        )
-
-        def done(written: Written) -> None:
-            made = add_levels(self._viewer, layer, known, settings, recipe, written.levels)
-            self.save.withhold(f"The newest result is written already: {out}.")
-            words = f"Written to {out}, and shown as '{made.name}'."
-            self.job.say(f"{words}{cautions(written.notes)}")
-
-        def stopped() -> None:
-            if self.job.error is None:
-                self.job.say(kept_words(layer, out))
-
-        self.job.run(steps, done=done, stopped=stopped)
 
     # A folder
 
@@ -520,13 +428,6 @@ def opened_panel(viewer: napari.viewer.Viewer) -> EnhancePanel:
         dock.show()
         dock.raise_()
     return panel
-
-
-def _size_note(known: KnownModel, layer: Image) -> str | None:
-    """Return the note of pixels of another size, which the panel tells in its own words beforehand."""
-    from ..core.inference.pixel_size import size_note
-
-    return size_note(known.model.header, pixel_size_of(layer))
 
 
 def _told(settings: Settings) -> dict[str, Any]:
