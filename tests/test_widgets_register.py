@@ -116,10 +116,10 @@ def test_arrows_and_magnitude_end_where_the_moving_image_does(viewer: Any) -> No
 def test_the_gain_lengthens_the_arrows(
     viewer: Any, registered: RegisterPanel, qtbot: QtBot
 ) -> None:
-    registered.gain.setValue(17)
+    registered.arrows.gain.setValue(17)
 
     qtbot.waitUntil(lambda: viewer.layers["phone | shifts"].length == 17)
-    assert registered.gain_text.text() == "x17"
+    assert registered.arrows.gain_text.text() == "x17"
 
 
 def test_a_second_run_keeps_the_first(viewer: Any, registered: RegisterPanel, qtbot: QtBot) -> None:
@@ -129,7 +129,7 @@ def test_a_second_run_keeps_the_first(viewer: Any, registered: RegisterPanel, qt
     wait(qtbot, registered)
 
     assert names(viewer)[2:] == ["phone | registered", "phone | shifts", "phone | registered [1]"]
-    assert not registered.gain.isEnabled()
+    assert not registered.arrows.gain.isEnabled()
 
 
 def test_the_arrows_grow_while_it_works_and_nothing_else_moves(
@@ -186,6 +186,23 @@ def test_cancel_leaves_everything_as_it_was(
     assert "Cancelled" in panel.job.outcome.text()
     assert names(viewer) == ["bench", "phone"]
     qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0)
+
+
+def test_after_a_cancelled_second_run_the_gain_is_the_first_ones(
+    viewer: Any, registered: RegisterPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, shifts = slowed(monkeypatch), viewer.layers["phone | shifts"]
+    click(qtbot, registered.job.button)
+    go_on.release(4)
+    qtbot.waitUntil(lambda: "phone | shifts [1]" in names(viewer), timeout=30_000)
+
+    click(qtbot, registered.job.button)
+    go_on.release(1000)
+    wait(qtbot, registered)
+
+    assert registered.arrows.gain.isEnabled()
+    registered.arrows.gain.setValue(23)
+    qtbot.waitUntil(lambda: shifts.length == 23)
 
 
 def test_a_layer_removed_meanwhile_does_no_harm(

@@ -312,7 +312,7 @@ def test_arrows_tell_their_block_and_take_its_colour(
     assert away.max() <= max(np.diff(blocks.rows).max() / 2, blocks.rows[0]) + 1
 
     before = arrows.edge_color.copy()
-    registered.colour.setCurrentText("similarity")
+    registered.arrows.colour.setCurrentText("similarity")
     assert not np.array_equal(arrows.edge_color, before)
     colour_by(arrows, "magnitude")
     np.testing.assert_allclose(arrows.edge_color, before)

@@ -8,18 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFileDialog,
-    QLabel,
-    QPushButton,
-    QScrollArea,
-    QSlider,
-    QToolButton,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QScrollArea, QToolButton
 
 from ._adjust import AdjustBox
+from ._arrow_box import ArrowBox
 from ._compare_views import CompareBox, Kept
 from ._evidence import EvidenceButton
 from ._jobs import JobBox, one_step
@@ -31,11 +24,10 @@ from ._panel import add_row, drop_down, enable, form, more_button, panel_layout,
 from ._register_job import Level, Result, load_and_warp, register_and_warp
 from ._register_options import RegisterOptions, command_words
 from ._script import Script, script_of_load, script_of_run
-from ._shifts import COLOURS, colour_by
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image, Vectors
+    from napari.layers import Image
 
     from ..core.jobs import Event
     from ..core.registration.registration import Registration
@@ -69,10 +61,6 @@ _TIPS = {
     "Landmarks: points that you set in both images (Adjust, Add landmarks).\n"
     "None: the frames lie over each other already.",
     "elastic": "Follow with shifts that vary over the field, such as a lens's distortion.",
-    "gain": "How many times longer than the true shifts the arrows are drawn. An arrow runs from a pixel "
-    "of the fixed image to where the start left its content; blue is short, red is long.",
-    "colour": "What colours the arrows: the length of the shift, the similarity of the nearest block, "
-    "or the shift down (dy) or to the right (dx).",
     "keep": "Stop after the level at work, and keep the map as it then stands.",
 }
 _MOST_RUNS = 5
@@ -110,6 +98,7 @@ class RegisterPanel(QScrollArea):
         self.job = JobBox("Register", self._register)
         self.evidence = EvidenceButton(viewer)
         self.compare = CompareBox(viewer, self.evidence)
+        self.arrows = ArrowBox(viewer)
         self.adjust = AdjustBox(viewer)
         self.maps = MapBox(viewer, self.job)
         self._make_controls()
@@ -121,11 +110,6 @@ class RegisterPanel(QScrollArea):
     def _kept(self) -> Kept | None:
         return self._runs[-1].kept if self._runs else None
 
-    @property
-    def _live(self) -> Live | None:
-        """The layers whose arrows the gain is for: those of the running job, else of the last."""
-        return (self._running or self._runs[-1]).live if self._running or self._runs else None
-
     def _make_controls(self) -> None:
         self.swap = QToolButton()
         self.swap.setText("⇅")
@@ -134,16 +118,9 @@ class RegisterPanel(QScrollArea):
         self.keep = QPushButton("Keep")
         self.keep.setMinimumHeight(32)
         self.keep.hide()
-        self.gain = QSlider(Qt.Orientation.Horizontal)
-        self.gain.setRange(1, 50)
-        self.gain_text = QLabel("x1")
-        self.gain_text.setMinimumWidth(28)
-        self.colour = drop_down({name: name for name in COLOURS})
-        self.colour.setAccessibleName("Colour of the arrows")
-        self._delay, self._soon = QTimer(self), QTimer(self)
-        for timer, wait_ms in ((self._delay, 150), (self._soon, 50)):
-            timer.setSingleShot(True)
-            timer.setInterval(wait_ms)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(50)
 
     def _lay_out(self) -> None:
         layout, rows = panel_layout(self), form()
@@ -164,25 +141,21 @@ class RegisterPanel(QScrollArea):
         outcome.setMinimumHeight(4 * outcome.fontMetrics().lineSpacing())  # nothing jumps
         layout.addWidget(self.job)
         layout.addLayout(side_by_side(QLabel("View"), self.compare, stretch=self.compare))
-        keep = form()
-        arrows = side_by_side(self.gain, self.gain_text, self.colour, stretch=self.gain)
-        keep.addRow("Arrow gain", arrows)
-        layout.addLayout(keep)
+        arrows = form()
+        arrows.addRow("Arrow gain", self.arrows)
+        layout.addLayout(arrows)
         layout.addWidget(self.adjust)
         layout.addWidget(self.maps)
 
     def _connect(self) -> None:
         self.swap.clicked.connect(self._swap)
         self.keep.clicked.connect(self._stop_and_keep)
-        self._delay.timeout.connect(self._set_length)
         self._soon.timeout.connect(self._show_arrows)
-        self.gain.valueChanged.connect(self._on_gain)
-        self.colour.currentIndexChanged.connect(self._on_colour)
         self.maps.load.clicked.connect(self._load)
         self.adjust.changed.connect(self._update)
         self.adjust.again.connect(self._again)
         self.adjust.undo.clicked.connect(self._undo)
-        self.adjust.edit_arrows.clicked.connect(self._hide_arrows)
+        self.adjust.edit_arrows.clicked.connect(self.arrows.hide_arrows)
         for chooser in (self.moving, self.fixed):
             chooser.changed.connect(self._update)
         self.start.currentIndexChanged.connect(self._update)
@@ -202,10 +175,7 @@ class RegisterPanel(QScrollArea):
         self.maps.update_buttons(busy, no_pair)
         self.adjust.update_buttons(busy, no_pair)
         self.keep.setVisible(self.job.running and self._running is not None)
-        arrows = self._arrows() is not None
-        no_arrows = None if arrows else "There are no arrows yet."
-        enable(self.gain, _TIPS["gain"], no_arrows)
-        enable(self.colour, _TIPS["colour"], no_arrows)
+        self.arrows.update_enabled()
 
     def _no_pair(self) -> str | None:
         moving, fixed = self.moving.layer, self.fixed.layer
@@ -297,7 +267,7 @@ class RegisterPanel(QScrollArea):
         self.compare.leave()
         run = self._running = _Run(Live(self._viewer, moving, fixed, recipe), script)
         self._newest = None
-        run.live.colour = self.colour.currentData()
+        run.live.colour = self.arrows.colour.currentData()
         enable(self.keep, _TIPS["keep"], "No level is done yet.")
         steps = partial(register_and_warp, snapshot(moving), snapshot(fixed), how, guides, run.stop)
         self.job.run(
@@ -330,8 +300,7 @@ class RegisterPanel(QScrollArea):
         new = run.live.arrows is None
         run.live.show_arrows(self._newest)
         if new:
-            self.gain.setValue(run.live.gain)
-            self._update()
+            self.arrows.show_of(run.live)
 
     def _stop_and_keep(self) -> None:
         if self._running is not None:
@@ -342,6 +311,7 @@ class RegisterPanel(QScrollArea):
         if self._running is not None:
             self._running.live.remove()
         self._running = None
+        self.arrows.show_of(self._runs[-1].live if self._runs else None)
 
     def _show(
         self, run: _Run, moving: Image, fixed: Image, recipe: dict[str, Any], result: Result
@@ -372,8 +342,7 @@ class RegisterPanel(QScrollArea):
         self.evidence.show_of(kept)
         self.maps.show_of(kept)
         self.adjust.show_of(kept, list(run.levels) if run else [])
-        if run and run.live.arrows is not None:
-            self.gain.setValue(int(run.live.arrows.length))
+        self.arrows.show_of(run.live if run else None)
         self.job.say(run.words if run else "")
         self._update()
 
@@ -401,33 +370,6 @@ class RegisterPanel(QScrollArea):
             partial(one_step, "loading the map", load),
             done=partial(self._show, run, moving, fixed, recipe),
         )
-
-    # Arrows
-
-    def _arrows(self) -> Vectors | None:
-        arrows = self._live.arrows if self._live else None
-        return arrows if arrows in self._viewer.layers else None
-
-    def _hide_arrows(self) -> None:
-        """Show no arrows beside those that are edited."""
-        arrows = self._arrows()
-        if arrows is not None:
-            arrows.visible = False
-
-    def _on_gain(self, value: int) -> None:
-        self.gain_text.setText(f"x{value}")
-        self._delay.start()
-
-    def _set_length(self) -> None:
-        arrows = self._arrows()
-        if arrows is not None and arrows.length != self.gain.value():
-            arrows.length = self.gain.value()
-
-    def _on_colour(self) -> None:
-        arrows = self._arrows()
-        if self._live is not None and arrows is not None:
-            self._live.colour = self.colour.currentData()
-            colour_by(arrows, self._live.colour)
 
     # The same in words
 
