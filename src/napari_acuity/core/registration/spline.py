@@ -46,6 +46,7 @@ _FINEST_KNOT_PX, _MOST_KNOTS = 20.0, 40
 _LONG_WAVES = ((4, 1.0), (2, 0.5))
 _PLAIN = ((2, 1.0),)
 _STIFFNESS = tuple(10.0**n for n in np.arange(-9.0, 2.1, 0.5))
+_MIDDLE = _STIFFNESS[len(_STIFFNESS) // 2]
 _FOLDS, _ROBUST_ROUNDS = 3, 4
 _MOST_STEPS = 100
 # torch's number of threads is one for all who compute.
@@ -256,12 +257,12 @@ def choose_stiffness(
     information: Tensor,
     pull: Tensor,
     *,
-    near: float | None = None,
+    near: float = _MIDDLE,
     together: int = 1,
 ) -> float:
     """Choose by cross-validation what bending costs; the arguments are those of `fit`.
 
-    With `near`, an earlier choice, the search begins there. Squares of `together` x `together` cells are
+    The search begins at `near`, such as an earlier choice. Squares of `together` x `together` cells are
     left out at once: where neighbours err alike, they would vouch for each other.
     """
     ny, nx = information.shape[-2:]
@@ -285,7 +286,7 @@ def choose_stiffness(
             errors[index] = float((said * (1 - seen)).sum())
         return errors[index]
 
-    best = len(_STIFFNESS) // 2 if near is None else _STIFFNESS.index(near)
+    best = _STIFFNESS.index(near)
     for step in (1, -1):
         while 0 <= best + step < len(_STIFFNESS) and error(best + step) < error(best):
             best += step
@@ -330,8 +331,8 @@ def fit_vectors(
         for part in (np.moveaxis(values, -1, 0), (trust + 1e-6) / (trust + 1e-6).max(), firm)
     )
     field = torch.zeros_like(vectors)
-    stiffness, coefficients = None, splines.from_cells(field)
-    for _ in range(_ROBUST_ROUNDS):
+    stiffness, coefficients = _MIDDLE, splines.from_cells(field)
+    for again in range(_ROBUST_ROUNDS):
         residual = torch.linalg.vector_norm(field - vectors, dim=0)
         # Vectors far from the fit lose their weight (Geman-McClure).
         core = residual.clamp_max(residual.quantile(0.8))
@@ -340,7 +341,8 @@ def fit_vectors(
         weight = weight.lerp(torch.full_like(weight, 10.0), sure)
         information = torch.stack([weight, weight, torch.zeros_like(weight)])
         pull = times(information, vectors)
-        stiffness = choose_stiffness(splines, information, pull, near=stiffness)
+        if again < 2:  # anew where the wrong ones have lost their weight; then it changes no more
+            stiffness = choose_stiffness(splines, information, pull, near=stiffness)
         coefficients = fit(splines, information, pull, stiffness, start=coefficients)
         field = splines.at_cells(coefficients)
     return unfolded(splines.at_pixels(coefficients))
