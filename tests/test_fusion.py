@@ -209,6 +209,13 @@ def test_the_unit_does_not_matter():
         )
 
 
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_an_offset_does_not_matter(colour):
+    stack = some_stack(np.uint8, colour).astype(np.uint32)
+    far = fuse(stack + 4_000_000_000).image.pixels - 4_000_000_000
+    assert np.mean(far == fuse(stack).image.pixels) > 0.99
+
+
 def test_contrast_of_equal_luma_is_seen():
     texture = some_stack(np.float32)
     # 0.299 red + 0.587 green stays the same, so a grey by luma would show nothing.

@@ -163,7 +163,14 @@ def test_write_takes_arrays_and_says_where(tmp_path):
 
 @pytest.mark.parametrize(
     ("unit", "size", "um"),
-    [("nm", 325, 0.325), ("µm", 0.5, 0.5), ("mm", 0.002, 2), ("cm", 1e-4, 1), ("pixel", 1, None)],
+    [
+        ("nm", 325, 0.325),
+        ("µm", 0.5, 0.5),
+        ("mm", 0.002, 2),
+        ("cm", 1e-4, 1),
+        ("Å", 2, 2e-4),
+        ("pixel", 1, None),
+    ],
 )
 def test_ome_units(tmp_path, unit, size, um):
     sizes = {f"PhysicalSize{axis}{word}" for axis in "XY" for word in ("", "Unit")}
@@ -187,6 +194,7 @@ def test_an_ome_size_of_zero_is_no_size(tmp_path):
     [
         ("um", 1),
         ("micron", 1),
+        ("microns", 1),
         ("\\u00B5m", 1),
         ("nm", 1e-3),
         ("mm", 1e3),
@@ -263,11 +271,13 @@ def test_jpegs_are_turned_upright(tmp_path, orientation):
         7: lambda a: np.rot90(a, 2).T,
         8: np.rot90,
     }
+    exif[0x011A], exif[0x011B], exif[0x0128] = 10000.0, 20000.0, 3  # per cm along x and y
     picture.save(tmp_path / "phone.jpg", exif=exif, quality=100)
 
-    found = acuity.read(tmp_path / "phone.jpg").pixels.astype(float)
+    found = acuity.read(tmp_path / "phone.jpg")
 
-    assert np.abs(found - turns[orientation](grey())).mean() < 2
+    assert np.abs(found.pixels.astype(float) - turns[orientation](grey())).mean() < 2
+    assert found.pixel_size == ((0.5, 1.0) if orientation < 5 else (1.0, 0.5))
 
 
 def test_planes_of_colour_kept_apart_come_together(tmp_path, tissue):

@@ -14,6 +14,7 @@ from skimage import data
 
 import napari_acuity as acuity
 from napari_acuity import ImageError, Micrograph
+from napari_acuity.core.io.pyramid import opened
 from napari_acuity.core.micrograph import (
     as_lazy_micrograph,
     as_micrograph,
@@ -134,13 +135,13 @@ def test_a_messages_first_word_is_the_images_name():
         as_micrograph(np.zeros(5))
 
 
-@pytest.mark.parametrize("size", [(0, 1), (1, -1), (np.nan, 1), (np.inf, 1)])
+@pytest.mark.parametrize("size", [(0, 1), (1, -1), (np.nan, 1), (np.inf, 1), 0.1, (1, 1, 1), "1"])
 def test_impossible_pixel_sizes_are_refused(size):
     with pytest.raises(ImageError, match=r"pixel size .* Give two positive lengths"):
         Micrograph(camera(), pixel_size=size)
 
 
-@pytest.mark.parametrize("limits", [(1, 1), (2, 1), (0, np.nan), (0, np.inf)])
+@pytest.mark.parametrize("limits", [(1, 1), (2, 1), (0, np.nan), (0, np.inf), 255, (0, 1, 2)])
 def test_impossible_value_ranges_are_refused(limits):
     with pytest.raises(ImageError, match="value range"):
         Micrograph(camera(), value_range=limits)
@@ -248,6 +249,25 @@ def test_another_byte_order_is_the_same_image(kind):
     lazy = Micrograph(da.from_array(pixels.astype(f">{kind}")))
     assert lazy.pixels.dtype.isnative and not isinstance(lazy.pixels, np.ndarray)
     np.testing.assert_array_equal(as_micrograph(lazy).pixels, pixels)
+
+
+@pytest.mark.parametrize("kind", ["u2", "f4"])
+def test_a_map_of_another_byte_order_is_read_where_it_is_used(tmp_path, kind):
+    pixels = np.linspace(0, 1, 63).reshape(9, 7) * (60000 if kind == "u2" else 1)
+    mapped = np.memmap(tmp_path / "map", f">{kind}", "w+", shape=(9, 7))
+    mapped[:] = pixels
+    expected = np.asarray(mapped).astype(kind)
+
+    lazy = as_lazy_micrograph(mapped)
+    assert np.shares_memory(lazy.pixels, mapped) and lazy.range() == Micrograph(expected).range()
+    for image in (mapped, Micrograph(mapped)):
+        whole = as_micrograph(image).pixels
+        assert whole.dtype.isnative
+        np.testing.assert_array_equal(whole, expected)
+    with opened(mapped) as pyramid:
+        part, _ = pyramid.region((2, 1, 6, 5))
+    assert part.pixels.dtype.isnative
+    np.testing.assert_array_equal(part.pixels, expected[2:6, 1:5])
 
 
 @given(st.floats(-3, 3, width=32), st.sampled_from([np.uint8, np.uint16, np.int16, np.uint32]))

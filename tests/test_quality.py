@@ -226,9 +226,12 @@ def test_ranges_regions_and_elements_of_a_wrong_kind_are_refused(tissue):
     grey = tissue[:40, :40, 0]
     with pytest.raises(ImageError, match="is no range"):
         quality.ssim(grey, grey, (0, 255, 3))
-    with pytest.raises(ImageError, match="is no box"):
-        acuity.measure(grey, grey, region=(0, 0, 20))
-    for at in ((1, 1, 4.5, 1), (1, 1)):
+    for region in ((0, 0, 20), (0, 0, 20.5, 20)):
+        with pytest.raises(ImageError, match="is no box"):
+            acuity.measure(grey, grey, region=region)
+        with pytest.raises(ImageError, match="is no box"):
+            quality.fitted_scores(grey, grey, region=region)
+    for at in ((1, 1, 4.5, 1), (1, 1), (1, 1, np.nan, 1)):
         with pytest.raises(ImageError, match="names no element"):
             quality.mtf_usaf(grey, at=at)
     holes = np.where(grey > 100, np.nan, grey.astype(float))

@@ -311,5 +311,7 @@ def test_a_profile_knows_micrometres_colours_and_where_the_image_ends():
 def test_lines_that_cannot_be_sampled(ends, words):
     with pytest.raises(ImageError, match=words):
         quality.line_profile(stain(), *ends)
+    with pytest.raises(ImageError, match="width of 1 px or more"):
+        quality.line_profile(stain(), (1, 1), (5, 5), width_px=np.nan)
     with pytest.raises(ImageError, match="is a stack"):
         quality.line_profile(np.zeros((3, 9, 9)), (1, 1), (5, 5))

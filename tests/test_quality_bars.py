@@ -17,6 +17,7 @@ from scipy.signal import find_peaks
 from scipy.special import erf
 
 from napari_acuity import AcuityError, ImageError, Micrograph
+from napari_acuity.core.quality.reports.target_parts import usaf_part
 from napari_acuity.core.quality.targets.bars import (
     bar_contrast,
     cutoff_frequency,
@@ -409,6 +410,8 @@ def test_the_limit_ends_at_the_first_element_too_faint() -> None:
     assert few.limit(0.3)[0] == few.elements[3].frequency
     assert few.limit(0.31)[0] == few.elements[1].frequency
     assert np.isnan(few.limit(0.95)).all()
+    part = usaf_part({"empty": replace(found, elements=())}, na=0.5, wavelength_um=0.5)
+    assert "none and none" in part.words and part.section().table.rows == []
 
 
 def test_an_arrangement_of_another_maker_is_measured(shared_data: Path) -> None:

@@ -45,9 +45,11 @@ def test_bicubic_samples_a_ramp_at_aligned_centres(scale):
     np.testing.assert_allclose(found[5, inside], expected[inside], atol=1e-6)
 
 
-def test_bicubic_leaves_an_image_at_scale_1_as_it_is():
+def test_bicubic_leaves_an_image_at_scale_1_as_it_is_and_takes_any_float():
     image = skimage.data.immunohistochemistry()[:31, :33]
     np.testing.assert_array_equal(quality.bicubic(image, 1).pixels, image)
+    one = quality.bicubic(image, np.float32(2.5)).pixels
+    np.testing.assert_array_equal(one, quality.bicubic(image, 2.5).pixels)
 
 
 @given(st.integers(1, 40), st.fractions(Fraction(1, 3), 5, max_denominator=12))

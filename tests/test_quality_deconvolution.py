@@ -126,6 +126,8 @@ def test_scale_enlarges_first():
     found = quality.richardson_lucy(image, scale=2.5, iterations=3, **OPTICS)
     assert found.pixels.shape == (160, 180)
     assert found.pixel_size == (0.04, 0.04)
+    stated = quality.richardson_lucy(image, scale=2.0, iterations=1, pixel_size=0.2, **OPTICS)
+    assert stated.pixel_size == (0.1, 0.1)
     assert found.pixels.dtype == np.float32
     row, col = np.unravel_index(found.pixels.argmax(), found.pixels.shape)
     assert (row, col) == pytest.approx((20.5 * 2.5 - 0.5, 30.5 * 2.5 - 0.5), abs=1)
@@ -170,10 +172,13 @@ def nan_image() -> np.ndarray:
         (dots(), {"psf": np.zeros((3, 3))}, "no light"),
         (dots(), {"psf": np.ones((3, 3)), "iterations": 0}, "iterations"),
         (dots(), {"psf": np.ones((3, 3)), "iterations": 2.5}, "iterations"),
+        (dots(), {"psf": np.ones((3, 3)), "iterations": np.nan}, "iterations"),
+        (dots(), {"psf": np.ones((3, 3)), "iterations": np.inf}, "iterations"),
         (dots(), {"psf": np.ones((3, 3)), "background": 10.0}, "brighter"),
         (dots(), {"psf": np.ones((3, 3)), "background": np.nan}, "brighter"),
         (dots(), {"psf": np.ones((3, 3)), "scale": 0.5}, "scale"),
         (dots(), {"psf": np.ones((3, 3)), "scale": np.nan}, "scale"),
+        (dots(), {**OPTICS, "pixel_size": 0.1, "scale": 0}, "scale"),
     ],
 )
 def test_what_cannot_be_deconvolved_is_refused(image, options, words):

@@ -158,6 +158,10 @@ BAD = {
     "upright": (np.tile(np.arange(60) > 30, (50, 1)), "too few places"),
     "hardly slanted": (edge(0.5, 1.0, (80, 80)), "too few places"),
     "diagonal": (edge(45.0, 1.0, (80, 120)), "too few places"),
+    "flat where it is fitted": (
+        (np.arange(16) > 0.12 * np.arange(400)[:, None] - 16).astype(float),
+        "alike",
+    ),
     "leaves": (edge(22.0, 0.0, (100, 40)), "leaves the image"),
     "near the side": (edge(5.0, 3.0, (80, 100))[:, 40:], "only"),
     "too blurred": (edge(5.0, 14.0, (64, 64)), "larger crop"),

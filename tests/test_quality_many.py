@@ -144,6 +144,23 @@ def test_a_stack_is_measured_plane_by_plane():
         acuity.run(measure_planes_steps(truth, image[:2]))
 
 
+def test_a_dim_plane_has_the_black_and_white_of_its_stack():
+    dim, bright = (noisy(STAIN[:40, :40, 0]) / 255 * top for top in (0.9, 50))
+    stack = np.stack([dim, bright])
+    with pytest.raises(ImageError, match="black and white are unknown"):
+        acuity.run(measure_planes_steps(stack, stack))
+    holed = np.stack([dim, dim])
+    holed[1, 3, 3] = np.nan
+    scores = acuity.run(measure_planes_steps(holed, holed)).scores
+    assert list(scores.fields) == ["0"] and "NaN" in scores.failed["1"]
+    stated = Micrograph(stack, value_range=(0, 50))
+    scores = acuity.run(measure_planes_steps(stated, stack * 0.9)).scores
+    for plane, found in scores.fields.items():
+        alone = quality.difference(stack[int(plane)], 0.9 * stack[int(plane)], 50)
+        assert next(iter(found.values())).difference == pytest.approx(alone.mean)
+    assert len(scores.fields) == 2
+
+
 # Any size
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import skimage.data
+from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -17,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph
 from napari_acuity.core import quality
-from napari_acuity.core.quality.reports.charts import Chart, Curve, save_chart
+from napari_acuity.core.quality.reports.charts import Chart, Curve, figure_of, save_chart
 from napari_acuity.core.quality.reports.page import (
     Picture,
     Section,
@@ -27,7 +28,7 @@ from napari_acuity.core.quality.reports.page import (
     write_html,
 )
 from napari_acuity.core.quality.reports.pdf import write_pdf
-from napari_acuity.core.quality.reports.pictures import beside_each_other
+from napari_acuity.core.quality.reports.pictures import beside_each_other, drawn_map
 from napari_acuity.core.quality.reports.saving import sections_of
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def test_the_border_is_left_out():
     report = acuity.measure(truth, spoiled, border_px=4)
     assert report.psnr == float("inf")
     assert report.reference.shape == (92, 132)
-    for border in (-1, 50):
+    for border in (-1, 50, 2.5):
         with pytest.raises(ImageError, match="leaves nothing of 100 x 140 px"):
             acuity.measure(truth, spoiled, border_px=border)
 
@@ -273,6 +274,23 @@ def test_a_page_of_text_table_and_figure(tmp_path):
     assert "<title>A run</title>" in page
     assert page.count("<p>") == 2
     assert "top:10.000%;left:20.000%;height:30.000%;width:40.000%" in page
+
+
+@pytest.mark.parametrize("name", ["_blurred", "a$^^$b", "5$ and 10$"])
+def test_names_are_drawn_as_they_are(name):
+    figure = figure_of(Chart(name, "y", [Curve(name, [0.0, 1.0], [1.0, 2.0])]))
+
+    figure_png(figure)
+    (text,) = figure.axes[0].get_legend().get_texts()
+    assert text.get_text().strip().replace(r"\$", "$") == name
+    assert not is_math_text(text.get_text())
+    drawn_map(np.ones((4, 5)), name, name)
+
+
+def test_maps_of_long_strips_are_drawn_no_larger_than_they_are_seen():
+    for shape in ((20000, 12), (12, 20000)):
+        picture = drawn_map(np.random.default_rng(0).random(shape), "SSIM", "a strip")
+        assert max(Image.open(io.BytesIO(picture.png)).size) < 3000
 
 
 def test_a_chart_as_csv_keeps_points_of_one_x(tmp_path):

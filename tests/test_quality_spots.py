@@ -177,6 +177,14 @@ def test_integers_are_saturated_at_their_end_and_floats_at_a_stated_white():
     assert fwhm_spots((10 * bright).astype(np.uint16))["why"].tolist() == [""]
 
 
+def test_one_saturated_channel_saturates_a_spot():
+    rest = np.random.default_rng(0).integers(10, 30, (60, 60))
+    for amplitude, why in ((400, "saturated"), (200, "")):
+        green = spot((60, 60), 30.3, 29.8, 6.0, amplitude=amplitude).clip(0, 255)
+        colour = np.stack([rest, green, rest.T], axis=-1).astype(np.uint8)
+        assert fwhm_spots(colour)["why"].tolist() == [why]
+
+
 def test_negative_values_are_not_taken_for_saturated():
     near = spot(BASE, 50, 47, 4.0) + spot(BASE, 50, 57, 4.0) - 500
     assert fwhm_spots(near)["ok"].all()

@@ -116,7 +116,9 @@ def fuse_steps(stack: ImageLike | Sequence[ImageLike], *, device: str = "auto") 
         return Fused(
             whole.with_pixels(whole.pixels[0].copy()), np.zeros(whole.shape, np.float32), 1
         )
-    planes = _Planes(whole.pixels, _grey_weights(whole), choose_device(device).name)
+    low, high = float(np.min(whole.pixels)), float(np.max(whole.pixels))
+    weights = _grey_weights(whole, (high - low) or 1.0)
+    planes = _Planes(whole.pixels, low, weights, choose_device(device).name)
     levels = min(_LEVELS, most_levels(whole.shape))
     focus, depth = yield from within(_focus(planes, levels), 0.0, 0.4)
     sharp = yield from within(_collected(planes, levels, focus), 0.4, 0.9)
@@ -132,6 +134,7 @@ class _Planes:
     """The stack, and how to turn its planes to grey: one at a time, for all would not fit."""
 
     pixels: NDArray[Any]
+    black: float
     weights: NDArray[np.float64]
     device: str
 
@@ -140,7 +143,8 @@ class _Planes:
 
     def grey(self, plane: int) -> Tensor:
         """Return a plane as (Y, X) float32 on the device."""
-        pixels = self.pixels[plane]
+        # Single precision counts details only from a black of their own on.
+        pixels = np.subtract(self.pixels[plane], self.black, dtype=np.float64)
         if self.pixels.ndim == 3:
             grey = pixels * self.weights
         else:
@@ -245,17 +249,16 @@ def _depth(
     return depth
 
 
-def _grey_weights(stack: Micrograph) -> NDArray[np.float64]:
-    """Return the factors that turn pixels to grey of about unit range.
+def _grey_weights(stack: Micrograph, span: float) -> NDArray[np.float64]:
+    """Return the factors that turn pixels, `span` from black to white, to grey of about unit range.
 
     For RGB they are the first principal component of the stack's colours: the mixture of most contrast.
     """
-    peak = max(abs(float(np.min(stack.pixels))), abs(float(np.max(stack.pixels)))) or 1.0
     if not stack.rgb:
-        return np.array([1 / peak])
-    colours = stack.pixels[:, ::_COLOUR_STEP_PX, ::_COLOUR_STEP_PX].reshape(-1, 3) / peak
+        return np.array([1 / span])
+    colours = stack.pixels[:, ::_COLOUR_STEP_PX, ::_COLOUR_STEP_PX].reshape(-1, 3) / span
     component = np.linalg.eigh(np.cov(colours, rowvar=False, bias=True))[1][:, -1]
-    return component / np.abs(component).sum() / peak
+    return component / np.abs(component).sum() / span
 
 
 def _stack(stack: ImageLike | Sequence[ImageLike]) -> Micrograph:

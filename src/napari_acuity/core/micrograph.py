@@ -47,7 +47,7 @@ class Micrograph:
     ----------
     pixels : ndarray
         (..., Y, X), or (..., Y, X, 3) when `rgb`; 8 or 16 bit integers, bool or float. They are brought
-        into the machine's byte order.
+        into the machine's byte order; those of a Zarr array or a memory map when they are read.
     pixel_size : (float, float), optional
         Size of a pixel along (y, x) in micrometres; None when unknown.
     rgb : bool
@@ -70,12 +70,14 @@ class Micrograph:
 
     def __post_init__(self) -> None:
         _check_shape(self)
-        # NumPy takes types of another byte order for other types. What Zarr reads is native once it is read.
-        if not self.pixels.dtype.isnative and hasattr(self.pixels, "astype"):
+        # NumPy takes types of another byte order for other types. What Zarr reads, and what is mapped from
+        # a file, is native once it is read.
+        mapped = isinstance(self.pixels, np.memmap)
+        if not self.pixels.dtype.isnative and hasattr(self.pixels, "astype") and not mapped:
             native = self.pixels.astype(self.pixels.dtype.newbyteorder("="))
             object.__setattr__(self, "pixels", native)
         if self.pixel_size is not None:
-            y, x = (float(v) for v in self.pixel_size)
+            y, x = _two_numbers(self.pixel_size)
             if not (np.isfinite([y, x]).all() and y > 0 and x > 0):
                 raise ImageError(
                     f"{self._title} has the pixel size {self.pixel_size}.",
@@ -83,7 +85,7 @@ class Micrograph:
                 )
             object.__setattr__(self, "pixel_size", (y, x))
         if self.value_range is not None:
-            low, high = (float(v) for v in self.value_range)
+            low, high = _two_numbers(self.value_range)
             if not (np.isfinite([low, high]).all() and low < high):
                 raise ImageError(
                     f"{self._title} has the value range {self.value_range}.",
@@ -132,7 +134,7 @@ class Micrograph:
         """
         if self.value_range is not None:
             return self.value_range
-        dtype = self.pixels.dtype
+        dtype = self.pixels.dtype.newbyteorder("=")
         if dtype.kind == "b":
             return 0.0, 1.0
         if dtype == np.uint8:
@@ -180,7 +182,7 @@ def as_micrograph(image: ImageLike, *, name: str | None = None) -> Micrograph:
 
 
 def as_lazy_micrograph(image: ImageLike) -> Micrograph:
-    """Turn any accepted image into a Micrograph, without reading the pixels of a Dask or Zarr array.
+    """Turn any accepted image into a Micrograph, without reading the pixels of a Dask, Zarr or mapped array.
 
     Parameters
     ----------
@@ -383,7 +385,19 @@ def _finest(layer: Any) -> Any:
 
 
 def _is_lazy(data: Any) -> bool:
-    return type(data).__module__.partition(".")[0] in ("dask", "zarr")
+    return isinstance(data, np.memmap) or type(data).__module__.partition(".")[0] in (
+        "dask",
+        "zarr",
+    )
+
+
+def _two_numbers(values: Any) -> tuple[float, float]:
+    """Return two floats, NaN for what is none."""
+    try:
+        first, second = (float(value) for value in values)
+    except (TypeError, ValueError):
+        return np.nan, np.nan
+    return first, second
 
 
 def _from_layer(layer: Any, pixels: Any) -> Micrograph:

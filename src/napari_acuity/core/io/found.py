@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["MICROMETRES", "micrograph", "reading", "resolution_from_size", "size_from_resolution"]
 
 MICROMETRES = {
+    "pm": 1e-6,
+    "Å": 1e-4,
     "nm": 1e-3,
     "µm": 1.0,
     "μm": 1.0,
     "um": 1.0,
     "micron": 1.0,
+    "microns": 1.0,
     "mm": 1e3,
     "cm": 1e4,
     "m": 1e6,

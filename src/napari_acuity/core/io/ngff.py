@@ -80,19 +80,20 @@ def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Sh
         )
     metadata, attributes = nodes[0].metadata, location.root_attrs
     axes = {axis["name"]: axis for axis in metadata["axes"]}
-    steps = [
-        dict(zip(axes, transforms[0].get("scale", [0] * len(axes)), strict=True))
-        for transforms in metadata["coordinateTransformations"]
+    # Those of all levels together come after those of each.
+    shared = attributes["multiscales"][0].get("coordinateTransformations") or []
+    placed = [
+        _placement([*own, *shared], list(axes)) for own in metadata["coordinateTransformations"]
     ]
     lengths = dict(zip(axes, nodes[0].data[0].shape, strict=True))
     rgb = _is_rgb(attributes, lengths)
-    before = leading(axes, steps[0], lengths, _order_told(attributes), rgb=rgb)
+    before = leading(axes, placed[0][0], lengths, _order_told(attributes), rgb=rgb)
     order = [*(axis.name for axis in before), "y", "x", *["c"] * rgb]
     levels = tuple(
-        _level(path, _arranged(pixels, list(axes), order), axes, each, attributes, rgb)
-        for pixels, each in zip(nodes[0].data, steps, strict=True)
+        _level(path, _arranged(pixels, list(axes), order), axes, steps, attributes, rgb)
+        for pixels, (steps, _) in zip(nodes[0].data, placed, strict=True)
     )
-    return levels, tuple(before), _place(metadata, steps[0], order[: len(before)])
+    return levels, tuple(before), _place(*placed[0], order[: len(before)])
 
 
 @contextmanager
@@ -211,18 +212,31 @@ def _window(attributes: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, fl
     low, high = told.pop() if len(told) == 1 else (None, None)
     if low is None or high is None or not low < high:
         return None
-    usual = (0, 1) if dtype.kind in "bf" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    # As floats, which is how a file tells those of 64 bits.
+    usual = (0.0, 1.0)
+    if dtype.kind in "ui":
+        usual = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
     stated = _notes(attributes).get("range_stated") is True
     return (float(low), float(high)) if stated or (low, high) != usual else None
 
 
-def _place(metadata: dict[str, Any], steps: dict[str, float], before: list[str]) -> Shown:
-    """Return where the finest level lies, with its axes as they come in memory."""
-    others = metadata["coordinateTransformations"][0][1:]
-    moved = next(
-        (each["translation"] for each in others if "translation" in each), [0.0] * len(steps)
+def _placement(
+    transforms: list[dict[str, Any]], names: list[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the step along each axis, 0 where no transform tells it, and where the first pixel lies."""
+    known = any("scale" in each for each in transforms)
+    steps, starts = np.full(len(names), float(known)), np.zeros(len(names))
+    for each in transforms:
+        factor = np.asarray(each.get("scale", 1.0))
+        steps, starts = steps * factor, starts * factor + np.asarray(each.get("translation", 0.0))
+    return (
+        dict(zip(names, steps.tolist(), strict=True)),
+        dict(zip(names, starts.tolist(), strict=True)),
     )
-    starts = dict(zip(steps, moved, strict=True))
+
+
+def _place(steps: dict[str, float], starts: dict[str, float], before: list[str]) -> Shown:
+    """Return where the finest level lies, with its axes as they come in memory."""
     origin = (starts[name] / steps[name] if steps[name] else 0.0 for name in (*before, "y", "x"))
     return Shown(tuple(origin), (steps["y"] or 1.0, steps["x"] or 1.0))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check_picture", "read_jpeg", "read_png", "read_raw", "write_jpeg", "write_png"]
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128  # EXIF
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 _UNIT_UM = {2: 25400.0, 3: 10000.0}  # EXIF's inch and centimetre
 
 
@@ -42,6 +43,8 @@ def read_jpeg(path: Path) -> Micrograph:
 
     with _opened(path) as picture:
         size = _exif_pixel_size(picture) or _dpi_pixel_size(picture)
+        if size and picture.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
+            size = size[::-1]
         upright = ImageOps.exif_transpose(picture)
         pixels = np.asarray(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))
     return micrograph(pixels, path, rgb=pixels.ndim == 3, pixel_size=size)

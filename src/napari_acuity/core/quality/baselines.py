@@ -62,7 +62,7 @@ def bicubic(image: ImageLike, scale: float, shape: tuple[int, int] | None = None
     image = as_micrograph(image)
     if not (isfinite(scale) and scale > 0):
         raise ImageError(f"The scale is {scale}.", "Give a positive number, such as 2.5.")
-    ratio = Fraction(scale).limit_denominator(10**6)
+    ratio = Fraction(float(scale)).limit_denominator(10**6)
     full = (ceil(ratio * image.shape[0]), ceil(ratio * image.shape[1]))
     rows, columns = shape or full
     if not (0 < rows <= full[0] and 0 < columns <= full[1]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,8 +73,8 @@ def richardson_lucy(
     Returns
     -------
     Micrograph
-        float32 in the units of the image, with its range where that is known; no value lies below the
-        background.
+        float32 in the units of the image, with its range where that is known, and the pixel size of its
+        own grid; no value lies below the background.
 
     Raises
     ------
@@ -87,7 +89,8 @@ def richardson_lucy(
     .. [2] L. B. Lucy, "An iterative technique for the rectification of observed distributions", Astron.
        J. 79, 745-754 (1974). :doi:`10.1086/111605`
     """
-    if isinstance(iterations, bool) or iterations != int(iterations) or iterations < 1:
+    whole = isinstance(iterations, Real) and float(iterations).is_integer()
+    if isinstance(iterations, bool) or not whole or iterations < 1:
         raise ImageError(f"There cannot be {iterations} iterations.", "Give 1 or more, such as 20.")
     shown, values = grey_plane(image)
     if shown.rgb:
@@ -95,9 +98,12 @@ def richardson_lucy(
             f"'{shown.name}' is RGB; light is deconvolved one channel at a time.",
             "Give one channel of it.",
         )
-    kernel = psf_of(shown, na, wavelength_um, psf, pixel_size=pixel_size, scale=scale)
-    level = float(np.percentile(values, _LOWEST)) if background is None else float(background)
+    if pixel_size is not None:
+        side = square_pixel_size(shown, pixel_size)
+        shown = replace(shown, pixel_size=(side, side))
     large = enlarged(shown, scale)
+    kernel = psf_of(shown, na, wavelength_um, psf, scale=scale)
+    level = float(np.percentile(values, _LOWEST)) if background is None else float(background)
     light = np.clip(large.pixels.astype(np.float64) - level, 0, None)
     if not (np.isfinite(level) and light.max() > 0):
         raise ImageError(

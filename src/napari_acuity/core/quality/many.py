@@ -14,6 +14,7 @@ from .. import jobs
 from ..errors import AcuityError, FileError, ImageError
 from ..io import images_by_name, read, replacing
 from ..micrograph import ImageLike, Micrograph, as_micrograph
+from .matching import shares_range
 from .measure import measure_steps
 from .reports.page import Section, Table
 from .reports.saving import csv_columns, definitions_section, fingerprints_section, write_report
@@ -199,7 +200,7 @@ def measure_planes_steps(
     Raises
     ------
     ImageError
-        When the stacks differ in their leading axes, or black and white of 16 bits are unknown.
+        When the stacks differ in their leading axes, or black and white are unknown.
     """
     stacks = [
         as_micrograph(each) for each in (reference, image, *((low,) if low is not None else ()))
@@ -260,14 +261,15 @@ def _planes(stacks: list[Micrograph], index: tuple[int, ...]) -> list[Micrograph
 
 
 def _stated(stack: Micrograph, stacks: list[Micrograph]) -> Micrograph:
-    """Return a 16-bit stack with its black and white, which a dim plane alone does not tell."""
+    """Return a stack with its black and white, which a dim plane alone does not tell."""
     truth, image, *_ = stacks
-    shares = (
-        stack is image and image.pixels.dtype == truth.pixels.dtype
-    )  # the reference's, in `matched`
-    if shares or stack.pixels.dtype != np.uint16:
+    shares = stack is image and shares_range(image, truth)
+    if shares or stack.pixels.dtype not in (np.uint16, np.float16, np.float32, np.float64):
         return stack
-    return replace(stack, value_range=stack.range())
+    pixels = stack.pixels
+    if pixels.dtype.kind == "f":  # a plane that holds NaN fails alone, later
+        pixels = np.nan_to_num(pixels, nan=0, posinf=0, neginf=0)
+    return replace(stack, value_range=stack.with_pixels(pixels).range())
 
 
 def _leading(stack: Micrograph) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,10 +14,23 @@ from ..micrograph import ImageLike, Micrograph, as_micrograph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DataRange", "as_range", "check_plane", "matched", "unit", "unit_of"]
+    from .reports.page import Box
+
+__all__ = [
+    "DataRange",
+    "as_range",
+    "check_plane",
+    "inside",
+    "matched",
+    "shares_range",
+    "unit",
+    "unit_of",
+]
 
 DataRange: TypeAlias = float | tuple[float, float] | None
 """(black, white) of both images; one number is (0, number), as scikit-image's `data_range`."""
+
+_A_BOX = "Give first row, first column, last row + 1 and last column + 1, in whole numbers."
 
 
 def matched(
@@ -56,7 +70,9 @@ def matched(
     low, high = reference.range()
     return (
         replace(reference, value_range=(low, high)),
-        replace(image, value_range=(low, high) if _shares(image, reference) else image.range()),
+        replace(
+            image, value_range=(low, high) if shares_range(image, reference) else image.range()
+        ),
     )
 
 
@@ -71,6 +87,23 @@ def as_range(data_range: float | tuple[float, float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def inside(region: Box | None, shape: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a region, by default of the whole.
+
+    Raises
+    ------
+    ImageError
+        When it is none, or does not lie in the image.
+    """
+    box = (0, 0, *shape) if region is None else tuple(region)
+    if len(box) != 4 or not all(isinstance(side, Integral) for side in box):
+        raise ImageError(f"The region {region} is no box.", _A_BOX)
+    top, left, bottom, right = box
+    if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
+        raise ImageError(f"The region {box} does not lie in {shape[0]} x {shape[1]} px.", _A_BOX)
+    return slice(top, bottom), slice(left, right)
+
+
 def check_plane(image: Micrograph) -> None:
     """Raise ImageError for a stack."""
     if image.pixels.ndim != (3 if image.rgb else 2):
@@ -78,6 +111,17 @@ def check_plane(image: Micrograph) -> None:
             f"'{image.name}' is a stack of shape {image.pixels.shape}.",
             "Measure one plane at a time: take it out by its index.",
         )
+
+
+def shares_range(image: Micrograph, reference: Micrograph) -> bool:
+    """Tell whether the image is in the units of the reference."""
+    if image.value_range is not None:
+        return False
+    kinds = image.pixels.dtype.kind, reference.pixels.dtype.kind
+    if "f" in kinds:
+        # Floats that state nothing must each be within 0..1, which Micrograph.range checks.
+        return kinds == ("f", "f") and reference.value_range is not None
+    return image.pixels.dtype == reference.pixels.dtype
 
 
 def unit(image: Micrograph) -> NDArray[np.float64]:
@@ -89,17 +133,6 @@ def unit_of(pixels: NDArray[Any], value_range: tuple[float, float]) -> NDArray[n
     """Scale pixels of a range so that black is 0 and white is 1, in double precision."""
     low, high = value_range
     return (np.asarray(pixels, dtype=np.float64) - low) / (high - low)
-
-
-def _shares(image: Micrograph, reference: Micrograph) -> bool:
-    """Tell whether the image is in the units of the reference."""
-    if image.value_range is not None:
-        return False
-    kinds = image.pixels.dtype.kind, reference.pixels.dtype.kind
-    if "f" in kinds:
-        # Floats that state nothing must each be within 0..1, which Micrograph.range checks.
-        return kinds == ("f", "f") and reference.value_range is not None
-    return image.pixels.dtype == reference.pixels.dtype
 
 
 def _check_same_grid(reference: Micrograph, image: Micrograph) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -15,7 +16,7 @@ from .alignment import OFFSET_TO_WARN_PX, offset
 from .baselines import Fit, bicubic, enlargement, fit_colour, fit_intensity
 from .columns import aligned
 from .definitions import DEFINITIONS
-from .matching import DataRange, as_range, matched
+from .matching import DataRange, as_range, inside, matched
 from .scores import Scores, score
 from .similarity import psnr
 
@@ -288,23 +289,12 @@ def _named(image: Micrograph, baselines: dict[str, ImageLike]) -> dict[str, Micr
 
 
 def _crop(image: Micrograph, border_px: int, region: Box | None) -> Micrograph:
-    if region is not None and len(region) != 4:
-        raise ImageError(
-            f"The region {region} is no box.",
-            "Give first row, first column, last row + 1 and last column + 1.",
-        )
-    top, left, bottom, right = region or (0, 0, *image.shape)
-    if not (0 <= top < bottom <= image.shape[0] and 0 <= left < right <= image.shape[1]):
-        raise ImageError(
-            f"The region {(top, left, bottom, right)} does not lie in {image.shape[0]} x "
-            f"{image.shape[1]} px.",
-            "Give first row, first column, last row + 1 and last column + 1.",
-        )
-    rows, columns = bottom - top, right - left
-    if not 0 <= 2 * border_px < min(rows, columns):
+    part = image.pixels[inside(region, image.shape)]
+    rows, columns = part.shape[:2]
+    if not (isinstance(border_px, Integral) and 0 <= 2 * border_px < min(rows, columns)):
         raise ImageError(
             f"A border of {border_px} px leaves nothing of {rows} x {columns} px.",
-            "Give 0 or more, and less than half of the shorter side.",
+            "Give a whole number, 0 or more, and less than half of the shorter side.",
         )
-    kept = slice(top + border_px, bottom - border_px), slice(left + border_px, right - border_px)
-    return image.with_pixels(image.pixels[kept], value_range=image.range())
+    kept = slice(border_px, rows - border_px), slice(border_px, columns - border_px)
+    return image.with_pixels(part[kept], value_range=image.range())

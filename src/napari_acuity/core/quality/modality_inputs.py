@@ -11,8 +11,8 @@ from ..errors import ImageError
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .baselines import enlargement
 from .deconvolution import enlarged
-from .matching import matched
-from .modality_scores import inside, one_channel
+from .matching import inside, matched
+from .modality_scores import one_channel
 from .plane import square_pixel_size
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ..errors import ImageError
 from ..jobs import Event
 from ..micrograph import as_micrograph
 from .deconvolution import enlarged, psf_of, richardson_lucy
-from .matching import matched
+from .matching import inside, matched
 from .plane import grey_plane
 from .similarity import psnr, ssim
 
@@ -218,23 +218,6 @@ def one_channel(image: Micrograph) -> tuple[Micrograph, Array]:
             "Give one channel of every image.",
         )
     return shown, values
-
-
-def inside(region: Box | None, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the rows and columns of a region, by default of the whole.
-
-    Raises
-    ------
-    ImageError
-        When it does not lie in the image.
-    """
-    top, left, bottom, right = region or (0, 0, *shape)
-    if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
-        raise ImageError(
-            f"The region {region} does not lie in {shape[0]} x {shape[1]} px.",
-            "Give first row, first column, last row + 1 and last column + 1.",
-        )
-    return slice(top, bottom), slice(left, right)
 
 
 def limits(name: str, truth: Array) -> tuple[float, float]:

@@ -66,7 +66,7 @@ def line_profile(
     check_plane(image)
     ends = np.array([start, stop], dtype=np.float64)
     length = float(np.linalg.norm(ends[1] - ends[0]))
-    if not np.isfinite(ends).all() or length == 0 or width_px < 1:
+    if not np.isfinite(ends).all() or length == 0 or not 1 <= width_px < np.inf:
         raise ImageError(
             "The line has no length, or its width is below 1 px.",
             "Give two different points (row, col), and a width of 1 px or more.",

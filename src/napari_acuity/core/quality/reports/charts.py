@@ -30,6 +30,7 @@ __all__ = [
     "Curve",
     "Line",
     "figure_of",
+    "literal",
     "marked",
     "save_chart",
     "upper_limit",
@@ -97,12 +98,12 @@ def upper_limit(values: NDArray[np.floating]) -> float:
 def figure_of(chart: Chart, *, size_inches: tuple[float, float] = _SIZE_INCHES) -> Figure:
     """Draw a chart for print: dark on white, or as `report.figure_png` recolours it."""
     figure = Figure(figsize=size_inches, layout="constrained")
-    axes = figure.add_subplot(xlabel=chart.x_label, ylabel=chart.y_label)
+    axes = figure.add_subplot(xlabel=literal(chart.x_label), ylabel=literal(chart.y_label))
     for curve, colour, marker in zip(
         chart.curves, cycle(COLOURS["light"]), cycle(MARKERS), strict=False
     ):
         if curve.line == "steps":
-            axes.stairs(curve.y, curve.x, color=colour, label=curve.name, linewidth=1.5)
+            axes.stairs(curve.y, curve.x, color=colour, label=literal(curve.name), linewidth=1.5)
             continue
         axes.plot(
             curve.x,
@@ -111,13 +112,18 @@ def figure_of(chart: Chart, *, size_inches: tuple[float, float] = _SIZE_INCHES) 
             linestyle="none" if curve.line == "points" else curve.line,
             marker=marked(curve, marker),
             markersize=3,
-            label=curve.name,
+            label=literal(curve.name),
         )
     axes.set_xscale("log" if chart.log_x else "linear")
     axes.set_yscale("log" if chart.log_y else "linear")
     if chart.curves:
         axes.legend(frameon=False)
     return figure
+
+
+def literal(text: str) -> str:
+    """Return a text for matplotlib to write as it is: no formula between dollars, no name left out."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def save_chart(chart: Chart, path: str | os.PathLike[str]) -> None:

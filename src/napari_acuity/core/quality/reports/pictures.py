@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 from ...micrograph import grey
 from ..definitions import DEFINITIONS
 from ..similarity import SSIM_MARGIN_PX
-from .charts import upper_limit
+from .charts import literal, upper_limit
 from .page import Picture, Section, figure_png, image_png
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = ["beside_each_other", "drawn_map", "map_picture"]
 # Full fields are drawn at most this large, details about this large.
 _FIELD_PX = 900
 _DETAIL_PX = 480
+_MOST_TIMES_AS_HIGH = 4.0
 # Colour map of each map, dark where the image is good, and its upper end: None for a percentile.
 _LOOKS = {"ssim": ("magma_r", 1.0), "cie94": ("magma", None), "difference": ("magma", None)}
 
@@ -94,15 +95,16 @@ def drawn_map(
     """
     step = -(-max(values.shape) // _FIELD_PX)
     shown = values[::step, ::step]
-    height = 3.6 * shown.shape[0] / shown.shape[1]
+    # A strip, hundreds of times as high as wide, would make a picture too large to be drawn.
+    height = 3.6 * min(shown.shape[0] / shown.shape[1], _MOST_TIMES_AS_HIGH)
     figure = Figure(figsize=(4.8, height + 0.3))
     bottom, part = 0.15 / (height + 0.3), height / (height + 0.3)
     axes = figure.add_axes((0.0, bottom, 0.75, part))
     limit = high or upper_limit(values)
-    picture = axes.imshow(shown, cmap=colours, vmin=0, vmax=limit, aspect="auto")
+    picture = axes.imshow(shown, cmap=colours, vmin=0, vmax=limit)
     axes.set_axis_off()
     bar = figure.add_axes((0.78, bottom, 0.035, part))
-    figure.colorbar(picture, cax=bar, label=label, extend="neither" if high else "max")
+    figure.colorbar(picture, cax=bar, label=literal(label), extend="neither" if high else "max")
     return Picture(figure_png(figure), caption)
 
 

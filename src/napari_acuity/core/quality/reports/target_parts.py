@@ -214,9 +214,9 @@ def _usaf_chart(
             known = np.isfinite(contrast)
             frequency = table["lp_per_mm"][known]
             curves.append(Curve(f"{name}, {axis}", frequency, contrast[known], line=line))
-    if na and wavelength_um:
-        ends = [table["lp_per_mm"] for table in tables.values()]
-        frequency = np.geomspace(np.min(ends[0]), np.max(ends[0]), 60)
+    measured = np.concatenate([table["lp_per_mm"] for table in tables.values()])
+    if na and wavelength_um and len(measured):
+        frequency = np.geomspace(measured.min(), measured.max(), 60)
         limit = diffraction_limit(frequency, na, wavelength_um, square=True)
         name = f"diffraction limit, NA {na:g}, {1000 * wavelength_um:.0f} nm"
         curves.append(Curve(name, frequency, limit, line="dashed"))

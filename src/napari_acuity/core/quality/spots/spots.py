@@ -133,8 +133,11 @@ def fwhm_spots(
     fits = fit_gaussians(windows, weights, width / FWHM_PER_SIGMA)
     failed = ~fits.converged | ~(fits.amplitude > 0) | (np.hypot(*fits.centre.T) > width)
     centre = points + np.where(failed[:, None], 0, fits.centre)
+    # A channel alone may be cut off: luma does not tell.
+    brightest = shown.pixels.max(axis=-1).astype(np.float64) if shown.rgb else values
+    tops = _windows(brightest, points.astype(np.int64), half)[0] if shown.rgb else windows
     clipped = _clipped(
-        np.where(weights > 0, windows, -np.inf), values.max(), full_scale(shown)[1], width
+        np.where(weights > 0, tops, -np.inf), brightest.max(), full_scale(shown)[1], width
     )
     why = _reasons(fits, centre, failed, clipped, values.shape, width, noise_level(values))
     measured = {

@@ -170,7 +170,7 @@ def _edge_line(rows: Array) -> tuple[float, float]:
 
 def _check_single(values: Array) -> None:
     low, high = _levels(values)
-    if abs(high - low) < 0.25 * np.ptp(values):
+    if abs(high - low) <= 0.25 * np.ptp(values):
         raise ImageError(
             "The two sides of the edge are alike: there is more than one edge, or none.",
             "Crop the image to one edge, with a plain field on either side of it.",

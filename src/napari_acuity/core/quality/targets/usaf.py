@@ -97,7 +97,7 @@ def mtf_usaf(
 
 
 def _check_number(at: tuple[float, float, int, int] | None) -> None:
-    if at is not None and (len(at) != 4 or any(int(number) != number for number in at[2:])):
+    if at is not None and (len(at) != 4 or not all(float(each).is_integer() for each in at[2:])):
         raise ImageError(
             f"{at} names no element of the target.",
             "Give (row, col, group, element), group and element in whole numbers.",
