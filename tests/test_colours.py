@@ -127,6 +127,14 @@ def test_the_pixel_size_and_the_names_are_kept() -> None:
     assert merged.name == "channel 1 + actin"
 
 
+def test_masks_are_merged_as_well() -> None:
+    mask = np.eye(8, dtype=bool)
+
+    merged = merge([mask], ["green"])
+
+    np.testing.assert_array_equal(merged.pixels, 255 * np.stack([0 * mask, mask, 0 * mask], -1))
+
+
 def test_a_stack_of_channels_is_a_list_of_them() -> None:
     stack = np.random.default_rng(1).random((2, 8, 9))
 

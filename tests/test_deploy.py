@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 import napari_acuity as acuity
 from napari_acuity import AcuityError, Model
 from napari_acuity.core.device import choose_device
-from napari_acuity.core.inference import deploy
+from napari_acuity.core.inference import deploy, many
 from napari_acuity.core.inference.deploy import engine_for
+from napari_acuity.core.inference.enhance import with_notes
 from napari_acuity.core.inference.many import enhance_many
 from napari_acuity.core.inference.openvino_engine import has_openvino
 from napari_acuity.core.networks.folded import Folded
@@ -187,6 +189,32 @@ def test_many_images_are_done_in_turn(tissue: np.ndarray) -> None:
         np.testing.assert_array_equal(output.pixels, acuity.enhance(image, model).pixels)
 
 
+def test_many_images_are_cut_where_the_memory_does_not_hold_them(
+    tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(many, "_overlaps", lambda *_: True)
+    monkeypatch.setattr(many, "_start", full)
+    model, image = acuity.load("default"), tissue[:30, :40]
+
+    (found,) = enhance_many([image], model, device="cpu")
+
+    np.testing.assert_array_equal(found.pixels, acuity.enhance(image, model).pixels)
+
+
+def test_notes_are_the_same_whatever_the_way(tissue: np.ndarray) -> None:
+    model = acuity.load("default")
+    large = tuple(3 * um for um in model.header.pixel_size)
+    image = acuity.Micrograph(tissue[:30, :40], large, rgb=True, value_range=(30, 200))
+
+    made = acuity.enhance(image, model)
+
+    assert len(made.notes) == 2
+    assert with_notes(replace(made, notes=()), image, model).notes == made.notes
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("side", [31, 160, 600])
 def test_a_gpu_is_right_to_a_grey_level_and_exact_on_request(side: int) -> None:
@@ -209,6 +237,19 @@ def test_a_gpu_streams_what_it_gives_one_by_one(tissue: np.ndarray) -> None:
         np.testing.assert_array_equal(
             output.pixels, acuity.enhance(image, model, device="cuda").pixels
         )
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_streams_tells_the_same_notes(tissue: np.ndarray) -> None:
+    model = acuity.load("default")
+    large = tuple(3 * um for um in model.header.pixel_size)
+    image = acuity.Micrograph(tissue, large, rgb=True, value_range=(30, 200))
+    expected = acuity.enhance(image, model, device="cuda")
+    assert len(expected.notes) == 2
+
+    (found,) = enhance_many([image], model, device="cuda")
+    assert (found.notes, found.pixel_size) == (expected.notes, expected.pixel_size)
+    assert found.value_range == expected.value_range
 
 
 @pytest.mark.gpu

@@ -28,7 +28,7 @@ from napari_acuity import AcuityError, FileError, ImageError, Micrograph, ModelE
 from napari_acuity.core.inference import cluster, large_input, large_tiles
 from napari_acuity.core.inference.large import enhance_large, enhance_large_steps
 from napari_acuity.core.inference.lazy import enhance_lazy
-from napari_acuity.core.io.ngff import lazy_zarr
+from napari_acuity.core.io.ngff import lazy_stack, lazy_zarr
 from napari_acuity.core.io.ngff_levels import finish_zarr, new_zarr
 
 if TYPE_CHECKING:
@@ -335,6 +335,32 @@ def test_another_job_begins_anew(slide, field, tmp_path, what):
     assert content(out) == content(plain)
 
 
+@pytest.mark.parametrize(
+    "mistake", [{"value_range": (10, 1)}, {"tile": 20.5}, {"tile": None}, {"value_range": 5}]
+)
+def test_a_mistake_costs_no_finished_tile(field, tmp_path, mistake):
+    model, out = model_of(), tmp_path / "out.zarr"
+    steps = enhance_large_steps(field, model, out, tile=32)
+    while not next(steps).stage.startswith("tile 9"):
+        pass
+    steps.close()
+
+    with pytest.raises(ImageError):
+        enhance_large(field, model, out, **mistake)
+
+    assert tiles_done(stages(enhance_large_steps(field, model, out, tile=32))) == 33
+
+
+def test_a_range_may_be_of_numpy(field, tmp_path):
+    low = field[..., 1].astype(np.uint16)
+    model = acuity.Model.new(channels=1, width=6, growth=3, blocks=1)
+    made = enhance_large(
+        low, model, tmp_path / "a.zarr", value_range=(np.float32(0), np.uint16(255))
+    )
+    plain = enhance_large(low, model, tmp_path / "b.zarr", value_range=(0, 255))
+    assert content(made) == content(plain)
+
+
 def test_an_array_is_known_by_its_pixels(field, tmp_path):
     model, out = model_of(), tmp_path / "out.zarr"
     for image, expected in ((field, 42), (field.copy(), 33), (255 - field, 42)):
@@ -479,15 +505,34 @@ def with_nan(field: np.ndarray) -> np.ndarray:
     return pixels
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int64])
 @pytest.mark.parametrize("known", [None, (0, 65535), (0, 4095)])
-def test_a_stated_range_is_told_by_the_file(tmp_path, known):
-    image = Micrograph(np.arange(4096, dtype=np.uint16).reshape(64, 64), value_range=known)
+def test_a_stated_range_is_told_by_the_file(tmp_path, known, dtype):
+    image = Micrograph(np.arange(4096, dtype=dtype).reshape(64, 64), value_range=known)
 
     path = tmp_path / "image.zarr"
     new_zarr(path, image.shape, like=image)[:] = image.pixels
     finish_zarr(path, image)
 
     assert acuity.read(path).value_range == known
+
+
+def test_what_moves_and_scales_all_levels_comes_after_what_does_each(tmp_path):
+    path = write_zarr(np.zeros((40, 50), np.uint8), tmp_path / "image.zarr")
+    group = zarr.open_group(path, mode="r+")
+    ome = group.attrs["ome"]
+    shift = {"type": "translation", "translation": [30.0, 5.0]}
+    ome["multiscales"][0]["datasets"][0]["coordinateTransformations"][1]["translation"] = [1.0, 2.0]
+    ome["multiscales"][0]["coordinateTransformations"] = [
+        {"type": "scale", "scale": [2.0, 4.0]},
+        shift,
+    ]
+    group.attrs["ome"] = ome
+
+    (finest, *_), _, place = lazy_stack(path)
+
+    assert finest.pixel_size == (1.0, 2.0)
+    assert place.origin_px == pytest.approx((32.0, 6.5))
 
 
 @pytest.mark.parametrize(

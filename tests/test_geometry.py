@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.transform import ProjectiveTransform
 
+from napari_acuity import RegistrationError
 from napari_acuity.core.geometry import (
     apply_homography,
     dense_map,
@@ -123,6 +124,54 @@ def test_integers_are_rounded_and_clipped() -> None:
     assert found[5, 9] in (127, 128)
     assert found[5, 7] == 0  # overshoot of the kernel must not wrap round
     assert found[5, 12] == 255
+
+
+def half_a_pixel_on(pixels: np.ndarray) -> np.ndarray:
+    rows, cols = pixels.shape
+    mapping = np.mgrid[:rows, :cols].astype(float) + np.array([0, 0.3])[:, None, None]
+    return resample(pixels, torch.from_numpy(mapping))[0]
+
+
+def test_a_mask_keeps_its_size() -> None:
+    mask = np.zeros((60, 60), bool)
+    mask[20:40, 20:40] = True
+    np.testing.assert_array_equal(half_a_pixel_on(mask), mask)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint32, np.int64, np.uint64])
+def test_long_integers_are_clipped_too(dtype: type) -> None:
+    limits = np.iinfo(dtype)
+    edge = np.full((20, 20), limits.min, dtype)
+    edge[:, 10:] = limits.max
+    found = half_a_pixel_on(edge)
+    assert found.dtype == dtype
+    # As nearly as float64 tells such numbers apart.
+    np.testing.assert_allclose(found[:, :8].astype(float), float(limits.min), rtol=1e-15)
+    np.testing.assert_allclose(found[:, 12:].astype(float), float(limits.max), rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.float64])
+def test_small_steps_far_from_zero_are_kept(dtype: type) -> None:
+    pixels = (np.random.default_rng(0).integers(0, 9, (20, 20)) + 2**31).astype(dtype)
+    still = torch.from_numpy(np.mgrid[:20, :20].astype(float))
+    np.testing.assert_array_equal(resample(pixels, still)[0], pixels)
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.float32, 1), (np.float64, 1), (np.uint16, 4095)])
+def test_black_and_white_stay_as_known_as_they_were(dtype: type, white: int) -> None:
+    """A cubic overshoots edges: floats beyond 0..1, or more than 12 bits, would tell another range."""
+    edge = np.zeros((20, 20), dtype)
+    edge[:, 10:] = white
+    found = half_a_pixel_on(edge)
+    assert (found.min(), found.max()) == (0, white)
+    beyond = half_a_pixel_on(edge * dtype(2))
+    assert beyond.max() > 2 * white
+
+
+@pytest.mark.parametrize("points", [np.zeros((4, 3)), np.zeros(3), np.zeros((2, 2, 2))])
+def test_points_of_a_stack_are_refused(points: np.ndarray) -> None:
+    with pytest.raises(RegistrationError, match="no points of an image"):
+        map_points(points, None, np.zeros((2, 9, 9), np.float32))
 
 
 def test_shrinking_does_not_alias() -> None:

@@ -134,3 +134,15 @@ def test_an_output_that_was_made_otherwise_is_refused(tissue: np.ndarray) -> Non
     for option in ({"dtype": "uint8"}, {"stop_below": 0.1}):
         with pytest.raises(ImageError, match=f"depend on no {next(iter(option))}"):
             guard(image, once, model, **option)
+
+
+def test_a_dark_plane_of_16_bits_and_plain_floats_are_guarded(sharp: Micrograph) -> None:
+    """Black and white are those of the whole stack; a plain array's are those of what it was made of."""
+    model = acuity.load("default")
+    bright = sharp.pixels[:60, :60].astype(np.uint16) * 257
+    for stack in (np.stack([bright, bright // 20]), np.stack([bright, bright // 20]) / 65535):
+        output = acuity.enhance(stack, model)
+        found = guard(stack, output, model).consistency.pixels
+        again = guard(stack, output.pixels, model).consistency.pixels
+        assert found.shape == (2, 150, 150)
+        np.testing.assert_array_equal(again, found)

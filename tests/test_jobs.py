@@ -48,6 +48,17 @@ def test_run_lets_errors_through():
         run(failing())
 
 
+def test_what_stops_the_bar_ends_the_job(monkeypatch):
+    ended: list[str] = []
+    steps = counting(ended)
+    monkeypatch.setattr("tqdm.tqdm.update", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(steps)
+
+    assert ended == ["cleaned"]
+
+
 def test_closing_is_the_cancel_and_cleans_up():
     ended: list[str] = []
     steps = counting(ended)

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import zarr
+from scipy import ndimage
 
 import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph, RegistrationError
@@ -232,6 +233,42 @@ def test_the_type_and_range_are_kept(tissue, dtype):
     assert image.pixels.dtype == dtype
     assert image.value_range == known and image.pixel_size == (1, 1)
     assert np.abs(image.pixels.astype(float) - pixels[:300, :460]).mean() < 0.005 * known[1]
+
+
+def shifted_tiles(pixels, dtype):
+    """Two tiles of a field, the second a third of a pixel off the first one's grid; and its place."""
+    field = ndimage.gaussian_filter(pixels, 1)
+    moved = ndimage.shift(field, (0.3, -200.4), order=3, mode="mirror")
+    tiles = [np.clip(each[:300, :250], field.min(), field.max()) for each in (field, moved)]
+    return [tile.astype(dtype) for tile in tiles], np.array([[0.3, 0], [0, 200.4]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [(np.float64, 0, 1e-12), (np.float64, 1e9, 1e9 + 1), (np.int64, 2**50, 2**50 + 2**40)],
+)
+def test_any_values_are_placed_alike(tissue, dtype, low, high):
+    """Heights in metres, and counts whose squares float32 does not hold."""
+    grey = tissue[..., 1].astype(float) / 255
+    tiles, truth = shifted_tiles(low + grey * (high - low), dtype)
+
+    mosaic = acuity.stitch(tiles, grid=(1, 2), overlap=0.2)
+
+    assert mosaic.links[0].used
+    np.testing.assert_allclose(mosaic.positions_px, truth, atol=0.05)
+    seen = (mosaic.image.pixels - dtype(low)).astype(float)[5:290, 5:440] / (high - low)
+    assert np.abs(seen - ndimage.gaussian_filter(grey, 1)[5:290, 5:440]).max() < 0.1
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.float32, 1), (np.float64, 1), (np.uint16, 4095)])
+def test_black_and_white_stay_as_known_as_they_were(tissue, dtype, white):
+    """What the resampling overshoots would tell another range."""
+    tiles, _ = shifted_tiles((tissue[..., 1] > 128) * float(white), dtype)
+    tiles = [np.where(tile > white / 2, white, 0).astype(dtype) for tile in tiles]
+
+    image = acuity.stitch(tiles, grid=(1, 2), overlap=0.2).image
+
+    assert 0 <= image.pixels.min() < image.pixels.max() <= white
 
 
 def test_bands_meet_without_a_seam(slide, monkeypatch):

@@ -215,6 +215,17 @@ def test_the_range_of_floats_does_not_matter(tissue: np.ndarray, factor: float) 
     np.testing.assert_allclose(found.map_points([[256, 256]]), [[259, 254]], atol=0.1)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
+def test_large_values_far_from_zero_do_not_matter(tissue: np.ndarray, dtype: type) -> None:
+    """float32 would not tell them apart, and their squares would not fit into it."""
+    fixed = tissue[..., 1].astype(dtype) * dtype(2**20) + dtype(2**50)
+    moving = np.roll(fixed, (3, -2), (0, 1))
+    found = acuity.register(moving, fixed, elastic=False)
+    np.testing.assert_allclose(found.map_points([[256, 256]]), [[259, 254]], atol=0.1)
+    same = acuity.register(np.roll(tissue[..., 1], (3, -2), (0, 1)), tissue[..., 1], elastic=False)
+    assert found.correlation == pytest.approx(same.correlation, abs=0.02)
+
+
 @pytest.mark.parametrize("corner", [0, 300])
 def test_a_small_crop_is_found(corner: int) -> None:
     """In 400 px, where too few features are left and structure tells nothing."""
@@ -443,6 +454,8 @@ def test_what_is_excluded_is_not_compared(tissue: np.ndarray) -> None:
     assert np.linalg.norm(found.map_points(middle) - middle) < 0.5
     with pytest.raises(acuity.RegistrationError, match="exclude"):
         acuity.register(moving, tissue, exclude=bubble[1:])
+    with pytest.raises(acuity.RegistrationError, match="All of 'fixed' is excluded"):
+        acuity.register(moving, tissue, exclude=np.ones_like(bubble))
 
 
 # ---- files ----------------------------------------------------------------------------------------
@@ -479,7 +492,8 @@ def test_loading_executes_nothing_and_refuses_the_rest(tmp_path: Path, tissue: n
     (tmp_path / "damaged.npz").write_bytes(damaged)
     with np.load(tmp_path / "map.npz") as arrays:
         np.savez(tmp_path / "flat.npz", **{**arrays, "shift_map": np.zeros(5, np.float32)})
-    for name in ("cut", "text", "other", "newer", "trap", "missing", "damaged", "flat"):
+        np.savez(tmp_path / "size.npz", **{**arrays, "pixel_size": np.ones(1)})
+    for name in ("cut", "text", "other", "newer", "trap", "missing", "damaged", "flat", "size"):
         with pytest.raises(acuity.FileError):
             acuity.Registration.load(tmp_path / f"{name}.npz")
     assert not (tmp_path / "sprung").exists()

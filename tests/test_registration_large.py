@@ -187,3 +187,19 @@ def test_a_part_of_a_larger_slide_in_many_tiles(tissue: np.ndarray, tmp_path: Pa
     points = np.random.default_rng(0).uniform(20, 580, (500, 2))
     off = found.map_points(to_slide(points) + 500) - points
     assert np.median(np.linalg.norm(off, axis=1)) / SCALE < 0.2
+
+
+def test_dark_tiles_of_16_bits_keep_the_whole_images_range(
+    slide: np.ndarray, capture: np.ndarray, tmp_path: Path
+) -> None:
+    """Alone, they would look like 12 bits."""
+    bright = np.where(np.arange(SIDE) > 900, 200, 10).astype(np.uint16)
+    reference, dark = slide[..., 1] * bright, capture[..., 1] * np.uint16(10)
+    dark[-4:, -4:] = 50_000
+
+    acuity.register_large(dark, reference, out=tmp_path / "pairs", tile_px=256)
+
+    pairs = list(acuity.PairSet.open(tmp_path / "pairs"))
+    assert min(pair.high.pixels.max() for pair in pairs) <= 4095
+    assert {pair.high.range() for pair in pairs} == {(0, 65535)}
+    assert {pair.low.range() for pair in pairs} == {(0, 65535)}

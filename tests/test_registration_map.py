@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_acuity import FileError, ImageError, Registration
+from napari_acuity import FileError, ImageError, Micrograph, Registration, RegistrationError
 from napari_acuity.core.simulate.distortion import random_distortion
 
 if TYPE_CHECKING:
@@ -147,6 +147,34 @@ def test_jacobian_tells_a_fold() -> None:
     assert a_map(strong).folds
 
 
+@pytest.mark.parametrize("points", [np.zeros((4, 3)), np.zeros(3)])
+def test_points_of_a_stack_are_refused(points: NDArray[np.float64]) -> None:
+    for there in (a_map(bent(0)).map_points, a_map(bent(0)).inverse_points):
+        with pytest.raises(RegistrationError, match="no points of an image"):
+            there(points)
+
+
+def test_oblong_pixels_of_the_moving_image_tell_those_of_the_fixed_one() -> None:
+    """Turned by a quarter: what is a row of the fixed image is a column of the moving one."""
+    still = np.zeros((2, *SHAPE), np.float32)
+    stretched = np.array([[2, 0, 0.5], [0, 1, 0], [0, 0, 1.0]])
+    turned = np.array([[0, 2.0, 0], [-1, 0, 89], [0, 0, 1]])
+    image = Micrograph(np.eye(90, 100), pixel_size=(1.0, 0.5))
+    assert a_map(still, stretched).warp(image).pixel_size == pytest.approx((1, 1))
+    assert a_map(still, turned).warp(image, scale=2).pixel_size == pytest.approx((2, 2))
+    assert a_map(still).warp(image).pixel_size == (1.0, 0.5)
+
+
+def test_what_is_warped_keeps_black_and_white() -> None:
+    """Of 16 bits, where the part that is seen is dark."""
+    image = np.random.default_rng(0).integers(0, 3000, (90, 100)).astype(np.uint16)
+    image[80:, 90:] = 60_000
+    still = np.zeros((2, 50, 60), np.float32)
+    warped = a_map(still).warp(image)
+    assert warped.pixels.max() < 4095
+    assert warped.range() == (0, 65535)
+
+
 # ---- files for other programs ---------------------------------------------------------------------
 
 
@@ -211,6 +239,20 @@ def test_ome_tiff_holds_the_total_displacement(name: str, tmp_path: Path) -> Non
     points = np.mgrid[: SHAPE[0], : SHAPE[1]].reshape(2, -1).T
     expected = found.map_points(points) * (1.25, 1.2) - points * (0.5, 0.4)
     np.testing.assert_allclose(field.reshape(2, -1).T, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [np.array([0.5, 0.4]), [np.float64(0.5), np.float64(0.4)]])
+def test_a_pixel_size_may_be_of_numpy(size: Any, tmp_path: Path) -> None:
+    """As a napari layer gives its scale."""
+    found, moving = a_map(bent(6), TILTED), np.array([1.25, 1.2])
+    for name in ("map.mha", "map.tif"):
+        plain, other = tmp_path / name, tmp_path / f"numpy {name}"
+        found.export(plain, pixel_size=(0.5, 0.4), moving_pixel_size=(1.25, 1.2))
+        found.export(other, pixel_size=size, moving_pixel_size=moving)
+        if name.endswith("tif"):
+            np.testing.assert_array_equal(tifffile.imread(other), tifffile.imread(plain))
+        else:
+            assert other.read_bytes() == plain.read_bytes()
 
 
 def test_export_refuses(tmp_path: Path) -> None:

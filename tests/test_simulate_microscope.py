@@ -201,6 +201,20 @@ def test_errors_name_cause_and_cure() -> None:
         capture(Micrograph(np.ones((8, 8)), (1, 1)), NEUTRAL)
     with pytest.raises(AcuityError, match="folds over"):
         capture(halves((64, 64), 0.2, 0.8), replace(SHARP, wobble_px=60))
+    # Here the search for what a pixel sees runs off to infinity.
+    with pytest.raises(AcuityError, match="folds over"):
+        capture(halves((64, 64), 0.2, 0.8), replace(SHARP, distortion_px=200))
+    with pytest.raises(AcuityError, match="only 1 x 20 pixels"):
+        capture(halves((1, 20), 0.2, 0.8), SHARP)
+    for faults, words in (
+        ({"photons": 0}, "photons are not above 0"),
+        ({"read_noise": -1}, "read noise"),
+        ({"field_blur_um": np.nan}, "field blur"),
+        ({"vignetting": 3}, "lose 3 of their light"),
+        ({"jpeg_quality": 96}, "no JPEG quality 96"),
+    ):
+        with pytest.raises(AcuityError, match=words):
+            Microscope(pixel_size=1.0, na=0.1, **faults)
     with pytest.raises(AcuityError, match="above 0"):
         Microscope(pixel_size=1.0, na=0.0)
     with pytest.raises(AcuityError, match="bit depth"):

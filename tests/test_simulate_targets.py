@@ -164,3 +164,6 @@ def test_beads_follow_their_seed_and_must_fit() -> None:
     assert (first != other).any()
     with pytest.raises(AcuityError, match="of 500 beads fit"):
         beads((64, 64), count=500, fwhm_um=2, pixel_size=1)
+    for wrong in ({"count": 0}, {"count": -1}, {"fwhm_um": 0}, {"pixel_size": 0}):
+        with pytest.raises(AcuityError, match="cannot be shown"):
+            beads((64, 64), **{"count": 5, "fwhm_um": 2, "pixel_size": 1, **wrong})

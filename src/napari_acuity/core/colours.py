@@ -119,7 +119,9 @@ def display_limits(channel: ImageLike) -> Limits:
         When it is not one grey plane, or holds NaN or infinite values.
     """
     plane = _channel(channel, "channel")
-    low, high = (float(value) for value in np.percentile(plane.pixels, _PERCENTILES))
+    # Between true and false NumPy does not interpolate.
+    pixels = plane.pixels.astype(np.uint8) if plane.pixels.dtype.kind == "b" else plane.pixels
+    low, high = (float(value) for value in np.percentile(pixels, _PERCENTILES))
     return (low, high) if low < high else (low, float(np.max(plane.pixels)))
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from .errors import RegistrationError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,13 +21,34 @@ if TYPE_CHECKING:
 
 __all__ = [
     "apply_homography",
+    "as_points",
+    "as_type",
     "dense_map",
     "map_points",
     "resample",
     "resize_homography",
     "sample",
     "scale_at_centre",
+    "wide_enough",
+    "within_range",
 ]
+
+
+def as_points(points_rc: Any) -> NDArray[np.float64]:
+    """Return points (row, col) as (n, 2) float64; a single one, or none, may be a plain list.
+
+    Raises
+    ------
+    RegistrationError
+        For points of other than two numbers, such as those of a stack.
+    """
+    points = np.asarray(points_rc, dtype=np.float64)
+    if points.shape not in ((0,), (2,)) and (points.ndim != 2 or points.shape[1] != 2):
+        raise RegistrationError(
+            f"Points of shape {points.shape} are no points of an image.",
+            "Give (n, 2): row and column of each; leave out the planes of a stack.",
+        )
+    return points.reshape(-1, 2)
 
 
 def apply_homography(
@@ -63,7 +86,7 @@ def map_points(
     """
     from scipy import ndimage
 
-    points = np.asarray(points_rc, dtype=np.float64).reshape(-1, 2)
+    points = as_points(points_rc)
     shift = [ndimage.map_coordinates(part, points.T, order=1, mode="nearest") for part in shift_map]
     moved = points + np.stack(shift, axis=-1)
     return moved if homography is None else apply_homography(homography, moved)
@@ -127,19 +150,46 @@ def resample(pixels: NDArray[Any], mapping: torch.Tensor) -> tuple[NDArray[Any],
     Returns
     -------
     ndarray, (h, w) or (h, w, C)
-        Of the dtype of `pixels`; integers are rounded and clipped. Border pixels are repeated outside.
+        Of the dtype of `pixels`; integers are rounded and clipped, and floats from 0 to 1 as well as 12-bit
+        values stay so. Border pixels are repeated outside.
     ndarray of bool, (h, w)
         Where the result lies inside `pixels`.
     """
-    planes = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))
+    planes = torch.from_numpy(np.ascontiguousarray(pixels, dtype=wide_enough(pixels.dtype)))
     planes = planes.movedim(-1, 0) if planes.ndim == 3 else planes[None]
     planes = _low_pass(planes.to(mapping.device), _shrinkage(mapping))
     sampled = _bicubic(planes, mapping).cpu()
     result = (sampled.movedim(0, -1) if pixels.ndim == 3 else sampled[0]).numpy()
-    if pixels.dtype.kind in "ui":
-        limits = np.iinfo(pixels.dtype)
-        result = np.clip(np.rint(result), limits.min, limits.max)
-    return result.astype(pixels.dtype), _inside(mapping, pixels.shape).cpu().numpy()
+    result = as_type(within_range(result, pixels), pixels.dtype)
+    return result, _inside(mapping, pixels.shape).cpu().numpy()
+
+
+def wide_enough(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+    """Return float32 where it tells all values of a type apart, else float64."""
+    return np.float32 if np.can_cast(dtype, np.float32) else np.float64
+
+
+def within_range(values: NDArray[Any], pixels: NDArray[Any]) -> NDArray[Any]:
+    """Keep what was interpolated between pixels from looking like an image of another black and white.
+
+    What overshoots floats from 0 to 1, or 16-bit pixels that only use 12 bits, is cut off.
+    """
+    kind, low, high = pixels.dtype.newbyteorder("="), np.min(pixels), np.max(pixels)
+    if kind.kind == "f" and low >= 0 and high <= 1:
+        return np.clip(values, 0, 1)
+    return np.minimum(values, 4095) if kind == np.uint16 and high <= 4095 else values
+
+
+def as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return floats in another type; for integers rounded and clipped, for bool True from a half on."""
+    if dtype.kind == "b":
+        return values >= 0.5
+    if dtype.kind in "ui":
+        limits, zero = np.iinfo(dtype), values.dtype.type(0)
+        # The largest of 64 bits is no float: the next one below is.
+        highest = np.nextafter(values.dtype.type(float(limits.max) + 1), zero)
+        values = np.clip(np.rint(values), limits.min, highest)
+    return values.astype(dtype)
 
 
 def sample(image: torch.Tensor, mapping: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

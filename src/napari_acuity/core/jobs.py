@@ -62,7 +62,9 @@ def run(steps: Steps[T], *, progress: bool | None = None) -> T:
 
     disable = None if progress is None else not progress
     layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=1.0, bar_format=layout, disable=disable, leave=False) as bar:
+    bar = tqdm(total=1.0, bar_format=layout, disable=disable, leave=False)
+    # Ctrl+C may come while the bar is drawn, too.
+    with closing(steps), bar:
         while True:
             try:
                 event = next(steps)

@@ -22,7 +22,7 @@ from ..model import Model
 from ..model import load as load_model
 from .clipping import with_clip_note
 from .lens_apply import lens_steps
-from .model_steps import Generation, OnGrid, change_by, model_steps
+from .model_steps import Generation, OnGrid, change_by, model_steps, told
 from .pixel_size import with_size_note
 
 if TYPE_CHECKING:
@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
     from ..jobs import Event, Steps
 
-__all__ = ["check_options", "checked_steps", "enhance", "enhance_steps", "generations"]
+__all__ = [
+    "check_options",
+    "checked_steps",
+    "enhance",
+    "enhance_steps",
+    "generations",
+    "with_notes",
+]
 
 
 def enhance(
@@ -172,6 +179,15 @@ def checked_steps(
     # Of finer steps than 8 bit, half precision would lose some.
     exact = exact or image.pixels.dtype != np.uint8
     result = yield from model_steps(image, model, exact=exact, **options)
+    return _beside_training(result, image, model)
+
+
+def with_notes(made: Micrograph, image: Micrograph, model: Model) -> Micrograph:
+    """Return what a model made of an image, by whatever way, with the notes that `enhance` gives."""
+    return _beside_training(told(made, image, model), image, model)
+
+
+def _beside_training(result: Micrograph, image: Micrograph, model: Model) -> Micrograph:
     return with_clip_note(with_size_note(result, model, image.pixel_size), image)
 
 

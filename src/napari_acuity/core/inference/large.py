@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import astuple, replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -152,6 +153,8 @@ def enhance_large_steps(
     _check_options(image, out, tile, names, workers, scheduler)
     with opened(image, stacks=True) as pyramid:
         finest = checked(pyramid, image)
+        if value_range is not None:
+            finest = replace(finest, value_range=value_range)
         stack = Stack.of(finest, pyramid.axes, model)
         watched = Watched.of(image, finest)
         grid, weights = Grid.of(pyramid.shape, model), model.digest()
@@ -163,7 +166,7 @@ def enhance_large_steps(
             "shape": finest.pixels.shape,
             "axes": [astuple(axis) for axis in stack.axes],
             "dtype": str(finest.pixels.dtype),
-            "range": value_range or finest.value_range,
+            "range": finest.value_range,
             "pixel_size": finest.pixel_size,
             "model": weights,
             "scale": model.scale,
@@ -172,7 +175,7 @@ def enhance_large_steps(
         }
         with unfinished(out, facts) as job:
             black_white, done = yield from _begun(
-                job, out, pyramid, stack, model, chunk, value_range
+                job, out, pyramid, stack, model, chunk, finest.value_range
             )
             work = Work(
                 image=watched.path,
@@ -221,8 +224,10 @@ def _check_options(
     if isinstance(image, str | Path) and Path(image).resolve().is_relative_to(out.resolve()):
         raise FileError(f"{out} would replace the image it is made of.", "Choose another name.")
     check_zarr(out)
-    if tile != "auto" and tile < 1:
-        raise ImageError(f"A tile of {tile} pixels cannot be cut.", "Use at least 1, or 'auto'.")
+    if tile != "auto" and (not isinstance(tile, Integral) or tile < 1):
+        raise ImageError(
+            f"A tile of {tile} pixels cannot be cut.", "Use a whole number from 1 on, or 'auto'."
+        )
     if workers < 0 or (workers and scheduler is not None):
         raise AcuityError(
             f"{workers} workers cannot be started"
@@ -267,9 +272,10 @@ def _begun(
         yield Event("going on", _SCANNED)
         low, high = notes["range"]
         return (low, high), job.done()
-    job.clear(out)
     scan = black_and_white(pyramid, stack, value_range)
     low, high = yield from within(scan, 0.0, _SCANNED)
+    # Not before it is known that this job can be done: what is there may be worth going on with.
+    job.clear(out)
     like = _like(pyramid.levels[0], (low, high), model.scale)
     shape = (*stack.lengths, *output_shape(pyramid.shape, model.scale))
     new_zarr(job.image, shape, like, chunk_px=chunk, axes=stack.axes, whole=stack.channel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..device import choose_device
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content
 from ..model import Model, load
 from .deploy import engine_for
-from .enhance import enhance
+from .enhance import enhance, with_notes
 from .planes import Layout, from_device, new_pixels, to_device
 from .tiles import output_shape
 
@@ -57,13 +58,14 @@ def enhance_many(
     for image in images:
         given = check_content(as_micrograph(image, name="image"))
         layout = Layout.of(given, model.channels)
-        started: Callable[[], Micrograph]
+        started: Callable[[], Micrograph] | None = None
         whole = layout is not None and model.window_px is None
         if layout is not None and whole and _overlaps(given, layout, where.name):
-            started = _start(given, layout, engine_for(model, where), model.scale)
-        else:
-            done = enhance(given, model, device=device)
-            started = _returning(done)
+            # Not an `except` clause: while one runs, the error keeps hold of what fills the memory.
+            with suppress(torch.OutOfMemoryError):
+                started = _start(given, layout, engine_for(model, where), model)
+        if started is None:
+            started = _returning(enhance(given, model, device=device))
         if ahead is not None:
             yield ahead()
         ahead = started
@@ -86,11 +88,11 @@ def _returning(image: Micrograph) -> Callable[[], Micrograph]:
 
 
 def _start(
-    image: Micrograph, layout: Layout, engine: Engine, scale: float
+    image: Micrograph, layout: Layout, engine: Engine, model: Model
 ) -> Callable[[], Micrograph]:
     """Launch all that an image needs; return what waits for it."""
     given = image.with_pixels(image.pixels, value_range=image.range())
-    shape = layout.shape(*output_shape(given.shape, scale))
+    shape = layout.shape(*output_shape(given.shape, model.scale))
     pixels = new_pixels(shape, given.pixels.dtype, engine.device)
     inward, outward = _streams(engine.device)
     here = torch.cuda.current_stream(engine.device)
@@ -104,11 +106,11 @@ def _start(
         from_device(output, given, layout.planes(pixels)[0], wait=False)
         output.record_stream(outward)
         ready = outward.record_event()
-    size = given.finer_pixel_size(scale)
+    size = given.finer_pixel_size(model.scale)
 
     def finished() -> Micrograph:
         ready.synchronize()
-        return image.with_pixels(pixels, pixel_size=size, value_range=given.value_range)
+        return with_notes(given.with_pixels(pixels, pixel_size=size), image, model)
 
     return finished
 

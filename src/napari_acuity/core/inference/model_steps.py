@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from .deploy import Engine
     from .tiles import Tile
 
-__all__ = ["Generation", "OnGrid", "cautioned", "change_by", "converted", "model_steps", "of_type"]
+__all__ = [
+    "Generation",
+    "OnGrid",
+    "cautioned",
+    "change_by",
+    "converted",
+    "model_steps",
+    "of_type",
+    "told",
+]
 
 OnGrid = Literal["finer", "same"]
 
@@ -96,11 +105,12 @@ def model_steps(
             result = shown
             break
         current = result if grid == "finer" else _shrunk(result, given, model.scale)
-    return _told_of_colours(cautioned(result, model.levels[1]), given, model)
+    return told(result, given, model)
 
 
-def _told_of_colours(result: Micrograph, image: Micrograph, model: Model) -> Micrograph:
-    """Note on a result that three planes were taken for colours, where their image does not say so."""
+def told(result: Micrograph, image: Micrograph, model: Model) -> Micrograph:
+    """Note where whole numbers are too coarse for a result, and where three planes were taken for colours."""
+    result = cautioned(result, model.levels[1])
     if image.rgb or not model.rgb:
         return result
     note = (

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from ..geometry import as_points
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -48,7 +50,7 @@ def unshift(points_rc: NDArray[Any], shift_map: NDArray[np.float32]) -> NDArray[
     (n, 2) float64
         NaN where the iteration does not end or ends where the map is inside out: it folds there.
     """
-    target = np.asarray(points_rc, dtype=np.float64).reshape(-1, 2)
+    target = as_points(points_rc)
     found, slopes = target.copy(), _slopes(shift_map)
     ended = np.zeros(len(target), dtype=bool)
     left = np.flatnonzero(np.isfinite(target).all(axis=1))

@@ -57,10 +57,12 @@ def export_map(
     check_suffix(path)
     writer = _write_mha if path.suffix.lower() == ".mha" else _write_tiff
     rows, cols = (np.arange(n) for n in mapping.shape[1:])
-    here = np.stack(np.meshgrid(rows, cols, indexing="ij")) * _column(pixel_size)
+    size = _column(pixel_size)
+    here = np.stack(np.meshgrid(rows, cols, indexing="ij")) * size
     field = (mapping * _column(moving_pixel_size) - here).astype(np.float32)
+    y, x = size.ravel().tolist()
     with replacing(path) as temporary:
-        writer(field, temporary, pixel_size)
+        writer(field, temporary, (y, x))
     return path
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RegistrationError
+from ..geometry import wide_enough
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey
 from .hot_pixels import without_hot_pixels
 from .start_landmarks import paired
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .looks import Look
     from .plane import Transform
 
-__all__ = ["Images", "checked"]
+__all__ = ["Images", "checked", "even_grey"]
 
 _LEAST_SIDE_PX = 32
 # The shift map of a larger fixed image, and what it takes to find it, would fill the memory.
@@ -71,6 +72,10 @@ def checked(
             f"What to exclude has {trusted.shape} pixels, '{fixed.name}' {fixed.shape}.",
             "Give a mask of the fixed image's rows and columns.",
         )
+    if not trusted.any():
+        raise RegistrationError(
+            f"All of '{fixed.name}' is excluded.", "Leave something of it to be compared."
+        )
     points = None if landmarks is None else paired(landmarks)
     scale = None
     if fixed.pixel_size is not None and moving.pixel_size is not None:
@@ -82,15 +87,22 @@ def checked(
 
 
 def _grey(image: Micrograph) -> NDArray[np.float32]:
-    """Return an image as grey without hot pixels, floats in about the range of 8 bits.
+    """Return an image as grey without hot pixels, in about the range of 8 bits where it may be any."""
+    return without_hot_pixels(even_grey(image, image))
 
-    The squares of very large and very small values have no place in float32.
+
+def even_grey(image: Micrograph, like: Micrograph) -> NDArray[np.float32]:
+    """Return an image as grey; of floats and long integers as if `like` were about one of 8 bits.
+
+    The squares of very large and very small values have no place in float32, nor have small steps far
+    from zero.
     """
-    pixels = image.pixels
-    if pixels.dtype.kind == "f":
-        _, exponent = np.frexp(max(float(np.max(pixels)), -float(np.min(pixels))))
-        image = image.with_pixels(np.ldexp(pixels, 8 - exponent))
-    return without_hot_pixels(grey(image))
+    if image.pixels.dtype.kind in "bui" and image.pixels.dtype.itemsize <= 2:
+        return grey(image)
+    wide = wide_enough(image.pixels.dtype)
+    low, high = (limit(like.pixels).astype(wide) for limit in (np.min, np.max))
+    _, exponent = np.frexp(high - low)
+    return grey(image.with_pixels(np.ldexp(image.pixels.astype(wide) - low, 8 - exponent)))
 
 
 def _planar(image: ImageLike, role: str, *, largest: int | None = None) -> Micrograph:

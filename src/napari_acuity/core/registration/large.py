@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from ..errors import AcuityError, RegistrationError
-from ..geometry import apply_homography
+from ..errors import AcuityError, ImageError, RegistrationError
+from ..geometry import apply_homography, as_points
 from ..io.pyramid import opened
 from ..jobs import Event, Steps, altered, run, within
 from ..pairs.pair import Pair, exact_scale
@@ -102,7 +103,7 @@ class LargeRegistration:
         (n, 2) float64
             (row, col) in px of the moving image.
         """
-        return self.coarse.map_points(apply_homography(self.to_coarse, points_rc))
+        return self.coarse.map_points(apply_homography(self.to_coarse, as_points(points_rc)))
 
     def inverse_points(self, points_rc: NDArray) -> NDArray[np.float64]:
         """Map points (n, 2) of the moving image into the reference: the inverse of `map_points`."""
@@ -184,14 +185,15 @@ def register_large_steps(
         `new` is the `LargeRegistration` without tiles once the coarse map stands; then for each tile
         its `Pair`, or its `RegisteredTile` where it failed.
     """
-    if tile_px < _LEAST_TILE_PX:
+    if not isinstance(tile_px, Integral) or tile_px < _LEAST_TILE_PX:
         raise RegistrationError(
-            f"Tiles of {tile_px} px are too small to register.",
-            f"Choose {_LEAST_TILE_PX} px or more.",
+            f"Tiles of {tile_px} px cannot be registered.",
+            f"Choose a whole number from {_LEAST_TILE_PX} on.",
         )
     if scale is not None:
         exact_scale(scale)
     with opened(moving) as small, opened(reference) as large:
+        small, large = _told(small), _told(large)
         found = yield from within(_coarse(small, large, start), 0.0, 0.2)
         yield Event(f"coarse map, 1 px spans {found.shrinkage:.1f}", 0.2, found)
         boxes = [box for box in _boxes(found, small, large, tile_px) if _covered(found, box, small)]
@@ -205,6 +207,19 @@ def register_large_steps(
             words = f"{title}, registered" if pair else f"{title}, failed: {tile.error}"
             yield Event(words, end, (pair and replace(pair, group=group or large.name)) or tile)
     return replace(found, tiles=tuple(tiles))
+
+
+def _told(image: Pyramid) -> Pyramid:
+    """Tell the black and white of 16 bits where the whole image uses them: a dark tile alone may not."""
+    finest = image.levels[0]
+    if finest.value_range or finest.pixels.dtype.newbyteorder("=") != np.uint16:
+        return image
+    overview, _ = image.region(image.box, side_px=_COARSE_PX[0])
+    try:
+        known = overview.range()
+    except ImageError:
+        return image
+    return replace(image, levels=tuple(replace(one, value_range=known) for one in image.levels))
 
 
 def _kept(pairs: PairSet, event: Event) -> Event:

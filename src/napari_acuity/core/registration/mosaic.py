@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from ..io import check_folder, check_target, read, write
 from ..io.ngff import check_zarr, lazy_zarr, replacing_zarr
 from ..io.ngff_levels import finish_zarr, new_zarr
 from ..jobs import Event, Steps, run, within
-from ..micrograph import ImageLike, Micrograph, as_micrograph, grey
+from ..micrograph import ImageLike, Micrograph, as_micrograph
+from .inputs import even_grey
 from .mosaic_fusion import BAND_ROWS, bands, field_shape, fused, in_band
 from .mosaic_layout import grid_positions, stage_positions
 from .mosaic_links import Link, grouped, placed
@@ -174,8 +176,8 @@ def stitch_steps(
     else:
         nominal = stage_positions(len(given), positions_px, positions_um, like)
     search = round(_SEARCH * min(like.shape)) if search_px is None else search_px
-    if search < 0:
-        raise RegistrationError(f"search_px is {search}.", "Give a distance of at least 0 px.")
+    if not isinstance(search, Integral) or search < 0:
+        raise RegistrationError(f"search_px is {search}.", "Give a whole number of px, at least 0.")
     links, left_out = yield from within(_measure(given, nominal, like, search), 0.0, 0.6)
     positions, links = placed(nominal, links)
     if not any(link.used for link in links):
@@ -199,7 +201,7 @@ def _measure(
     for number, given_tile in enumerate(given):
         yield Event(f"overlaps, tile {number + 1} of {len(given)}", number / len(given))
         try:
-            tile = detail(grey(_tile(given_tile, number, like)))
+            tile = detail(even_grey(_tile(given_tile, number, like), like))
         except _Unlike:
             raise
         except AcuityError as error:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from ..geometry import as_type, wide_enough, within_range
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -67,7 +69,7 @@ def fused(
     cols : int
         Columns of the field.
     dtype : dtype
-        Of the result; integers are rounded and clipped.
+        Of the result; integers are rounded and clipped; floats from 0 to 1, and 12-bit values, stay so.
 
     Returns
     -------
@@ -75,8 +77,8 @@ def fused(
         A tile's weight grows linearly from its border to its centre; 0 where no tile lies.
     """
     depth = next(iter(tiles.values())).shape[2:] if tiles else ()
-    total = np.zeros((band[1] - band[0], cols, *depth), np.float32)
-    weight = np.zeros((band[1] - band[0], cols), np.float32)
+    total = np.zeros((band[1] - band[0], cols, *depth), wide_enough(dtype))
+    weight = np.zeros((band[1] - band[0], cols), total.dtype)
     for number, tile in tiles.items():
         rows_in = _covered(positions[number, 0], tile.shape[0], band)
         cols_in = _covered(positions[number, 1], tile.shape[1], (0, cols))
@@ -84,25 +86,27 @@ def fused(
             continue
         y, x = rows_in - positions[number, 0], cols_in - positions[number, 1]
         share = np.outer(_ramp(y, tile.shape[0]), _ramp(x, tile.shape[1]))
-        moved = shifted(tile, float(y[0]), float(x[0]), share.shape)
+        moved = within_range(shifted(tile, float(y[0]), float(x[0]), share.shape), tile)
         here = np.s_[rows_in[0] - band[0] : rows_in[-1] - band[0] + 1, cols_in[0] : cols_in[-1] + 1]
         weight[here] += share
         total[here] += moved * share.reshape(*share.shape, *(1 for _ in depth))
     weight = np.maximum(weight, np.finfo(np.float32).tiny)
-    return _as_type(total / weight.reshape(*weight.shape, *(1 for _ in depth)), dtype)
+    return as_type(total / weight.reshape(*weight.shape, *(1 for _ in depth)), dtype)
 
 
-def shifted(image: NDArray[Any], y: float, x: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def shifted(image: NDArray[Any], y: float, x: float, shape: tuple[int, ...]) -> NDArray[Any]:
     """Resample an image on a grid of another shape that begins at (y, x) of it, by bicubic interpolation."""
-    plane = np.array([[1.0, 0.0, x], [0.0, 1.0, y]])
-    moved = cv2.warpAffine(
-        image.astype(np.float32),
-        plane,
+    values: NDArray[Any] = image.astype(wide_enough(image.dtype))
+    # OpenCV's weights are float32 whatever they weigh: small steps far from zero would drown in their sum.
+    level = values.min() if values.dtype == np.float64 else np.float32(0)
+    moved: NDArray[Any] = cv2.warpAffine(
+        values - level,
+        np.array([[1.0, 0.0, x], [0.0, 1.0, y]]),
         (shape[1], shape[0]),
         flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(moved, dtype=np.float32)
+    return moved + level
 
 
 def _covered(start: float, length: int, span: tuple[int, int]) -> NDArray[np.int64]:
@@ -113,10 +117,3 @@ def _covered(start: float, length: int, span: tuple[int, int]) -> NDArray[np.int
 
 def _ramp(place: NDArray[np.float64], length: int) -> NDArray[np.float32]:
     return np.minimum(place + 1, length - place).astype(np.float32)
-
-
-def _as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return np.clip(np.rint(values), low, high).astype(dtype)

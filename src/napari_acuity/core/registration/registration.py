@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..errors import RegistrationError
+from ..errors import ImageError, RegistrationError
 from ..geometry import (
     apply_homography,
+    as_points,
     dense_map,
     map_points,
     resample,
@@ -173,7 +175,7 @@ class Registration:
             (row, col) in px of the fixed image, to 0.01 px; beyond its border as `map_points` goes on
             there. NaN where the map folds, and beyond the homography's horizon.
         """
-        points = np.asarray(points_rc, dtype=np.float64).reshape(-1, 2)
+        points = as_points(points_rc)
         if self.homography is not None:
             back = np.asarray(np.linalg.inv(self.homography), dtype=np.float64)
             points = apply_homography(back, points)
@@ -369,7 +371,8 @@ class Registration:
             rows, cols = array_of(file, "block_rows", None), array_of(file, "block_cols", None)
             blocks = len(rows), len(cols)
             # Files from before it was kept are without.
-            size = array_of(file, "pixel_size", None).tolist() if "pixel_size" in file else []
+            sized = "pixel_size" in file and file["pixel_size"].size
+            size = array_of(file, "pixel_size", 2).tolist() if sized else None
             points = array_of(file, "fixed_points", None, 2)
             return cls(
                 homography=array_of(file, "homography", 3, 3) if plane.size else None,
@@ -387,7 +390,7 @@ class Registration:
                 level=str(file["level"]),
                 fixed_points=points,
                 moving_points=array_of(file, "moving_points", len(points), 2),
-                pixel_size=(size[0], size[1]) if size else None,
+                pixel_size=None if size is None else (size[0], size[1]),
             )
 
     def _shift_lengths(self) -> NDArray[np.float32]:
@@ -412,12 +415,27 @@ class Registration:
         pixels = np.moveaxis(moving.pixels, 0, -1) if first else moving.pixels
         pixels, inside = resample(pixels, mapping)
         pixels = np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if first else pixels
-        # The grid is the fixed image's; where nobody knows its pixels, the moving one's tell by the map.
-        here, by = self.pixel_size, scale
-        if here is None:
-            here, by = moving.pixel_size, scale / self.scale
-        size = here and (here[0] * by, here[1] * by)
-        return moving.with_pixels(pixels, pixel_size=size), inside
+        size = self.pixel_size or self._fixed_pixel_size(moving.pixel_size)
+        value_range = moving.value_range
+        # A part of it may look like fewer bits.
+        with suppress(ImageError):
+            value_range = moving.range()
+        return moving.with_pixels(
+            pixels,
+            pixel_size=size and (size[0] * scale, size[1] * scale),
+            value_range=value_range,
+        ), inside
+
+    def _fixed_pixel_size(self, moving: tuple[float, float] | None) -> tuple[float, float] | None:
+        """Return the size of the fixed image's pixels as the moving one's and the plane map tell it."""
+        if moving is None or self.homography is None:
+            return moving
+        centre = (np.array(self.fixed_shape) - 1) / 2
+        at, below, beside = apply_homography(
+            self.homography, centre + np.array([[0, 0], [1, 0], [0, 1]])
+        )
+        y, x = (float(np.hypot(*((end - at) * moving))) for end in (below, beside))
+        return y, x
 
 
 def nearest_plane(registration: Registration, transform: Transform) -> NDArray[np.float64]:

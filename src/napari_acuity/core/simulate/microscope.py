@@ -88,8 +88,24 @@ class Microscope:
                 "A microscope's pixel size, NA and wavelength must be above 0.",
                 "Give lengths in micrometres: pixel_size=1.25, na=0.15, wavelength_um=0.53, say.",
             )
+        photons = np.inf if self.photons is None else self.photons
+        if not (photons > 0 and self.read_noise >= 0 and self.field_blur_um >= 0):
+            raise AcuityError(
+                "A microscope's photons are not above 0, or its read noise or field blur is below 0.",
+                "Give photons=None for no shot noise, and 0 for no read noise and no field blur.",
+            )
+        if not 0 <= self.vignetting <= 1:
+            raise AcuityError(
+                f"The corners lose {self.vignetting} of their light.",
+                "Give vignetting from 0 to 1.",
+            )
         if self.bit_depth not in (8, 16):
             raise AcuityError(f"A bit depth of {self.bit_depth} is not offered.", "Use 8 or 16.")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 95:
+            raise AcuityError(
+                f"There is no JPEG quality {self.jpeg_quality}.",
+                "Give 1 to 95, or None for no JPEG.",
+            )
         if self.jpeg_quality is not None and self.bit_depth != 8:
             raise AcuityError("JPEG holds 8 bits only.", "Set bit_depth=8, or jpeg_quality=None.")
 
@@ -191,7 +207,8 @@ def capture(
     ImageError
         When the scene has no pixel size, is a stack, or holds nothing.
     AcuityError
-        When the distortion is so strong that the image folds over.
+        When the distortion is so strong that the image folds over, or the camera sees a single row or
+        column of pixels.
 
     References
     ----------
@@ -205,6 +222,11 @@ def capture(
         max(1, round(n * size / microscope.pixel_size)) + 2 * margin
         for n, size in zip((height, width), pixel_size, strict=True)
     )
+    if min(frame) < 2:
+        raise AcuityError(
+            f"The camera sees only {frame[0]} x {frame[1]} pixels.",
+            "Choose a larger field or margin, or a camera with smaller pixels.",
+        )
     homography = _pose((height, width), frame, pixel_size, microscope, rotation_deg, shift_px)
     bend = random_distortion(
         (height, width),
@@ -268,9 +290,11 @@ def _seen_positions(
     coarse = [np.linspace(0, n - 1, max(4, n // 16)) for n in frame]
     undistorted = _project(np.linalg.inv(homography), np.stack(np.meshgrid(*coarse, indexing="ij")))
     seen = undistorted
-    for _ in range(60):
-        previous, seen = seen, undistorted - bend.shift(*seen)
-    if np.abs(seen - previous).max() > 1e-4:
+    with np.errstate(over="ignore", invalid="ignore"):  # where it folds over, it may run off to NaN
+        for _ in range(60):
+            previous, seen = seen, undistorted - bend.shift(*seen)
+        ends = np.abs(seen - previous).max() <= 1e-4
+    if not ends:
         raise AcuityError(
             "The distortion is so strong that the image folds over.",
             "Lower distortion_px or wobble_px, or enlarge the field.",

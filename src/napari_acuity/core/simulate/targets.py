@@ -273,8 +273,13 @@ def beads(
     Raises
     ------
     AcuityError
-        When so many do not fit.
+        When so many do not fit, there is none, or it has no width.
     """
+    if not (count >= 1 and fwhm_um > 0 and pixel_size > 0):
+        raise AcuityError(
+            f"{count} beads of {fwhm_um} um in pixels of {pixel_size} um cannot be shown.",
+            "Give one bead or more, and lengths above 0.",
+        )
     spacing = 4 * fwhm_um if min_distance_um is None else min_distance_um
     positions = _scatter(shape, count, spacing / pixel_size, np.random.default_rng([seed, 0]))
     brightness = np.random.default_rng([seed, 1]).uniform(0.5, 1.0, count)
