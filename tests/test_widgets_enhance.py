@@ -179,6 +179,21 @@ def test_custom_black_and_white(viewer: Any, panel: EnhancePanel) -> None:
     assert panel.options.values.of(viewer.layers["phone"]) == (0, 255)
 
 
+@pytest.mark.parametrize("dtype", ["As the input", "16 bit"])
+def test_black_that_is_not_below_white_is_told(
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot, notes: list[str], dtype: str
+) -> None:
+    viewer.add_image(viewer.layers["phone"].data[..., 0], name="camera")
+    panel.choose_model(_session.remember_model(model(channels=1), None))
+    panel.options.dtype.setCurrentText(dtype)
+    panel.options.values.box.setCurrentText("Custom")
+    panel.options.values.black.setValue(5)
+    panel.options.values.white.setValue(5)
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+    assert any("black first" in note for note in notes) and names(viewer) == ["phone", "camera"]
+
+
 def test_cancel_leaves_no_layer(
     viewer: Any, panel: EnhancePanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

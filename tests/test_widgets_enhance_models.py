@@ -167,3 +167,15 @@ def test_one_click_says_what_is_wrong(
     super_resolve(viewer)
     assert "The model takes RGB images, and 'grey' is grey" in panel.job.outcome.text()
     assert names(viewer) == ["grey"]
+
+
+def test_the_key_enhances_no_other_layer_than_the_selected_one(viewer: Any, qtbot: QtBot) -> None:
+    viewer.add_points([[3, 4]], name="marks")
+    viewer.layers.selection.active = viewer.layers["marks"]
+
+    super_resolve(viewer)
+
+    (panel,) = panels_in(viewer)
+    wait_for_model(qtbot, panel)
+    assert panel.job.outcome.text() == "'marks' is no image. Select the image to enhance."
+    assert names(viewer) == ["phone", "marks"]

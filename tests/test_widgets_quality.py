@@ -471,3 +471,18 @@ def test_the_python_measures_what_the_panel_does(
     tab.reference.choose(fine)
     tab.image.choose(coarse)
     assert tab._problem() is None and tab._python() == ""
+
+
+def test_in_one_view_black_and_white_are_as_stated(
+    viewer: Any, panel: CompareTab, qtbot: QtBot, pixels: dict[str, NDArray[np.uint8]]
+) -> None:
+    for name in ("output", "bench"):
+        viewer.add_image(pixels[name][..., 0].astype(np.uint16) * 16, name=f"{name} 12 bit")
+    panel.image.choose(viewer.layers["output 12 bit"])
+    panel.reference.choose(viewer.layers["bench 12 bit"])
+    panel.low.choose(None)
+    panel.value_range.box.setCurrentText("12 bit, 0 to 4095")
+    click(qtbot, panel.beside)
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=30_000)
+    layer = viewer.layers["bench 12 bit | side by side"]
+    np.testing.assert_array_equal(layer.data[:, -120:], viewer.layers["bench 12 bit"].data)

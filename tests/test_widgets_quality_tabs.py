@@ -146,6 +146,36 @@ def test_without_a_pixel_size_an_element_is_picked(
     assert float(cells(tab)[1][4]) > 0.7
 
 
+def test_bars_of_a_twelve_bit_camera(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tab = go_to(panel, "MTF")
+    viewer.add_image(target(1.0).astype(np.uint16) * 16, name="camera", scale=(PIXEL_UM,) * 2, **UM)
+    click(qtbot, panel.job.button)
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
+    assert "Options > Value range" in panel.job.outcome.text()
+    tab.value_range.box.setCurrentText("12 bit, 0 to 4095")
+    measure(qtbot, panel)
+    resolved = [row[:3] for row in cells(tab)[1:] if row[0] == "6"]
+    assert len(resolved) == 6
+    capsys.readouterr()
+    exec(tab._python(), {"viewer": viewer})
+    assert panel.job.outcome.text() in capsys.readouterr().out
+
+
+def test_closing_the_panel_while_a_place_is_to_be_picked(
+    viewer: Any, qtbot: QtBot, notes: list[str]
+) -> None:
+    viewer.add_image(target(1.0), name="target")
+    panel = QualityPanel(viewer)
+    dock = viewer.window.add_dock_widget(panel)
+    before = len(viewer.mouse_drag_callbacks)
+    go_to(panel, "MTF").pick.click()
+    assert len(viewer.mouse_drag_callbacks) == before + 1
+    viewer.window.remove_dock_widget(dock)
+    qtbot.waitUntil(lambda: len(viewer.mouse_drag_callbacks) == before)
+
+
 def test_an_edge_in_a_region(viewer: Any, panel: QualityPanel, qtbot: QtBot) -> None:
     edge = slanted_edge((80, 80), angle_deg=5, blur_px=1.5).pixels
     image = np.hstack([RNG.random((80, 60)), edge])
@@ -222,6 +252,24 @@ def test_spots_before_after_and_of_the_truth(
     assert "25 features matched, 0 missed, 0 invented" in tab.frame.job.outcome.text()
     assert cells(tab)[0] == ["", "Mean (px)", "SD (px)", "Mean (µm)", "SD (µm)"]
     assert float(cells(tab)[1][2]) < 0.2
+
+
+@pytest.mark.parametrize("title", ["PSF", "MTF"])
+def test_what_was_measured_is_told_though_another_image_is_chosen_meanwhile(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, title: str
+) -> None:
+    tab = go_to(panel, title)
+    grains, _ = beads((99, 99), count=6, fwhm_um=2, pixel_size=PIXEL_UM, min_distance_um=8, seed=2)
+    pixels = target(1.0) if title == "MTF" else gaussian_filter(grains.pixels, 1)
+    first = viewer.add_image(pixels, name="first", scale=(PIXEL_UM,) * 2, **UM)
+    chooser = tab.image if title == "MTF" else tab.choosers["Image"]
+    chooser.choose(first)
+    click(qtbot, panel.job.button)
+    chooser.choose(viewer.add_image(pixels[::-1], name="second", **UM))
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
+    (made,) = (layer for layer in viewer.layers if layer.name.startswith("first | "))
+    python = made.metadata["acuity"]["python"]
+    assert made.visible and "layers['first']" in python and "second" not in python
 
 
 def test_no_spots_and_no_second_layer_are_told(
@@ -492,7 +540,13 @@ def test_a_picked_place_is_taken_back(viewer: Any, panel: QualityPanel, qtbot: Q
     click(qtbot, tab.pick)
     tab._on_click(viewer, type("Click", (), {"position": (5.0, 5.0)})())
     assert panel.job.button.isEnabled() and "at=(5.0, 5.0" in tab._python()
+    viewer.add_points([[3.0, 3.0]])  # as measuring adds outlines
+    viewer.layers["photo"].name = "target"
+    assert panel.job.button.isEnabled() and "at=(5.0, 5.0" in tab._python()
     click(qtbot, tab.forget)
+    assert not panel.job.button.isEnabled() and tab.pick.text() == "Pick..."
+    tab._on_click(viewer, type("Click", (), {"position": (5.0, 5.0)})())
+    tab.image.choose(viewer.add_image(target(1.0), name="another"))
     assert not panel.job.button.isEnabled() and tab.pick.text() == "Pick..."
 
 

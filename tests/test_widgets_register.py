@@ -376,6 +376,32 @@ def test_make_pair_adds_to_a_folder(
     assert _session.pair_folders[0] == folder
 
 
+def test_a_pair_of_a_twelve_bit_camera_tells_black_and_white(
+    viewer: Any,
+    panel: RegisterPanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "pairs"
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    bench = viewer.layers["bench"]
+    bench.data = bench.data.astype(np.uint16) * 16
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+    click(qtbot, panel.maps.pair)
+    wait(qtbot, panel)
+    assert "Options > Value range" in panel.job.outcome.text() and not folder.exists()
+
+    panel.maps.values.box.setCurrentText("12 bit, 0 to 4095")
+    click(qtbot, panel.maps.pair)
+    wait(qtbot, panel)
+    pair = PairSet.open(folder)["phone"]
+    assert pair.high.range() == (0, 4095)
+    assert pair.low.range() == (0, 255)  # the phone has 8 bits
+
+
 def test_a_saved_map_is_loaded_and_applied(
     viewer: Any,
     registered: RegisterPanel,

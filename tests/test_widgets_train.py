@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QFileDialog, QToolButton
 
-from gui import names, opened
+from gui import click, names, opened
 from napari_acuity import Model, Pair, PairSet, Recipe
 from napari_acuity.core.quality.reports.charts import Chart, Curve
 from napari_acuity.core.recipe import RECIPES
@@ -131,6 +134,47 @@ def test_what_register_pair_made_is_chosen(viewer: Any, panel: TrainPanel) -> No
     viewer.add_layer(result_layer(phone, phone.data, what="registered", recipe=recipe, grid=bench))
     assert panel.pairs.low.currentText() == "phone | registered"
     assert panel.pairs.high.layer == bench
+
+
+def test_a_scale_that_was_set_stays_while_the_layers_are_the_same(
+    viewer: Any, panel: TrainPanel
+) -> None:
+    high, low = viewer.add_image(np.eye(60), name="bench"), viewer.add_image(np.eye(40), name="x")
+    scale = panel.pairs.scale
+    assert (panel.pairs.low.layer, panel.pairs.high.layer, scale.value()) == (low, high, 1.5)
+    scale.setValue(1.52)
+    viewer.add_points([[3.0, 3.0]])
+    low.name = "phone"
+    assert scale.value() == 1.52
+    panel.pairs.high.choose(high)
+    panel.pairs.low.choose(viewer.add_image(np.eye(30), name="other"))
+    assert scale.value() == 2
+
+
+def test_layers_of_a_twelve_bit_camera(
+    viewer: Any, panel: TrainPanel, qtbot: QtBot, tissue: NDArray[np.uint8]
+) -> None:
+    grey = tissue[:256, :256, 0]
+    viewer.add_image(grey.astype(np.uint16) * 16, name="bench")
+    viewer.add_image(grey[::2, ::2], name="phone")
+    wait_for_look(qtbot, panel)
+    assert not panel._values.box.isEnabled()  # it says nothing of a folder
+    panel.pairs.kind.setCurrentIndex(1)
+    wait_for_look(qtbot, panel)
+    assert "Options > Value range" in panel.pairs.summary.text()
+    assert not panel.job.button.isEnabled()
+    panel._values.box.setCurrentText("12 bit, 0 to 4095")
+    wait_for_look(qtbot, panel)
+    assert panel.job.button.isEnabled()
+    source = panel.pairs.chosen()
+    assert source is not None
+    lines = panel._python().partition("model = ")[0]
+    scope = {"viewer": viewer}
+    exec(lines, scope)
+    (told,), (pair,) = eval(source.python, scope), source.open()
+    for made in (told, pair):
+        assert made.high.range() == (0, 4095)
+        assert made.low.range() == (0, 255)  # the phone has 8 bits
 
 
 def test_layers_that_do_not_fit_are_explained(
@@ -285,6 +329,54 @@ def test_a_model_to_start_from(
     panel.start.box.setCurrentIndex(0)
     panel.start.box.activated.emit(0)
     assert "frozen" not in panel._command()
+
+
+def test_the_wheel_is_left_to_the_panel_which_scrolls(panel: TrainPanel, qtbot: QtBot) -> None:
+    qtbot.wait(50)  # until it is laid out
+    for widget in (panel.recipe.box, panel.unit, panel.amount, panel.recipe.options["batch"]):
+        before, at = _state(panel), QPointF(widget.rect().center())
+        down = QWheelEvent(
+            at,
+            QPointF(widget.mapToGlobal(at.toPoint())),
+            QPoint(),
+            QPoint(0, -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(widget, down)
+        assert _state(panel) == before and not down.isAccepted()
+
+
+def _state(panel: TrainPanel) -> tuple[Any, ...]:
+    return (
+        panel.recipe.box.currentIndex(),
+        panel.unit.currentIndex(),
+        panel.amount.value(),
+        panel.recipe.options["batch"].value(),
+    )
+
+
+def test_the_tab_key_goes_down_the_panel(panel: TrainPanel, qtbot: QtBot) -> None:
+    """Options are made anew for each recipe, and the device joins its row last."""
+    QTest.keyClicks(panel.recipe.box, "crossmodality")
+    assert panel.recipe.name == "crossmodality"
+    header: Any = panel._fold.findChildren(QToolButton)[0]
+    click(qtbot, header)
+    panel.recipe.options["batch"].setValue(3)  # shows the button that resets it
+    body, seen, widget = panel.widget(), [], header
+    while not seen or widget is not header:
+        stop = widget.focusPolicy() != Qt.FocusPolicy.NoFocus and not widget.focusProxy()
+        if stop and body.isAncestorOf(widget) and widget.isVisible():
+            seen.append(widget)
+        widget = widget.nextInFocusChain()
+    boxes = panel.recipe.options.values()
+    below = [*(box for box in boxes if box.isVisible()), panel.job.button, panel.device]
+    places = [seen.index(box) for box in below]
+    assert places == sorted(places)
+    reset = next(each for each in seen if each.accessibleName() == "Reset Batch")
+    assert seen.index(reset) == seen.index(panel.recipe.options["batch"]) + 1
 
 
 def test_a_recipe_from_a_file(

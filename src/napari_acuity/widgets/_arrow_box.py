@@ -35,6 +35,7 @@ class ArrowBox(QWidget):
         self._live: Live | None = None
         self.gain = QSlider(Qt.Orientation.Horizontal)
         self.gain.setRange(1, 50)
+        self.gain.setAccessibleName("Arrow gain")
         self.gain_text = QLabel("x1")
         self.gain_text.setMinimumWidth(28)
         self.colour = drop_down({name: name for name in COLOURS})

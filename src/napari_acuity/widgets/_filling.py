@@ -219,6 +219,8 @@ def look_of(source: Image, settings: Settings, levels: tuple[float, float]) -> d
     limits = tuple(float(value) for value in source.contrast_limits)
     given = settings.value_range or source.metadata.get("acuity", {}).get("value_range")
     black, white = given or (0.0, _white(np.dtype(source.dtype)))
+    if black >= white:  # the job will say so
+        return {"contrast_limits": _WHOLE_RANGE}
     if levels != _WHOLE_RANGE:
         limits = tuple(black + share * (white - black) for share in levels)
     if settings.dtype is None:

@@ -11,8 +11,9 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QMenu, QPushButton, QVBoxLayout,
 from . import _session
 from ._jobs import one_step
 from ._layers import add_result, is_plane, result_layer, snapshot
-from ._panel import drop_down, enable, side_by_side
+from ._panel import drop_down, enable, options, side_by_side
 from ._register_job import add_pair
+from ._value_range import ValueRange
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -57,7 +58,10 @@ class MapBox(QWidget):
         scale.setBuddy(self.pair_scale)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        fold, rows = options("Options of the pair")
+        self.values = ValueRange(rows)
         layout.addLayout(side_by_side(self.pair, scale, self.pair_scale, stretch=self.pair))
+        layout.addWidget(fold)
         layout.addLayout(side_by_side(self.apply, self.save, self.load))
 
     def show_of(self, kept: Kept | None) -> None:
@@ -77,7 +81,11 @@ class MapBox(QWidget):
         if not folder or self._kept is None:
             return
         kept, scale = self._kept, self.pair_scale.currentData()
-        moving, fixed = snapshot(kept.moving), snapshot(kept.fixed)
+        moving, fixed = held = snapshot(kept.moving), snapshot(kept.fixed)
+        ranges = self.values.of_both(kept.moving, kept.fixed)
+        for layer, values in zip(held, ranges, strict=True):
+            if values is not None:
+                layer.metadata["acuity"] = {"value_range": values}
         add = partial(add_pair, kept.registration, moving, fixed, scale, Path(folder))
         self._job.run(partial(one_step, "writing the pair", add), done=self._say_pair)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["PairChooser"]
 
 _TYPING_MS = 250
+_IN_THE_FOLDER = "Only with two open layers: a folder of pairs tells the values itself."
 _LOOKING = "Looking at the pairs."
 _TIPS = {
     "source": "A folder that Register pair has filled, or two open layers that are registered",
@@ -83,6 +84,7 @@ class PairChooser(QObject):
         self._intent = intent
         self.values: ValueRange | None = None
         self._looks, self._form, self._first_row = 0, rows, rows.rowCount()
+        self._scaled: tuple[Layer | None, ...] = ()
         self._make(viewer)
         self._add_rows(rows)
         self._look_soon = QTimer(self)
@@ -106,12 +108,13 @@ class PairChooser(QObject):
         low, high = self.low.layer, self.high.layer
         if low is None or high is None or low == high:
             return None
-        values = self.values.of(high) if self.values else None
-        return LayerSource.of(low, high, self.scale.value(), values)
+        ranges = self.values.of_both(low, high) if self.values else (None, None)
+        return LayerSource.of(low, high, self.scale.value(), ranges)
 
     def use(self, values: ValueRange) -> None:
         """Take the option that says what is black and white in layers."""
         self.values = values
+        self._allow_values()
         self.look_again()
 
     @property
@@ -156,7 +159,13 @@ class PairChooser(QObject):
         self._form.setRowVisible(self._first_row + 1, folder)
         for row in (2, 3, 4):
             self._form.setRowVisible(self._first_row + row, not folder)
+        self._allow_values()
         self._on_layers()
+
+    def _allow_values(self) -> None:
+        folder = self.kind.currentData() == "folder"
+        if self.values is not None:
+            self.values.allow(_IN_THE_FOLDER if folder else None)
 
     def _is_fixed(self, layer: Layer) -> bool:
         """Whether a layer is the one that the low image was registered to."""
@@ -165,9 +174,11 @@ class PairChooser(QObject):
         return made.get("fixed") == layer.name
 
     def _on_layers(self) -> None:
+        """Suggest a scale for another two layers; these may only have been renamed, or joined by others."""
         low, high = self.low.layer, self.high.layer
-        if low is not None and high is not None:
+        if low is not None and high is not None and (low, high) != self._scaled:
             self.scale.setValue(likely_scale(low, high))
+        self._scaled = low, high
         self.look_again()
 
     def _look(self) -> None:

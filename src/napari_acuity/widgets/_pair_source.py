@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ._layers import shape_of, snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.layers import Image
 
     from ..core.pairs.pair import Pair
@@ -49,18 +51,20 @@ class LayerSource:
     low: Any
     high: Any
     scale: float
+    ranges: tuple[tuple[float, float] | None, ...] = (None, None)
 
     @classmethod
     def of(
-        cls, low: Image, high: Image, scale: float, value_range: tuple[float, float] | None
+        cls, low: Image, high: Image, scale: float, ranges: Iterable[tuple[float, float] | None]
     ) -> LayerSource:
-        """Hold two layers so that another thread may read them."""
+        """Hold two layers so that another thread may read them; `ranges` are their black and white."""
         held = snapshot(low), snapshot(high)
-        if value_range:
-            for layer in held:
-                layer.metadata["acuity"] = {"value_range": value_range}
+        stated = tuple(ranges)
+        for layer, values in zip(held, stated, strict=True):
+            if values is not None:
+                layer.metadata["acuity"] = {"value_range": values}
         # 1.667, as the box shows it, stands for 5/3.
-        return cls(*held, float(Fraction(scale).limit_denominator(16)))
+        return cls(*held, float(Fraction(scale).limit_denominator(16)), stated)
 
     @property
     def run_place(self) -> tuple[Path, str]:
@@ -71,8 +75,12 @@ class LayerSource:
     @property
     def python(self) -> str:
         """The expression that stands for the pairs."""
-        layers = ", ".join(f"viewer.layers[{layer.name!r}]" for layer in (self.low, self.high))
-        return f"[acuity.Pair({layers}, scale={self.scale:g})]"
+        layers = [f"viewer.layers[{layer.name!r}]" for layer in (self.low, self.high)]
+        told = ", ".join(
+            f"replace(as_micrograph({layer}), value_range={values})" if values else layer
+            for layer, values in zip(layers, self.ranges, strict=True)
+        )
+        return f"[acuity.Pair({told}, scale={self.scale:g})]"
 
     def open(self) -> list[Pair]:
         """Make the pair; in a worker's thread."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QApplication,
     QCheckBox,
     QComboBox,
@@ -17,6 +19,7 @@ from qtpy.QtWidgets import (
     QMenu,
     QScrollArea,
     QSizePolicy,
+    QSlider,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -37,6 +40,7 @@ __all__ = [
     "browse_button",
     "copy_text",
     "drop_down",
+    "follow_with_tab",
     "form",
     "let_shrink",
     "more_button",
@@ -79,7 +83,8 @@ class _Keeper(QObject):
     """Keeps a panel as wide as its contents need, and deletes it when its dock is closed.
 
     napari takes a closed panel out of its dock and leaves it to itself, with whatever it is doing;
-    deleting it stops its job and ends what it listens to.
+    deleting it stops its job and ends what it listens to. The wheel scrolls the panel alone: it would
+    change what is chosen in passing, and open a file dialog where a list ends with one.
     """
 
     def __init__(self, panel: QScrollArea, body: QWidget) -> None:
@@ -90,7 +95,13 @@ class _Keeper(QObject):
             watched.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel and watched not in (self._panel, self._body):
+            event.ignore()
+            return True
         if event.type() == QEvent.Type.LayoutRequest and watched == self._body:
+            for kind in (QComboBox, QAbstractSpinBox, QSlider):
+                for widget in self._body.findChildren(kind):
+                    widget.installEventFilter(self)  # once, however often it is called
             bar = self._panel.verticalScrollBar().sizeHint().width()
             needed = self._body.minimumSizeHint().width() + bar
             self._panel.setMinimumWidth(max(_LEAST_WIDTH_PX, needed))
@@ -138,6 +149,13 @@ def side_by_side(*widgets: QWidget, stretch: QWidget | None = None) -> QHBoxLayo
     for widget in widgets:
         layout.addWidget(widget, stretch=int(widget is stretch))
     return layout
+
+
+def follow_with_tab(*widgets: QWidget) -> None:
+    """Let the Tab key go from each to the next; else those laid out later come last."""
+    stops = [each for each in widgets if each.focusPolicy() != Qt.FocusPolicy.NoFocus]
+    for before, after in pairwise(stops):
+        QWidget.setTabOrder(before, after)
 
 
 def drop_down(choices: dict[str, Any]) -> QComboBox:

@@ -47,6 +47,7 @@ class CurvePlot(QWidget):
         super().__init__(parent)
         self._view = _Plot(background=None, axisItems={side: _Axis(side) for side in _SIDES})
         self._view.setStyleSheet("background: transparent; border: none")
+        self._view.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the whole is one stop of the Tab key
         item = self._view.getPlotItem()
         item.setMouseEnabled(False, False)
         item.setMenuEnabled(False)

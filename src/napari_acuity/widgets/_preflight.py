@@ -120,6 +120,9 @@ def _fields(
 ) -> tuple[list[Described], dict[str, AcuityError]]:
     """Return the pairs that the run will use, and what is wrong with the others; no image is read for it."""
     if isinstance(pairs, list):
+        for pair in pairs:
+            pair.low.range()
+            pair.high.range()  # the run needs them, and says here in words where they are unknown
         return [Described(p.name, p.group, p.scale, p.low.rgb, p.low.shape) for p in pairs], {}
     fields, left_out = pairs.described()
     if not fields:

@@ -282,6 +282,9 @@ class CompareTab(QWidget):
             return
         layers = [layer for layer in (task.low, task.image, task.reference) if layer is not None]
         held = [plane_shown(self._viewer, layer) for layer in layers]
+        for layer, one in zip(layers, held, strict=True):
+            if task.data_range and layer.dtype == task.reference.dtype:
+                one.metadata["acuity"] = {"value_range": task.data_range}
         self.job.run(partial(laying, held), done=partial(self._show_beside, task, layers))
 
     def _show_beside(self, task: Task, layers: list[Image], picture: Micrograph) -> None:

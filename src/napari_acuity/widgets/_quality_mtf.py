@@ -22,6 +22,7 @@ from ._panel import add_option, add_row, drop_down, enable, form, options, side_
 from ._planes import box_of, index_shown, is_shapes, plane_shown, region_problem
 from ._quality_mtf_job import bars, bars_python, edges, edges_python
 from ._quality_tab import TabFrame, command_on
+from ._value_range import ValueRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,13 +64,14 @@ class MtfTab(QWidget):
         super().__init__()
         self._viewer = viewer
         self._at: tuple[float, float] | None = None
-        self._chosen: tuple[Image, tuple[int, ...]] | None = None
+        self._at_of: Image | None = None
+        self._chosen: tuple[Image, tuple[int, ...], str] | None = None
         self._outlines: Shapes | None = None
         self._make()
         self._lay_out()
         for chooser in (self.image, self.other, self.region):
             chooser.changed.connect(self.frame.check)
-        self.image.changed.connect(self._forget_place)
+        self.image.changed.connect(self._on_image)
         self.target.currentIndexChanged.connect(self._on_target)
         self.frame.table.picked.connect(self._on_row)
         self._on_target()
@@ -89,6 +91,7 @@ class MtfTab(QWidget):
         self.pick.setCheckable(True)
         self.pick.setToolTip(_TIPS["pick"])
         self.pick.toggled.connect(self._on_pick)
+        self.destroyed.connect(partial(_pick_no_more, viewer, self._on_click))
         self.forget = QToolButton()
         self.forget.setText("\N{MULTIPLICATION SIGN}")
         self.forget.setAccessibleName("Take the picked place back")
@@ -122,6 +125,7 @@ class MtfTab(QWidget):
         add_option(more, "Resolved from", self.contrast, _TIPS["contrast"])
         add_option(more, "NA", self.na, _TIPS["na"])
         add_option(more, "Wavelength", self.wavelength, _TIPS["wavelength"])
+        self.value_range = ValueRange(more)
         self._rows = rows
         self.frame = TabFrame(
             "Measure contrast",
@@ -162,24 +166,28 @@ class MtfTab(QWidget):
     # The known element
 
     def _on_pick(self, wanted: bool) -> None:
-        callbacks = self._viewer.mouse_drag_callbacks
         if wanted:
-            callbacks.append(self._on_click)
-        elif self._on_click in callbacks:
-            callbacks.remove(self._on_click)
+            self._viewer.mouse_drag_callbacks.append(self._on_click)
+        else:
+            _pick_no_more(self._viewer, self._on_click)
 
     def _on_click(self, _viewer: object, event: Any) -> None:
         image = self.image.layer
         if image is not None:
             row, column = image.world_to_data(event.position)[-2:]
-            self._at = (float(row), float(column))
+            self._at, self._at_of = (float(row), float(column)), image
             self.pick.setText(f"at {row:.0f}, {column:.0f}")
             enable(self.forget, _TIPS["forget"], None)
         self.pick.setChecked(False)
         self.frame.check()
 
+    def _on_image(self) -> None:
+        """Forget a place that was picked in another image; the same one may have been renamed."""
+        if self.image.layer is not self._at_of:
+            self._forget_place()
+
     def _forget_place(self) -> None:
-        self._at = None
+        self._at = self._at_of = None
         self.pick.setText(_PICK)
         enable(self.forget, _TIPS["forget"], _NOT_PICKED)
         self.frame.check()
@@ -189,13 +197,19 @@ class MtfTab(QWidget):
     def _steps(self) -> Callable[[], Steps[tuple[UsafResult | None, Part]]]:
         images = self._images()
         held = [plane_shown(self._viewer, layer) for layer in images]
-        self._chosen = (images[0], index_shown(self._viewer, images[0]))
+        self._chosen = (images[0], index_shown(self._viewer, images[0]), self._python())
         if self.target.currentData() == "usaf":
             at = self._at and (*self._at, self.group.value(), self.element.value())
+            for layer, values in zip(held, self._ranges(), strict=True):
+                if values is not None:
+                    layer.metadata["acuity"] = {"value_range": values}
             return partial(bars, held, at, self._laid_out())
         boxes = [box_of(self.region.layer, layer) for layer in images]
         unit = "um" if all(pixel_size_of(layer) for layer in images) else "px"
         return partial(edges, held, boxes, unit)
+
+    def _ranges(self) -> list[tuple[float, float] | None]:
+        return [self.value_range.of(layer) for layer in self._images()]
 
     def _laid_out(self) -> dict[str, float]:
         """Return the arguments of `usaf_part`."""
@@ -205,40 +219,12 @@ class MtfTab(QWidget):
     def _show(self, result: tuple[UsafResult | None, Part]) -> Part:
         found, part = result
         if found and self._chosen:
-            layer, plane = self._chosen
             if self._outlines in self._viewer.layers:
                 self._viewer.layers.remove(self._outlines)
-            self._outlines = self._outlined(layer, plane, found)
+            self._outlines = _outlined(*self._chosen, found)
             with keep_selection(self._viewer):
                 self._viewer.add_layer(self._outlines)
         return part
-
-    def _outlined(self, layer: Image, plane: tuple[int, ...], found: UsafResult) -> Shapes:
-        """Return the outlines of all patterns: green where resolved, red where not."""
-        corners, features = list[np.ndarray](), list[tuple[int, int, float]]()
-        for item in found.elements:
-            for outline, contrast in (
-                (item.outline_x, item.contrast_x),
-                (item.outline_y, item.contrast_y),
-            ):
-                if np.isnan(contrast):  # not wholly in the image, or nothing there
-                    continue
-                corners.append(np.hstack([np.tile(plane, (4, 1)).reshape(4, -1), outline]))
-                features.append((item.group, item.element, contrast))
-        group, element, contrasts = (np.array(column) for column in zip(*features, strict=True))
-        widths = [float(np.ptp(outline[:, -2:], axis=0).max()) / 25 for outline in corners]
-        return Shapes(
-            corners,
-            ndim=layer.ndim,
-            shape_type="polygon",
-            name=f"{layer.name} | elements",
-            features={"group": group, "element": element, "contrast": contrasts},
-            edge_color=_colours(contrasts),
-            face_color="transparent",
-            edge_width=widths,
-            metadata={"acuity": made_by("measure", self._python(), image=layer.name)},
-            **grid_of(layer),
-        )
 
     def _on_row(self, row: int) -> None:
         """Show the element of a row of the table in the viewer."""
@@ -279,6 +265,10 @@ class MtfTab(QWidget):
                 "--wavelength",
                 self.wavelength.value() / 1000,
             ]
+        if not edge and (values := set(self._ranges())) != {None}:
+            if len(values) > 1:  # the command takes one for all
+                return ""
+            options += ["--range", *(f"{value:g}" for value in values.pop() or ())]
         return command_on("mtf", [first], *options)
 
     def _python(self) -> str:
@@ -289,7 +279,40 @@ class MtfTab(QWidget):
             boxes = [box_of(self.region.layer, layer) for layer in layers]
             return edges_python(self._viewer, layers, boxes)
         at = self._at and (*self._at, self.group.value(), self.element.value())
-        return bars_python(self._viewer, layers, at, self._laid_out())
+        return bars_python(self._viewer, layers, self._ranges(), at, self._laid_out())
+
+
+def _outlined(layer: Image, plane: tuple[int, ...], python: str, found: UsafResult) -> Shapes:
+    """Return the outlines of all patterns: green where resolved, red where not."""
+    corners, features = list[np.ndarray](), list[tuple[int, int, float]]()
+    for item in found.elements:
+        for outline, contrast in (
+            (item.outline_x, item.contrast_x),
+            (item.outline_y, item.contrast_y),
+        ):
+            if np.isnan(contrast):  # not wholly in the image, or nothing there
+                continue
+            corners.append(np.hstack([np.tile(plane, (4, 1)).reshape(4, -1), outline]))
+            features.append((item.group, item.element, contrast))
+    group, element, contrasts = (np.array(column) for column in zip(*features, strict=True))
+    widths = [float(np.ptp(outline[:, -2:], axis=0).max()) / 25 for outline in corners]
+    return Shapes(
+        corners,
+        ndim=layer.ndim,
+        shape_type="polygon",
+        name=f"{layer.name} | elements",
+        features={"group": group, "element": element, "contrast": contrasts},
+        edge_color=_colours(contrasts),
+        face_color="transparent",
+        edge_width=widths,
+        metadata={"acuity": made_by("measure", python, image=layer.name)},
+        **grid_of(layer),
+    )
+
+
+def _pick_no_more(viewer: napari.viewer.Viewer, on_click: Any, _owner: object = None) -> None:
+    if on_click in viewer.mouse_drag_callbacks:
+        viewer.mouse_drag_callbacks.remove(on_click)
 
 
 def _colours(contrasts: Iterable[float]) -> list[str]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     At = tuple[float, float, int, int]
 
+_AS_MICROGRAPH = "from napari_acuity.core.micrograph import as_micrograph\n"
+
 __all__ = ["bars", "bars_python", "edges", "edges_python"]
 
 
@@ -61,10 +63,20 @@ def edges(held: list[Any], boxes: list[Any], unit: str) -> Steps[tuple[None, Par
 
 
 def bars_python(
-    viewer: napari.viewer.Viewer, layers: Sequence[Image], at: At | None, laid_out: dict[str, float]
+    viewer: napari.viewer.Viewer,
+    layers: Sequence[Image],
+    ranges: Sequence[tuple[float, float] | None],
+    at: At | None,
+    laid_out: dict[str, float],
 ) -> str:
-    """Return the script that measures the bars in all images."""
-    begin, (first, *others) = measured_parts(viewer, layers)
+    """Return the script that measures the bars in all images, with black and white as stated."""
+    begin, parts = measured_parts(viewer, layers)
+    if any(ranges):
+        begin = f"from dataclasses import replace\n\n{_AS_MICROGRAPH}{begin}"
+    first, *others = (
+        f"replace(as_micrograph({part}), value_range={values})" if values else part
+        for part, values in zip(parts, ranges, strict=True)
+    )
     like = f"found[{layers[0].name!r}]"
     calls = [f"q.mtf_usaf({first}{f', at={at}' if at else ''})"]
     calls += [f"q.mtf_usaf({part}, like={like})" for part in others]

@@ -40,12 +40,17 @@ _ROLES = {
 
 @dataclass(frozen=True, eq=False)
 class _Chosen:
-    """What was measured of a layer: a plane, from a corner on, in lengths of which a pixel is so many."""
+    """What was measured of a layer: a plane, from a corner on, in lengths of which a pixel is so many.
+
+    `main` is the image itself, not what it is compared with; `python` does the same.
+    """
 
     layer: Image
     plane: tuple[int, ...]
     corner: tuple[int, int]
     unit_px: float
+    main: bool
+    python: str
 
 
 class PsfTab(QWidget):
@@ -129,6 +134,8 @@ class PsfTab(QWidget):
                 index_shown(self._viewer, layer),
                 box[:2] if box else (0, 0),
                 size[0] if size and unit == "um" else 1.0,
+                layer is self.choosers["Image"].layer,
+                self._python(),
             )
             for layer, box, size in zip(images, boxes, sizes, strict=True)
         ]
@@ -141,30 +148,10 @@ class PsfTab(QWidget):
             with keep_selection(self._viewer):
                 found = list(zip(self._chosen, tables, strict=True))
                 # The image's own last: Positions compares the newest with the one before, the truth's.
-                found.sort(key=lambda one: one[0].layer is self.choosers["Image"].layer)
+                found.sort(key=lambda one: one[0].main)
                 for measured, table in found:
-                    self._viewer.add_layer(self._spots(measured, table))
+                    self._viewer.add_layer(_spots(measured, table))
         return part
-
-    def _spots(self, measured: _Chosen, table: Table) -> Points:
-        layer, count = measured.layer, len(table["y"])
-        centres = np.stack([table["y"], table["x"]], axis=1) + measured.corner
-        places = np.hstack([np.tile(measured.plane, (count, 1)).reshape(count, -1), centres])
-        width_px = table["fwhm_major"][table["ok"]] / measured.unit_px
-        return Points(
-            places,
-            ndim=layer.ndim,
-            name=f"{layer.name} | spots",
-            features={name: table[name] for name in table if name not in ("y", "x")},
-            face_color="transparent",
-            border_color=["#35d07f" if ok else "#e0533d" for ok in table["ok"]] or "#35d07f",
-            border_width=0.1,
-            symbol=["disc" if ok else "x" for ok in table["ok"]] or "disc",
-            size=2.0 * float(np.median(width_px)) if len(width_px) else 10.0,
-            visible=layer is self.choosers["Image"].layer,
-            metadata={"acuity": made_by("measure", self._python(), image=layer.name)},
-            **grid_of(layer),
-        )
 
     def _command(self) -> str:
         if self._problem() or self.region.layer is not None:
@@ -193,6 +180,27 @@ class PsfTab(QWidget):
             f"spots = {{n: q.fwhm_spots(i{how}) for n, i in images.items()}}\n"
             f"{pairs}print(q.spots_part(spots{told}{unit}).text())\n"
         )
+
+
+def _spots(measured: _Chosen, table: Table) -> Points:
+    layer, count = measured.layer, len(table["y"])
+    centres = np.stack([table["y"], table["x"]], axis=1) + measured.corner
+    places = np.hstack([np.tile(measured.plane, (count, 1)).reshape(count, -1), centres])
+    width_px = table["fwhm_major"][table["ok"]] / measured.unit_px
+    return Points(
+        places,
+        ndim=layer.ndim,
+        name=f"{layer.name} | spots",
+        features={name: table[name] for name in table if name not in ("y", "x")},
+        face_color="transparent",
+        border_color=["#35d07f" if ok else "#e0533d" for ok in table["ok"]] or "#35d07f",
+        border_width=0.1,
+        symbol=["disc" if ok else "x" for ok in table["ok"]] or "disc",
+        size=2.0 * float(np.median(width_px)) if len(width_px) else 10.0,
+        visible=measured.main,
+        metadata={"acuity": made_by("measure", measured.python, image=layer.name)},
+        **grid_of(layer),
+    )
 
 
 def _measuring(

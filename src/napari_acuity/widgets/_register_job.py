@@ -100,7 +100,10 @@ def add_pair(
     """Write a training pair; return the folder, the pair's name and scale, and how many there are."""
     from ..core.pairs.pair_set import PairSet
 
-    pair, pairs = registration.pair(moving, fixed, scale=scale), PairSet.open(folder)
+    pair = registration.pair(moving, fixed, scale=scale)
+    pair.low.range()
+    pair.high.range()  # without black and white nothing could be trained on it
+    pairs = PairSet.open(folder)
     name = pairs.add(pair)
     return folder, name, pair.scale, len(pairs)
 

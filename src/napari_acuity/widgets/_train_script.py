@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "command_of", "python_of", "resume_command"]
 
 
+_AS_MICROGRAPH = "from napari_acuity.core.micrograph import as_micrograph\n"
+
+
 @dataclass(frozen=True)
 class Plan:
     """A run that could begin.
@@ -48,8 +51,11 @@ def python_of(plan: Plan) -> str:
     """Return the Python that trains as planned."""
     recipe = repr(plan.recipe) if isinstance(plan.recipe, str) else f"acuity.{plan.recipe!r}"
     options = "".join(f"    {name}={value!r},\n" for name, value in plan.options.items())
+    begin = "import napari_acuity as acuity\n"
+    if "as_micrograph(" in plan.source.python:
+        begin = f"from dataclasses import replace\n\n{begin}{_AS_MICROGRAPH}"
     return (
-        "import napari_acuity as acuity\n\n"
+        f"{begin}\n"
         f"model = acuity.train(\n    {plan.source.python},\n    {recipe},\n    {plan.out!r},\n{options})"
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout
 
-from ._panel import add_option, drop_down
+from ._panel import add_option, drop_down, enable
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -53,6 +54,17 @@ class ValueRange:
         if chosen == "custom":
             return self.black.value(), self.white.value()
         return None if chosen is None else (float(chosen[0]), float(chosen[1]))
+
+    def of_both(self, first: Image, second: Image) -> tuple[tuple[float, float] | None, ...]:
+        """Return black and white of two layers; beside one of more bits, one of 8 bit keeps its own."""
+        layers = first, second
+        if first.dtype == second.dtype or self.box.currentData() == "limits":
+            return tuple(self.of(layer) for layer in layers)
+        return tuple(None if layer.dtype == np.uint8 else self.of(layer) for layer in layers)
+
+    def allow(self, why_not: str | None) -> None:
+        """Say why it cannot be used, or None."""
+        enable(self.box, _TIP, why_not)
 
     def show(self, chosen: tuple[float, float] | None) -> None:
         """Choose black and white; None: what the data type says."""

@@ -276,7 +276,10 @@ class EnhancePanel(QScrollArea):
         """Enhance a layer with the chosen model, once it has been read; say why where that cannot be."""
         if self.job.running:
             return
-        if layer is not None and is_image(layer):
+        if layer is not None:
+            if not is_image(layer):
+                self.job.say(f"'{layer.name}' is no image. Select the image to enhance.")
+                return
             self.image.choose(layer)
         self._start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -99,10 +100,8 @@ class FusePanel(QScrollArea):
                 pixels,
                 name=f"{layer.name} | {what}",
                 rgb=pixels.ndim == 3,
-                scale=layer.scale[-2:],
-                translate=layer.translate[-2:],
-                units=layer.units[-2:],
                 metadata={"acuity": recipe},
+                **_plane_of(layer),
                 **look,
             ),
         )
@@ -111,21 +110,36 @@ class FusePanel(QScrollArea):
         layer = self.stack.layer
         if layer is None:
             return ""
+        device = self.device.device
         return (
             "import napari_acuity as acuity\n\n"
-            f"fused = acuity.fuse(viewer.layers[{layer.name!r}])\n"
-            "viewer.add_image(fused.image.pixels)\n"
+            f"fused = acuity.fuse(viewer.layers[{layer.name!r}], device={device!r})\n"
         )
 
     def _command(self) -> str:
         layer: Any = self.stack.layer
-        path = None if layer is None else layer.source.path
-        return f"acuity fuse {path} --out fused.tif" if path else ""
+        if layer is None or not layer.source.path:
+            return ""
+        words = ["acuity", "fuse", str(layer.source.path), "--out", "fused.tif"]
+        return shlex.join([*words, "--device", self.device.device])
 
 
 def _is_stack(layer: Layer) -> bool:
     """Whether a layer is a stack of planes along one axis."""
     return is_image(layer) and layer.ndim == 3 and not layer.multiscale
+
+
+def _plane_of(stack: Image) -> dict[str, Any]:
+    """Return the arguments that lay a single plane where the planes of a stack lie."""
+    return {
+        "scale": stack.scale[-2:],
+        "translate": stack.translate[-2:],
+        "rotate": stack.rotate[-2:, -2:],
+        "shear": stack.shear[-1:],
+        "affine": stack.affine.set_slice((1, 2)).affine_matrix,
+        "units": stack.units[-2:],
+        "axis_labels": stack.axis_labels[-2:],
+    }
 
 
 def _fusing(held: Any, device: str) -> Steps[Fused]:

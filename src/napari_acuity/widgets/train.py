@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +28,7 @@ from ._panel import (
     browse_button,
     copy_text,
     drop_down,
+    follow_with_tab,
     form,
     more_button,
     options,
@@ -43,7 +45,6 @@ from ._value_range import ValueRange
 
 if TYPE_CHECKING:
     import napari.viewer
-    from qtpy.QtWidgets import QToolButton
 
     from ._lens_training_page import LensTrainingPage
 
@@ -90,8 +91,8 @@ class TrainPanel(QScrollArea):
         self.pairs = PairChooser(self._viewer, rows, self._intent, parent=self)
         self._make_plan(rows)
         layout.addLayout(rows)
-        fold, self._option_rows = options()
-        layout.addWidget(fold)
+        self._fold, self._option_rows = options()
+        layout.addWidget(self._fold)
         self.checks = QLabel()
         self.checks.setWordWrap(True)
         layout.addWidget(self.checks)
@@ -99,6 +100,7 @@ class TrainPanel(QScrollArea):
         self.job.row.addWidget(self.device)
         self.job.row.addWidget(self.more)
         layout.addWidget(self.run)
+        follow_with_tab(self.job.button, self.device, self.more)
 
     def _add_modes(self) -> QVBoxLayout:
         """Add the switch between one model and a lens; return the layout of the former."""
@@ -192,6 +194,11 @@ class TrainPanel(QScrollArea):
         for box in self.recipe.options.values():
             box.valueChanged.connect(self._look_again)
         self._values.box.currentIndexChanged.connect(self._look_again)
+        for limit in (self._values.black, self._values.white):
+            limit.valueChanged.connect(self._look_again)
+        body: Any = rows.parentWidget()
+        made = [each for each in body.children() if isinstance(each, QWidget)]
+        follow_with_tab(self._fold.findChildren(QToolButton)[0], *made)
         self.pairs.use(self._values)
 
     def _on_unit(self, _index: int = 0) -> None:
