@@ -384,7 +384,7 @@ def test_held_out_fields_are_scored_on_the_device_that_was_chosen(
 
 
 def test_the_panel_leaves_small_images_to_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_acuity.widgets import _quality_compare_job as job
+    from napari_acuity.widgets._measuring import compare_job as job
 
     def soonest() -> None:
         """Stand for what `scorer_for` returns."""

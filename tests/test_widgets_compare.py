@@ -15,8 +15,8 @@ from gui import click, names, opened, wait
 from napari_acuity.core.errors import FileError
 from napari_acuity.core.micrograph import Micrograph
 from napari_acuity.core.registration.registration import Registration
-from napari_acuity.widgets._compare_images import Pictures, checkerboard, difference
 from napari_acuity.widgets._layers import snapshot
+from napari_acuity.widgets._registering.compare_images import Pictures, checkerboard, difference
 from napari_acuity.widgets.quality import QualityPanel
 from napari_acuity.widgets.register import RegisterPanel
 

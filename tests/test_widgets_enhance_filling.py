@@ -14,8 +14,8 @@ from enhance_panel import Brake, model, use
 from gui import click, names, opened, wait
 from napari_acuity import read
 from napari_acuity.core.inference import enhance as engine
-from napari_acuity.widgets import _canvas
-from napari_acuity.widgets._canvas import Canvas
+from napari_acuity.widgets._enhancing import canvas as canvas_module
+from napari_acuity.widgets._enhancing.canvas import Canvas
 from napari_acuity.widgets.enhance import EnhancePanel
 
 if TYPE_CHECKING:
@@ -228,8 +228,8 @@ def test_the_finest_level_of_a_multiscale_layer_is_used(
 def test_a_large_result_has_coarser_levels(
     viewer: Any, panel: EnhancePanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_canvas, "_LARGEST_WHOLE_PX", 100)
-    monkeypatch.setattr(_canvas, "_COARSEST_PX", 200)
+    monkeypatch.setattr(canvas_module, "_LARGEST_WHOLE_PX", 100)
+    monkeypatch.setattr(canvas_module, "_COARSEST_PX", 200)
 
     click(qtbot, panel.job.button)
     wait(qtbot, panel)
@@ -249,8 +249,8 @@ def test_a_large_result_is_saved_with_its_pixel_size(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_canvas, "_LARGEST_WHOLE_PX", 100)
-    monkeypatch.setattr(_canvas, "_COARSEST_PX", 200)
+    monkeypatch.setattr(canvas_module, "_LARGEST_WHOLE_PX", 100)
+    monkeypatch.setattr(canvas_module, "_COARSEST_PX", 200)
     path = tmp_path / "result.tif"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
     assert not panel.save.isEnabled()
@@ -289,8 +289,8 @@ def test_a_canvas_painted_in_tiles_equals_one_painted_at_once(
     channels: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_canvas, "_LARGEST_WHOLE_PX", 1)
-    monkeypatch.setattr(_canvas, "_COARSEST_PX", 10)
+    monkeypatch.setattr(canvas_module, "_LARGEST_WHOLE_PX", 1)
+    monkeypatch.setattr(canvas_module, "_COARSEST_PX", 10)
     pixels = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
     canvas = Canvas(np.zeros(shape, dtype), rgb=rgb, channels=channels)
     tail = 3 if rgb or channels > 1 else 2

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pytestqt.qtbot import QtBot
 
-    from napari_acuity.widgets._folder_dialog import FolderDialog
+    from napari_acuity.widgets._enhancing.folder_dialog import FolderDialog
 
 
 pytestmark = pytest.mark.usefixtures("fresh_models")

@@ -21,7 +21,7 @@ from napari_acuity.core.inference import enhance as engine
 from napari_acuity.core.micrograph import as_micrograph
 from napari_acuity.core.model import Model
 from napari_acuity.core.quality import bicubic
-from napari_acuity.widgets._enhance_script import Settings, python_of
+from napari_acuity.widgets._enhancing.script import Settings, python_of
 from napari_acuity.widgets.enhance import EnhancePanel
 from napari_acuity.widgets.quality import QualityPanel
 

@@ -8,7 +8,7 @@ import pytest
 
 from napari_acuity import Model
 from napari_acuity.core.errors import ModelError
-from napari_acuity.widgets._export_apart import export_apart
+from napari_acuity.widgets._training.export_apart import export_apart
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from gui import click, names, opened, wait
 from napari_acuity.core.lens import Lens
 from napari_acuity.core.model import Model
 from napari_acuity.widgets import _lenses
-from napari_acuity.widgets._lens_box import guess
+from napari_acuity.widgets._enhancing.lens_box import guess
 from napari_acuity.widgets.enhance import EnhancePanel
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from napari_acuity.core.jobs import run as finished
 from napari_acuity.core.lens import Input, Lens, Output, Step
 from napari_acuity.core.model import Header, Model
 from napari_acuity.widgets import _lenses
-from napari_acuity.widgets._canvas import Canvas
-from napari_acuity.widgets._enhance_job import enhance_layer, enhance_to_zarr
-from napari_acuity.widgets._enhance_script import Settings
+from napari_acuity.widgets._enhancing.canvas import Canvas
+from napari_acuity.widgets._enhancing.job import enhance_layer, enhance_to_zarr
+from napari_acuity.widgets._enhancing.script import Settings
 from napari_acuity.widgets._jobs import JobBox
 from napari_acuity.widgets._kinds_layers import labels_levels
 from napari_acuity.widgets._layers import snapshot

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pytestqt.qtbot import QtBot
 
-    from napari_acuity.widgets._quality_compare import CompareTab
+    from napari_acuity.widgets._measuring.compare import CompareTab
 
 HERE: dict[str, Any] = {
     "scale": (0.5, 0.5),

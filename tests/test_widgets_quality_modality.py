@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from pytestqt.qtbot import QtBot
 
-    from napari_acuity.widgets._quality_modality import ModalityTab
+    from napari_acuity.widgets._measuring.modality import ModalityTab
 
 PIXEL_UM = 0.03
 FIELD = bead_pair((96, 96), count=3, pair_distances_um=(0.2,), pixel_size=PIXEL_UM, bit_depth=16)

@@ -16,7 +16,7 @@ import napari_acuity as acuity
 from gui import click, names, opened
 from napari_acuity.core.quality.reports.page import Table
 from napari_acuity.core.simulate.targets import beads, slanted_edge, usaf_elements, usaf_target
-from napari_acuity.widgets._quality_table import PartTable
+from napari_acuity.widgets._measuring.table import PartTable
 from napari_acuity.widgets.quality import QualityPanel
 
 if TYPE_CHECKING:

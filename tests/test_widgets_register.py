@@ -17,10 +17,10 @@ from napari_acuity.core.pairs.pair_set import PairSet
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets import _session
-from napari_acuity.widgets._compare_views import Kept
-from napari_acuity.widgets._evidence import magnitude_layer
-from napari_acuity.widgets._register_job import summary
-from napari_acuity.widgets._shifts import sample_shifts, shift_layer
+from napari_acuity.widgets._registering.compare_views import Kept
+from napari_acuity.widgets._registering.evidence import magnitude_layer
+from napari_acuity.widgets._registering.job import summary
+from napari_acuity.widgets._registering.shifts import sample_shifts, shift_layer
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from gui import click, names, wait
 from napari_acuity.core.registration import refine
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
-from napari_acuity.widgets._guides import Guides, outlines
-from napari_acuity.widgets._shifts import colour_by
+from napari_acuity.widgets._registering.guides import Guides, outlines
+from napari_acuity.widgets._registering.shifts import colour_by
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:

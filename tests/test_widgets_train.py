@@ -19,10 +19,15 @@ from napari_acuity.core.quality.reports.charts import Chart, Curve
 from napari_acuity.core.recipe import RECIPES
 from napari_acuity.widgets import _session
 from napari_acuity.widgets._layers import made_by, result_layer
-from napari_acuity.widgets._pair_source import FolderSource
 from napari_acuity.widgets._plots import CurvePlot, _log_ticks
-from napari_acuity.widgets._preflight import Intent, Look, look
-from napari_acuity.widgets._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
+from napari_acuity.widgets._training.pair_source import FolderSource
+from napari_acuity.widgets._training.preflight import Intent, Look, look
+from napari_acuity.widgets._training.run_view import (
+    LivePreview,
+    loss_chart,
+    psnr_chart,
+    terms_chart,
+)
 from napari_acuity.widgets.train import TrainPanel
 from training_panel import SCALE, TINY, choose, halved, make_pairs, wait_for_look
 

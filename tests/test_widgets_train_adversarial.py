@@ -28,14 +28,19 @@ from napari_acuity.core.training.plan import make_plan
 from napari_acuity.core.training.schedule import Bound
 from napari_acuity.core.training.train import train
 from napari_acuity.core.training.world import World
-from napari_acuity.widgets._network_check import cost_note, network_of
-from napari_acuity.widgets._recipe_words import about
-from napari_acuity.widgets._run_adversary import AccuracyPlot, TermsPlot, accuracy_chart
-from napari_acuity.widgets._run_advice import advice_on
-from napari_acuity.widgets._run_reader import RunReader
-from napari_acuity.widgets._run_state import RunState
-from napari_acuity.widgets._run_view import LivePreview, loss_chart, psnr_chart, terms_chart
-from napari_acuity.widgets._run_words import outcome_words
+from napari_acuity.widgets._training.network_check import cost_note, network_of
+from napari_acuity.widgets._training.recipe_words import about
+from napari_acuity.widgets._training.run_adversary import AccuracyPlot, TermsPlot, accuracy_chart
+from napari_acuity.widgets._training.run_advice import advice_on
+from napari_acuity.widgets._training.run_reader import RunReader
+from napari_acuity.widgets._training.run_state import RunState
+from napari_acuity.widgets._training.run_view import (
+    LivePreview,
+    loss_chart,
+    psnr_chart,
+    terms_chart,
+)
+from napari_acuity.widgets._training.run_words import outcome_words
 from napari_acuity.widgets.train import TrainPanel
 from training_panel import TINY, choose, make_pairs, wait_for_look
 

@@ -23,9 +23,10 @@ from napari_acuity.core.lens_training.data import PARTS, add_triple, read_triple
 from napari_acuity.core.lens_training.kinds import Kind
 from napari_acuity.core.lens_training.spec import LensSpec
 from napari_acuity.samples import open_grains
-from napari_acuity.widgets import _lens_training_process, _lenses
+from napari_acuity.widgets import _lenses
 from napari_acuity.widgets._kinds_table import KindsTable
-from napari_acuity.widgets._lens_training_results import by_kind, whole_images
+from napari_acuity.widgets._lens_training import process as lens_process
+from napari_acuity.widgets._lens_training.results import by_kind, whole_images
 from napari_acuity.widgets.enhance import EnhancePanel
 from napari_acuity.widgets.train import TrainPanel
 from training_panel import fresh_session
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pytestqt.qtbot import QtBot
 
-    from napari_acuity.widgets._lens_training_page import LensTrainingPage
+    from napari_acuity.widgets._lens_training.page import LensTrainingPage
 
 pytestmark = pytest.mark.usefixtures("fresh_models")
 
@@ -79,13 +80,13 @@ def session() -> Iterator[None]:
     _lenses.lenses.clear()
     with fresh_session():
         yield
-    for process in _lens_training_process._processes.values():
+    for process in lens_process._processes.values():
         if process.poll() is None:
             for child in psutil.Process(process.pid).children(recursive=True):
                 child.kill()
         process.kill()
         process.wait()
-    _lens_training_process._processes.clear()
+    lens_process._processes.clear()
     with _lenses.lenses.events.blocker_all():
         _lenses.lenses.clear()
 
@@ -613,7 +614,7 @@ def test_training_outlives_the_panel_is_stopped_and_gone_on_with(
     click(qtbot, page.job.button)
     for name in ("labelling", "magnifying-round"):
         qtbot.waitUntil((out / name / "best.safetensors").exists, timeout=_START_MS)
-    (process,) = _lens_training_process._processes.values()
+    (process,) = lens_process._processes.values()
     viewer.window.remove_dock_widget(panel)
     qtbot.wait(300)
     assert process.poll() is None
@@ -644,7 +645,7 @@ def test_training_outlives_the_panel_is_stopped_and_gone_on_with(
         page.plan.workers.setValue(1)
         click(qtbot, page.job.button)
         qtbot.waitUntil(lambda: states(page)[:1] == ["training"], timeout=_START_MS)
-        (process,) = _lens_training_process._processes.values()
+        (process,) = lens_process._processes.values()
         os.kill(process.pid, signal.SIGKILL)
         qtbot.waitUntil(lambda: not page.run.going, timeout=40_000)
         assert "ended without a word" in page.job.outcome.text()

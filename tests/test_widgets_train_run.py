@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QApplication, QDialog, QFileDialog, QMessageBox
 from gui import click, names, opened
 from napari_acuity import Recipe, load
 from napari_acuity.widgets import _session
-from napari_acuity.widgets._export_dialog import PackageDialog
+from napari_acuity.widgets._training.export_dialog import PackageDialog
 from napari_acuity.widgets.train import TrainPanel
 from training_panel import (
     PIXEL_UM,
@@ -166,7 +166,7 @@ def test_an_ended_run_comes_back(
 
     handed: list[Any] = []
     monkeypatch.setattr(
-        "napari_acuity.widgets._run_results.use_model", lambda *given: handed.extend(given)
+        "napari_acuity.widgets._training.run_results.use_model", lambda *given: handed.extend(given)
     )
     click(qtbot, results.use)
     qtbot.waitUntil(lambda: bool(handed), timeout=10_000)

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_acuity.widgets._run_reader import RunReader
-from napari_acuity.widgets._run_results import table_of
-from napari_acuity.widgets._run_state import RunState
-from napari_acuity.widgets._run_words import outcome_words, stage_words, time_words, why_it_ended
+from napari_acuity.widgets._training.run_reader import RunReader
+from napari_acuity.widgets._training.run_results import table_of
+from napari_acuity.widgets._training.run_state import RunState
+from napari_acuity.widgets._training.run_words import (
+    outcome_words,
+    stage_words,
+    time_words,
+    why_it_ended,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

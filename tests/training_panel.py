@@ -9,7 +9,8 @@ import numpy as np
 from skimage.measure import block_reduce
 
 from napari_acuity import Micrograph, Pair, PairSet, Recipe
-from napari_acuity.widgets import _run_reader, _session
+from napari_acuity.widgets import _session
+from napari_acuity.widgets._training import run_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +51,11 @@ def fresh_session() -> Iterator[None]:
     for known in lists:
         known.clear()
     yield
-    for process in _run_reader._processes.values():
+    for process in run_reader._processes.values():
         process.kill()
         process.wait()
-    _run_reader._processes.clear()
-    _run_reader._written.clear()
+    run_reader._processes.clear()
+    run_reader._written.clear()
     for known in lists:
         known.clear()
 

@@ -17,25 +17,25 @@ from qtpy.QtWidgets import (
 )
 
 from . import _session
-from ._enhance_checks import no_guard, no_tiles, not_to_zarr, wrong_kind
-from ._enhance_options import EnhanceOptions
-from ._enhance_run import EnhanceRun, Work
-from ._enhance_script import command_of, python_of
-from ._enhance_zarr import ask_out, zarr_name
-from ._filling import output_bytes, output_shape
-from ._folder_dialog import FolderDialog
-from ._folder_job import MOST_BYTES
-from ._generations import GenerationTable
+from ._enhancing.checks import no_guard, no_tiles, not_to_zarr, wrong_kind
+from ._enhancing.filling import output_bytes, output_shape
+from ._enhancing.folder_dialog import FolderDialog
+from ._enhancing.folder_job import MOST_BYTES
+from ._enhancing.generations import GenerationTable
+from ._enhancing.lens_box import LensBox
+from ._enhancing.model_chooser import ModelChooser
+from ._enhancing.options import EnhanceOptions
+from ._enhancing.pixel_size import describe, fits, ratio_of
+from ._enhancing.result_saving import SaveResult
+from ._enhancing.run import EnhanceRun, Work
+from ._enhancing.script import command_of, python_of
+from ._enhancing.to_zarr import ask_out, zarr_name
 from ._jobs import JobBox, one_step
 from ._layer_settings import offer_settings
 from ._layers import LayerChooser, is_image, made_by, pixel_size_of, snapshot
-from ._lens_box import LensBox
 from ._lenses import KnownLens, lenses, remember_lens
-from ._model_chooser import ModelChooser
 from ._panel import DeviceChip, add_row, enable, form, more_button, panel_layout, side_by_side
-from ._pixel_size import describe, fits, ratio_of
 from ._recent_models import remember_used
-from ._result_saving import SaveResult
 
 if TYPE_CHECKING:
     import os
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from ..core.lens import Lens
     from ..core.model import Model
-    from ._enhance_script import Settings
+    from ._enhancing.script import Settings
     from ._session import KnownModel
 
 __all__ = ["EnhancePanel", "describe", "opened_panel", "super_resolve", "use_model"]

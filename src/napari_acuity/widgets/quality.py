@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFileDialog, QPushButton, QScrollArea
 
 from ._jobs import JobBox, one_step
+from ._measuring.compare import CompareTab
+from ._measuring.error import ErrorTab
+from ._measuring.modality import ModalityTab
+from ._measuring.mtf import MtfTab
+from ._measuring.positions import PositionsTab
+from ._measuring.psf import PsfTab
+from ._measuring.resolution import ResolutionTab
+from ._measuring.tab import NOT_YET
 from ._panel import enable, panel_layout, side_by_side
-from ._quality_compare import CompareTab
-from ._quality_error import ErrorTab
-from ._quality_modality import ModalityTab
-from ._quality_mtf import MtfTab
-from ._quality_positions import PositionsTab
-from ._quality_psf import PsfTab
-from ._quality_resolution import ResolutionTab
-from ._quality_tab import NOT_YET
 from ._tabs import Tabs
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class QualityPanel(QScrollArea):
             return
 
         def save() -> None:
-            from ._quality_modality_part import save as save_measured
+            from ._measuring.modality_part import save as save_measured
 
             save_measured(measured, path)
 

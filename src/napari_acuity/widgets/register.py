@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QScrollArea, QToolButton
 
-from ._adjust import AdjustBox
-from ._arrow_box import ArrowBox
-from ._compare_views import CompareBox, Kept
-from ._evidence import EvidenceButton
 from ._jobs import JobBox, one_step
 from ._layer_settings import offer_settings
 from ._layers import LayerChooser, follow, is_plane, made_by, snapshot
-from ._live import Live
-from ._map_box import MapBox
 from ._panel import add_row, drop_down, enable, form, more_button, panel_layout, side_by_side
-from ._register_job import Level, Result, load_and_warp, register_and_warp
-from ._register_options import RegisterOptions, command_words
-from ._script import Script, script_of_load, script_of_run
+from ._registering.adjust import AdjustBox
+from ._registering.arrow_box import ArrowBox
+from ._registering.compare_views import CompareBox, Kept
+from ._registering.evidence import EvidenceButton
+from ._registering.job import Level, Result, load_and_warp, register_and_warp
+from ._registering.live import Live
+from ._registering.map_box import MapBox
+from ._registering.options import RegisterOptions, command_words
+from ._registering.script import Script, script_of_load, script_of_run
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..core.jobs import Event
     from ..core.registration.registration import Registration
-    from ._guides import Guides
+    from ._registering.guides import Guides
 
 __all__ = ["RegisterPanel"]
 

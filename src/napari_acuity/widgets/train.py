@@ -20,8 +20,6 @@ from qtpy.QtWidgets import (
 from ..core.errors import AcuityError
 from ..core.training.run_folder import check_free, free_name
 from . import _session
-from ._pair_chooser import PairChooser
-from ._pair_source import FolderSource
 from ._panel import (
     DeviceChip,
     add_row,
@@ -35,18 +33,20 @@ from ._panel import (
     panel_layout,
     scroll_to,
 )
-from ._preflight import Intent, time_to_expect
-from ._recipe_chooser import RecipeChooser
-from ._run_box import RunBox
-from ._start_chooser import StartChooser
 from ._tabs import Tabs
-from ._train_script import Plan, command_of, python_of, resume_command
+from ._training.pair_chooser import PairChooser
+from ._training.pair_source import FolderSource
+from ._training.preflight import Intent, time_to_expect
+from ._training.recipe_chooser import RecipeChooser
+from ._training.run_box import RunBox
+from ._training.script import Plan, command_of, python_of, resume_command
+from ._training.start_chooser import StartChooser
 from ._value_range import ValueRange
 
 if TYPE_CHECKING:
     import napari.viewer
 
-    from ._lens_training_page import LensTrainingPage
+    from ._lens_training.page import LensTrainingPage
 
 __all__ = ["TrainPanel"]
 
@@ -119,7 +119,7 @@ class TrainPanel(QScrollArea):
     def _on_mode(self) -> None:
         """Make the lens mode when it is first shown."""
         if self.lens is None:
-            from ._lens_training_page import LensTrainingPage
+            from ._lens_training.page import LensTrainingPage
 
             self.lens = LensTrainingPage(self._viewer)
             self._lens_layout.addWidget(self.lens)

@@ -1,0 +1,1 @@
+"""What the panel Enhance is made of."""

@@ -1,0 +1,1 @@
+"""What the lens mode of the panel Train model is made of."""

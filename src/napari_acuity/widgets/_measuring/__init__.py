@@ -1,0 +1,1 @@
+"""What the panel Quality is made of."""

@@ -1,0 +1,1 @@
+"""What the panel Train model is made of."""

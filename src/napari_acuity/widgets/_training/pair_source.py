@@ -1,0 +1,98 @@
+"""Where Train model takes its pairs from: a folder, or two open layers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .._layers import shape_of, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari.layers import Image
+
+    from ...core.pairs.pair import Pair
+    from ...core.pairs.pair_set import PairSet
+
+__all__ = ["FolderSource", "LayerSource", "Source", "likely_scale"]
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder of pairs."""
+
+    folder: Path
+
+    @property
+    def run_place(self) -> tuple[Path, str]:
+        """The folder in which runs are suggested, and what they are called."""
+        return self.folder.parent, f"{self.folder.name}-run"
+
+    @property
+    def python(self) -> str:
+        """The expression that stands for the pairs."""
+        return repr(str(self.folder))
+
+    def open(self) -> PairSet:
+        """Open the pairs; in a worker's thread."""
+        from ...core.pairs.usable import pairs_in
+
+        return pairs_in(self.folder)
+
+
+@dataclass(frozen=True)
+class LayerSource:
+    """Two layers that lie on each other, as snapshots."""
+
+    low: Any
+    high: Any
+    scale: float
+    ranges: tuple[tuple[float, float] | None, ...] = (None, None)
+
+    @classmethod
+    def of(
+        cls, low: Image, high: Image, scale: float, ranges: Iterable[tuple[float, float] | None]
+    ) -> LayerSource:
+        """Hold two layers so that another thread may read them; `ranges` are their black and white."""
+        held = snapshot(low), snapshot(high)
+        stated = tuple(ranges)
+        for layer, values in zip(held, stated, strict=True):
+            if values is not None:
+                layer.metadata["acuity"] = {"value_range": values}
+        # 1.667, as the box shows it, stands for 5/3.
+        return cls(*held, float(Fraction(scale).limit_denominator(16)), stated)
+
+    @property
+    def run_place(self) -> tuple[Path, str]:
+        """The folder in which runs are suggested, and what they are called."""
+        name = re.sub(r"[^\w]+", "-", self.low.name).strip("-")
+        return Path.home() / "acuity-runs", name or "run"
+
+    @property
+    def python(self) -> str:
+        """The expression that stands for the pairs."""
+        layers = [f"viewer.layers[{layer.name!r}]" for layer in (self.low, self.high)]
+        told = ", ".join(
+            f"replace(as_micrograph({layer}), value_range={values})" if values else layer
+            for layer, values in zip(layers, self.ranges, strict=True)
+        )
+        return f"[acuity.Pair({told}, scale={self.scale:g})]"
+
+    def open(self) -> list[Pair]:
+        """Make the pair; in a worker's thread."""
+        from ...core.pairs.pair import Pair
+
+        return [Pair(self.low, self.high, self.scale)]
+
+
+Source: TypeAlias = FolderSource | LayerSource
+
+
+def likely_scale(low: Image, high: Image) -> float:
+    """Return the ratio of small numbers nearest to that of the layers' pixels."""
+    rows = shape_of(high)[0], shape_of(low)[0]
+    return float(Fraction(*rows).limit_denominator(16))
