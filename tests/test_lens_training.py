@@ -28,12 +28,12 @@ from napari_acuity.core.lens_training.features import displacements
 from napari_acuity.core.lens_training.kind_scores import Tally, grains
 from napari_acuity.core.lens_training.kinds import Kind
 from napari_acuity.core.lens_training.label_maps import of_kind
-from napari_acuity.core.lens_training.lens_run import prepare, stage_states
+from napari_acuity.core.lens_training.lens_run import is_over, prepare, stage_states
 from napari_acuity.core.lens_training.scores import score_lens
 from napari_acuity.core.lens_training.spec import LensSpec
 from napari_acuity.core.lens_training.stages import Stage, pairs_for, stage_by_name, stages
 from napari_acuity.core.lens_training.train_lens import train_lens, train_lens_steps
-from napari_acuity.core.lens_training.train_stage import train_stage
+from napari_acuity.core.lens_training.train_stage import train_stage, train_stage_steps
 from napari_acuity.core.quality import psnr
 from napari_acuity.core.recipe import Recipe
 from napari_acuity.core.training.run_folder import RunFolder
@@ -537,6 +537,36 @@ def test_a_folder_keeps_to_its_lens(trained: tuple, spec: LensSpec, tmp_path: Pa
         prepare(spec, tmp_path / "new", triples)
     with pytest.raises(TrainingError, match="0 networks at once"):
         train_lens(spec, out, device="cpu", workers=0)
+
+
+def test_a_lens_begun_by_a_newer_version_is_refused(
+    trained: tuple, spec: LensSpec, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    facts = json.loads((trained[1] / "lens-run.json").read_text()) | {"format": 2}
+    (out / "lens-run.json").write_text(json.dumps(facts))
+
+    with pytest.raises(TrainingError, match=r"newer version \(format 2, here 1\)\. Update"):
+        train_lens(spec, out, device="cpu")
+
+
+def test_a_stage_that_was_stopped_is_not_over_when_its_resume_is_closed(
+    spec: LensSpec, tmp_path: Path
+) -> None:
+    """However early, though nobody asks it to stop any more."""
+    long, run = replace(spec, epochs=50), RunFolder(tmp_path / "labelling")
+    for event in train_stage_steps(long, tmp_path, "labelling", device="cpu"):
+        if event.stage.startswith("epoch 1,"):
+            run.ask("stop")
+    assert stage_states(tmp_path, long)[0].state == "stopped"
+    steps = train_stage_steps(long, tmp_path, "labelling", device="cpu")
+    while run.command() == "stop":
+        next(steps)
+    steps.close()
+
+    assert stage_states(tmp_path, long)[0].state == "stopped"
+    assert not is_over(run)
 
 
 def test_groups_are_held_out_whole(spec: LensSpec, tmp_path: Path) -> None:

@@ -190,6 +190,7 @@ def test_a_missing_file_or_one_that_may_not_be_read_says_so(tmp_path, monkeypatc
         ),
         ({"arguments": {"scale": 2.5, "channels": 3, "width": 9}}, "do not fit its network"),
         ({"arguments": {"scale": 2.5, "channels": 3, "blocks": "2"}}, "cannot be built"),
+        ({"arguments": {"scale": 2.5, "channels": 3, "blocks": 10**7}}, "1 to 1000 blocks"),
         ({"pixel_size": 3}, "header of model.safetensors cannot be read"),
         ({"pixel_size": ["a", "b"]}, "header of model.safetensors cannot be read"),
         ({"pixel_size": [0.5]}, "header of model.safetensors cannot be read"),
@@ -251,7 +252,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
         acuity.load(model.save(tmp_path / "model"))
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "3", "null", '"text"'])
+@pytest.mark.parametrize("text", ["{", "[1]", "3", "null", '"text"', "[" * 10**5 + "]" * 10**5])
 def test_headers_that_are_no_table_are_refused(tmp_path, text):
     path = tmp_path / "model.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata={"napari-acuity": text})

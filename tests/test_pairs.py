@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph, Pair, PairError, PairSet
 from napari_acuity.core.pairs import pair_set
+from napari_acuity.core.pairs.cautions import cautions
 from napari_acuity.core.pairs.split import split
 
 
@@ -61,6 +64,18 @@ def test_scale_and_similarity_map_may_come_as_text_and_lists(tissue):
 
     assert pair.scale == 2.5
     assert pair.similarity_map.tolist() == [[0.5, 1.0]]
+
+
+def test_pixel_sizes_that_contradict_the_scale_are_named(tissue):
+    low, high = tissue[:40, :40], tissue[:100, :100]
+
+    def pair(fine: tuple[float, float] | None) -> Pair:
+        return Pair(Micrograph(low, (1.25, 1.25), rgb=True), Micrograph(high, fine, rgb=True), 2.5)
+
+    assert cautions([pair(None), pair((0.5, 0.5)), pair((0.52, 0.49))]) == []
+    for fine in ((1.25, 1.25), (0.5, 0.6)):
+        (words,) = cautions([pair(fine)])
+        assert re.search(r"said to be of 1\.25 x 1\.25 um and .*2\.5 times as large", words)
 
 
 def test_colour_and_grey_do_not_pair(tissue):
@@ -226,7 +241,7 @@ def test_a_pair_of_another_scale_or_kind_does_not_join(tmp_path, tissue):
         ("{}", "it has no 'scale'"),
         ('{"scale": "wide"}', "could not convert"),
         ('{"scale": 2.5, "similarity": "high"}', "could not convert"),
-        ('{"scale": 2.5, "low_range": [1, 2, 3]}', "too many values"),
+        ('{"scale": 2.5, "low_range": [1, 2, 3]}', "(value range|too many values)"),
         ('{"scale": 2.5, "low_range": 5}', "not iterable"),
         ('{"scale": 1' + "0" * 400 + "}", "too large"),
         ('{"scale": 2.5, "channels": "two"}', "its channels are no number"),
@@ -309,6 +324,28 @@ def test_a_full_disk_leaves_the_set_as_it_was(tmp_path, tissue, monkeypatch, wri
         pairs.add(pair_of(tissue, name="second"))
 
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+
+
+def test_an_interrupt_while_the_first_pair_is_written_leaves_no_images(
+    tmp_path, tissue, monkeypatch
+):
+    """They would be taken for a folder of images that pair by their names, to which none is added."""
+    pairs = PairSet.open(tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_acuity.core.pairs.pair_set.replacing", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pairs.add(pair_of(tissue))
+    assert not [*tmp_path.rglob("*.tif")]
+    # After a kill they are there.
+    for part in ("low", "high"):
+        acuity.write(getattr(pair_of(tissue), part), tmp_path / part / "half.tif")
+    again = PairSet.open(tmp_path)
+    assert len(again) == 0
+    assert again.add(pair_of(tissue, name="half")) == "half-2"
 
 
 # Dividing

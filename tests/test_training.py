@@ -33,14 +33,19 @@ from napari_acuity import (
     Recipe,
     TrainingError,
 )
+from napari_acuity.core.device import choose_device
 from napari_acuity.core.micrograph import fingerprint
 from napari_acuity.core.recipe import RECIPES, recipe_by_name
 from napari_acuity.core.training import session as session_module
 from napari_acuity.core.training.fit import check_batch, check_scale
 from napari_acuity.core.training.losses import TERMS, gradient_energy, loss_terms
+from napari_acuity.core.training.plan import make_plan
 from napari_acuity.core.training.run_folder import RunFolder
-from napari_acuity.core.training.session import Epoch
+from napari_acuity.core.training.schedule import Bound
+from napari_acuity.core.training.session import Epoch, Session
+from napari_acuity.core.training.steps import Trainee
 from napari_acuity.core.training.train import train_steps
+from napari_acuity.core.training.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -423,6 +428,50 @@ def test_a_loss_that_explodes_is_taken_back(pairs, tmp_path, monkeypatch):
     assert len(losses) == 3 and max(losses[1:]) < 2 * losses[0]
 
 
+def test_weights_that_the_last_step_of_an_epoch_spoils_are_not_kept(pairs, monkeypatch):
+    """The loss tells of them one step later; a state that holds them is none to go back to."""
+    learn, spoilt = Trainee.step, []
+
+    def spoiling(self: Any, *given: Any, number: int) -> Any:
+        terms = learn(self, *given, number=number)
+        if number == 15 and not spoilt:  # an epoch has eight steps
+            spoilt.append(number)
+            with torch.no_grad():
+                next(self.network.parameters()).fill_(math.nan)
+        return terms
+
+    monkeypatch.setattr(Trainee, "step", spoiling)
+    recipe = replace(QUICK, batch=64)
+
+    events, _ = drained(train_steps(pairs, recipe, epochs=3, device="cpu"))
+
+    words = "the loss exploded: back to step 8, steps half as large"
+    assert words in [event.stage for event in events]
+    assert [epoch.number for epoch in epochs_of(events)] == [1, 2, 3]
+    assert all(math.isfinite(epoch.validation_loss) for epoch in epochs_of(events))
+
+
+def test_all_processes_keep_the_state_of_one_step_to_go_back_to(pairs, monkeypatch):
+    """When, the first one's clock tells; of the losses each process has its part."""
+    world = World(0, 1, choose_device("cpu"))
+    plan = make_plan(pairs, QUICK, Bound(1, None), world)
+    session = Session(plan, world, None)
+    session.step(0.5)
+    monkeypatch.setattr(World, "agree", lambda _self, _value: 1.0)  # "it is time"
+    session.keep(None)
+    loss = sum(session._means().values())
+    session.step(0.5)
+    session.go_back()
+    assert session.progress.step == 1
+
+    # Of two processes that lose alike: what one has kept, one or two of them go on with.
+    monkeypatch.setattr(World, "sum", lambda self, sums: [s.mul_(self.size) for s in sums])
+    both = Session(plan, replace(world, size=2), None, state=session._state())
+    assert sum(both._means().values()) == pytest.approx(loss)
+    one = Session(plan, world, None, state=both._state())
+    assert sum(one._means().values()) == pytest.approx(loss)
+
+
 def test_a_loss_that_stays_no_number_says_what_to_change(pairs, tmp_path):
     recipe = replace(RECIPES["brightfield-2017"], learning_rate=1e30, patch=24, batch=4)
     words = []
@@ -625,6 +674,12 @@ def test_the_published_loss_by_hand():
     assert terms["mse"].item() == pytest.approx(0.1**2)
     assert terms["gradient"].item() == pytest.approx(1e-3 * 0.08**2)
     assert loss_terms(ramp, ramp + 0.1, {"mae": 2.0})["mae"].item() == pytest.approx(0.2)
+
+
+def test_a_term_of_weight_0_is_not_computed():
+    """SSIM's window is larger than these patches."""
+    small = torch.zeros(1, 1, 8, 8)
+    assert set(loss_terms(small, small, {"mse": 1.0, "ssim": 0.0})) == {"mse"}
 
 
 def test_a_recipe_knows_every_term():

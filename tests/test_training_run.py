@@ -17,10 +17,11 @@ import pytest
 import torch
 
 import napari_acuity as acuity
-from napari_acuity import PairSet, Recipe, TrainingError
+from napari_acuity import Micrograph, Pair, PairSet, Recipe, TrainingError
+from napari_acuity.core.recipe import RECIPES
 from napari_acuity.core.training import session as session_module
 from napari_acuity.core.training.process import Watch, launch, relaunch
-from napari_acuity.core.training.run_folder import RunFolder, new_run
+from napari_acuity.core.training.run_folder import RunFolder, discard_run, new_run
 from napari_acuity.core.training.session import Epoch
 from napari_acuity.core.training.train import resume_steps, train_steps
 from napari_acuity.core.training.validation import Preview
@@ -111,6 +112,67 @@ def test_kill_9_loses_no_more_than_the_last_interval(
     assert torch.equal(weights(acuity.load(out / "best.safetensors")), weights(unbroken[0]))
     assert log_of(out) == log_of(unbroken[1])
     assert [event["kind"] for event in Watch(out).events()][-1] == "done"
+
+
+def test_a_run_that_lost_its_patience_is_over(folder: Path, tmp_path: Path) -> None:
+    """Killed while it is scored, it trains no further epoch."""
+    out = tmp_path / "run"
+    still = replace(RECIPE, batch=64, learning_rate=1e-30, averaging=0.0, patience=1)
+    model = acuity.train(folder, still, out, epochs=9, device="cpu")
+    log = log_of(out)
+    assert len(log) == 2
+
+    again = acuity.resume(out, device="cpu")
+
+    assert log_of(out) == log
+    assert torch.equal(weights(again), weights(model))
+
+
+def test_a_checkpoint_of_the_first_epoch_outlasts_an_interrupt(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_CHECKPOINT_S", 0.0)  # after every step
+    out = tmp_path / "run"
+    steps = train_steps(folder, replace(RECIPE, batch=64), out, epochs=1, device="cpu")
+    while not (out / "checkpoint.pt").exists():
+        next(steps)
+    steps.close()
+
+    assert acuity.resume(out, device="cpu").header.scores
+    assert len(log_of(out)) == 1
+
+
+def test_what_a_kill_leaves_is_discarded_too(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in ("recipe.toml", ".checkpoint-x1_z.pt", ".run-a2.json", ".best-b3.safetensors"):
+        (out / name).touch()
+    (out / ".mine").touch()
+
+    discard_run(out)
+
+    assert [path.name for path in out.iterdir()] == [".mine"]
+
+
+def test_a_stop_and_a_resume_that_comes_to_nothing_do_not_make_a_run_done(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A run that was asked to stop says that it is done: a lens in training must not take it for whole."""
+    out = begun(folder, tmp_path / "run")
+    run = RunFolder(out)
+    for event in resume_steps(out, device="cpu"):
+        if event.stage.startswith("epoch"):
+            run.ask("stop")
+    assert [event["kind"] for event in Watch(out).events()][-1] == "done"
+    steps = resume_steps(out, device="cpu")
+    while not next(steps).stage.startswith("3 pairs") and run.command() == "stop":
+        pass
+    steps.close()
+    assert [event["kind"] for event in Watch(out).events()][-2:] == ["begun", "stopped"]
+    with pytest.raises(acuity.PairError):
+        acuity.resume(out, pairs=tmp_path / "nowhere", device="cpu")
+    last = Watch(out).events()[-1]
+    assert last["kind"] == "failed" and "There is no folder" in last["words"]
 
 
 def test_what_cannot_be_resumed_says_so(
@@ -223,6 +285,21 @@ def test_pairs_that_changed_meanwhile_are_named(tissue: np.ndarray, tmp_path: Pa
     assert any("some pairs have changed" in event.stage for event in events)
 
 
+def test_a_damaged_pair_of_an_earlier_run_is_named_with_its_damage(
+    tissue: np.ndarray, tmp_path: Path
+) -> None:
+    pairs = PairSet.open(tmp_path / "set")
+    for row in (0, 128, 256):
+        pairs.add(field(tissue, row, 0))
+    out = begun(pairs.folder, tmp_path / "run")
+    (tmp_path / "set" / "low" / "field 0 0.tif").write_bytes(b"II*")
+
+    with pytest.raises(
+        acuity.PairError, match=r"with 'field 0 0', no longer .*0\.tif cannot be read"
+    ):
+        acuity.resume(out, device="cpu")
+
+
 def test_a_checkpoint_executes_nothing(tmp_path: Path, folder: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple:
@@ -320,6 +397,10 @@ def test_two_processes_do_not_share_a_run(folder: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert "Another process is training in" in other.stderr
+    (out / "output.txt").write_text("its words")
+    with pytest.raises(TrainingError, match="Another process is training in"):
+        relaunch(out, device="cpu")
+    assert Watch(out).last_lines() == "its words"
     steps.close()
     assert not RunFolder(out).running
 
@@ -468,6 +549,67 @@ def test_patience_ends_a_run_that_gets_no_better(folder: Path) -> None:
     assert len(epochs) < 60
     assert not any(epoch.best for epoch in epochs[-2:])
     assert epochs[-3].best
+
+
+def test_frozen_layers_keep_their_statistics(tissue: np.ndarray) -> None:
+    """What batch normalisation learnt of other fields is a part of the layer."""
+    fields = [
+        Pair(*[Micrograph(tissue[row : row + 96, :96], rgb=True, name=f"{row}")] * 2, 1.0)
+        for row in (0, 96, 192)
+    ]
+    small = {"channels": 3, "width": 4, "depth": 1, "norm": True}
+    recipe = replace(RECIPE, network="compact_unet", network_arguments=small, batch=64)
+    model = acuity.train(fields, recipe, epochs=1, device="cpu")
+
+    tuned = acuity.train(
+        fields, replace(recipe, seed=1), epochs=1, device="cpu", start=model, frozen=2
+    )
+
+    before, after = model.network.state_dict(), tuned.network.state_dict()
+    for name in before:
+        same = torch.equal(before[name], after[name])
+        assert same == name.startswith(("first", "down.0")) or "num_batches" in name, name
+
+
+def test_fields_that_the_model_to_start_from_was_trained_on_are_named(
+    folder: Path, tissue: np.ndarray
+) -> None:
+    quick = replace(RECIPE, batch=64)
+    pairs = [*PairSet.open(folder)]
+    start = acuity.train(pairs, quick, epochs=1, device="cpu")
+
+    def told(pairs: list[Pair]) -> tuple[list[str], set[str]]:
+        events, model = drained(train_steps(pairs, quick, epochs=1, device="cpu", start=start))
+        held = {*model.header.data["validation"], *model.header.data["test"]}
+        said = [event.stage for event in events if "was trained on" in event.stage]
+        return said, held & {*start.header.data["train"]}
+
+    assert told(pairs) == ([], set())
+    said, seen = told([*pairs, field(tissue, 128, 128)])
+    assert len(seen) == 1
+    assert said == [
+        f"the model to start from was trained on '{seen.pop()}', now to validate or test on: scores there "
+        "say little of new fields"
+    ]
+
+
+def test_any_seed_draws_what_dropout_leaves_out(tissue: np.ndarray) -> None:
+    fields = [
+        Pair(*[Micrograph(tissue[row : row + 64, :64], rgb=True, name=f"{row}")] * 2, 1.0)
+        for row in (0, 64, 128)
+    ]
+    recipe = replace(
+        RECIPES["pix2pix-2017"],
+        seed=2**63 - 1,
+        patch=64,
+        batch=2,
+        network_arguments={"width": 1},
+        augmentation={},
+    )
+    steps = train_steps(fields, recipe, epochs=1, device="cpu")
+    while next(steps).stage != "epoch 1":  # the first step is done
+        pass
+    steps.close()
 
 
 @pytest.mark.slow

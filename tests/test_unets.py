@@ -154,7 +154,8 @@ def test_levels_are_undone_at_the_output(kind):
 
 
 @pytest.mark.parametrize(
-    "levels", [((0.3, 0.1), (0, 1)), ((0, 0), (0, 1)), ((0, math.inf), (0, 1)), 3]
+    "levels",
+    [((0.3, 0.1), (0, 1)), ((0, 0), (0, 1)), ((0, math.inf), (0, 1)), ((-math.inf, 1), (0, 1)), 3],
 )
 def test_levels_that_do_not_rise_are_refused(levels):
     header = acuity.Model.new("crossmodality").header

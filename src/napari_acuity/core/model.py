@@ -34,6 +34,11 @@ SHIPPED = "default"
 _FORMAT = 1
 _KEY = "napari-acuity"
 _TABLES = ("arguments", "recipe", "data", "scores", "versions", "capture")
+# RecursionError: lists nested thousands deep.
+_UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, OverflowError),
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -339,7 +344,7 @@ def _header(text: str, file: str) -> Header:
         if any(header.arguments[name] != facts[name] for name in ("scale", "channels")):
             raise ValueError("it contradicts itself")
         return header
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except _UNREADABLE as error:
         raise ModelError(
             f"The header of {file} cannot be read: {error}.", "Copy it again from its source."
         ) from error

@@ -6,6 +6,7 @@ import errno
 import re
 import zipfile
 import zlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
@@ -103,7 +104,7 @@ def _checked(package: zipfile.ZipFile, path: Path) -> list[str]:
     entries = [entry for entry in package.infolist() if entry.filename != "models/"]
     names = [entry.filename for entry in entries]
     strange = [name for name in names if name != _TOML and not _MODEL.fullmatch(name)]
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if strange or twice:
         raise ModelError(
             f"{path.name} holds '{(strange or twice)[0]}'{' twice' * (not strange)}, which does not "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import AcuityError, FileError, PairError
+from ..errors import AcuityError, PairError
 from ..io import images_by_name, make_folder, read, write
 from ..micrograph import Micrograph, as_micrograph, check_content, to_unit
 from .labels import as_labels, check_labels, from_colours
@@ -189,7 +189,7 @@ def add_triple(
     try:
         for part, image in zip(PARTS, images, strict=True):
             written.append(write(image, folders[part] / f"{plain}.tif"))
-    except FileError:
+    except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
         raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..io import make_folder, replacing
 from ..pairs.split import split
 from ..training.process import Watch
 from ..training.run_folder import MODEL, OUTPUT, RECIPE, RunFolder, check_free, discard_run
-from .spec import FACTS, SPEC, LensSpec
+from .spec import FACTS, PROCESS, SPEC, LensSpec
 from .stages import stages
 
 if TYPE_CHECKING:
@@ -34,11 +33,10 @@ __all__ = [
     "stage_states",
 ]
 
-# What a kill leaves of a file that was being written, see `replacing`.
-_HALF_WRITTEN = re.compile(r"\.(recipe|run|best|checkpoint|log|preview|command|asked)-.+")
+_FORMAT = 1
 _ENDS = ("done", "stopped", "failed")
 # What whoever starts a lens as a process may put there before.
-_BEFORE = {SPEC, RECIPE, OUTPUT, "process.json"}
+_BEFORE = {SPEC, RECIPE, OUTPUT, PROCESS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +106,7 @@ def prepare(spec: LensSpec, out: str | os.PathLike[str], triples: Sequence[Tripl
         groups = {triple.name: triple.group for triple in triples}
         parts = split(groups, 0.0, spec.test, seed=spec.seed)
         facts: dict[str, Any] = {
-            "format": 1,
+            "format": _FORMAT,
             "spec": spec.settled(),
             "train": parts["train"],
             "test": parts["test"],
@@ -164,12 +162,6 @@ def cleared(run: RunFolder) -> None:
     with suppress(TrainingError):
         check_free(run.path)
         return
-    try:
-        for path in run.path.iterdir():
-            if _HALF_WRITTEN.fullmatch(path.name):
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise FileError(f"{run.path} cannot be used: {error}.", "Remove it by hand.") from error
     discard_run(run.path)
 
 
@@ -202,6 +194,11 @@ def _facts(folder: Path) -> dict[str, Any] | None:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(facts["spec"], dict):
             raise TypeError("spec is no table")
+        if facts["format"] > _FORMAT:
+            raise TrainingError(
+                f"{path} was written by a newer version (format {facts['format']}, here {_FORMAT}).",
+                "Update napari-acuity.",
+            )
         return facts | {part: list(map(str, facts[part])) for part in ("train", "test")}
     except FileNotFoundError:
         return None

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
 
-__all__ = ["FACTS", "SCORES", "SPEC", "LensSpec"]
+__all__ = ["FACTS", "PROCESS", "SCORES", "SPEC", "LensSpec"]
 
-SPEC, FACTS, SCORES = "lens.toml", "lens-run.json", "scores.csv"
-"""In the folder of a lens: how it is trained, on which images, and what it scored."""
+SPEC, FACTS, SCORES, PROCESS = "lens.toml", "lens-run.json", "scores.csv", "process.json"
+"""In the folder of a lens: how it is trained, on which images, what it scored, and by which process."""
 
 _DOCS = "See the docs page Train a lens."
 

@@ -33,7 +33,7 @@ def as_levels(levels: Sequence[Sequence[float]]) -> Levels:
     """
     (a, b), (c, d) = levels
     found = (float(a), float(b)), (float(c), float(d))
-    if not all(black < white < math.inf for black, white in found):
+    if not all(-math.inf < black < white < math.inf for black, white in found):
         raise ValueError(f"levels {found} do not rise")
     return found
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PyramidResNet", "padded", "trim"]
 
+_MOST_BLOCKS = 1000
+
 Init = Literal["published", "interpolation"]
 
 
@@ -39,7 +41,7 @@ class PyramidResNet(nn.Module):
     growth : float
         alpha: block k of K widens by floor(alpha * k / K + 0.5).
     blocks : int
-        K.
+        K, 1 to 1000.
     init : {"published", "interpolation"}
         "published": kernels truncated normal (0, 0.05), biases 0. "interpolation": the same, but the
         layers are set so that the untrained network interpolates its input bilinearly: training starts
@@ -67,13 +69,14 @@ class PyramidResNet(nn.Module):
     ) -> None:
         super().__init__()
         possible = min(channels, width, blocks) >= 1 and 1 <= scale < math.inf and growth >= 0
+        possible = possible and blocks <= _MOST_BLOCKS
         possible = possible and abs(float(ratio(scale)) - scale) < 1e-6
         if not possible or init not in ("published", "interpolation"):
             raise ModelError(
                 f"A network of {channels} channels, scale {scale}, width {width}, growth {growth}, "
                 f"{blocks} blocks and init '{init}' cannot be built.",
-                "Use at least one channel, width 1 and one block; a scale of 1 or more that is a ratio of "
-                "small numbers, such as 2.5; init 'published' or 'interpolation'.",
+                f"Use at least one channel, width 1 and 1 to {_MOST_BLOCKS} blocks; a scale of 1 or more "
+                "that is a ratio of small numbers, such as 2.5; init 'published' or 'interpolation'.",
             )
         p, q = ratio(scale).as_integer_ratio()
         widths = list(_widths(width, growth, blocks))

@@ -22,21 +22,33 @@ __all__ = ["cautions"]
 # More pixels at the last value than a few hot ones.
 _SATURATED = 1e-3
 _ANTICORRELATED = -0.2
+# Instruments state their pixels as they are said to be; a scale that is not theirs is further off.
+_OFF = 0.1
 # Means over so many pixels: neither blur nor a shift by a pixel counts in them.
 _COARSE_PX = 8
 
 
 def cautions(pairs: Sequence[Pair]) -> list[str]:
-    """Return what may spoil training on grey pairs, a sentence each: saturation, opposite intensities.
+    """Return what may spoil training, a sentence each: pixel sizes that do not go with the scale.
 
-    Of pairs of several channels each is looked at.
+    Of grey pairs also saturation and opposite intensities; of several channels each is looked at.
     """
-    return [
-        words
-        for pair in pairs
-        for channel in pair.channel_pairs()
-        for words in _of(pair.scale, *channel)
-    ]
+    found = list[str]()
+    for pair in pairs:
+        found += _of_sizes(pair)
+        for channel in pair.channel_pairs() if not pair.low.rgb else ():
+            found += _of(pair.scale, *channel)
+    return found
+
+
+def _of_sizes(pair: Pair) -> Iterator[str]:
+    low, high = pair.low.pixel_size, pair.high.pixel_size
+    if low and high and not np.allclose(low, pair.scale * np.array(high), rtol=_OFF):
+        sizes = " and ".join(f"{y:g} x {x:g} um" for y, x in (low, high))
+        yield (
+            f"the pixels of '{pair.name}' are said to be of {sizes}, but at scale {pair.scale:g} those of "
+            f"the low image are {pair.scale:g} times as large: one of the two is wrong in its file"
+        )
 
 
 def _of(scale: float, name: str, low: Micrograph, high: Micrograph) -> Iterator[str]:

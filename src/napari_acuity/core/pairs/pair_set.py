@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import numpy as np
 
-from ..errors import AcuityError, FileError, PairError
+from ..errors import AcuityError, FileError, ImageError, PairError
 from ..io import make_folder, read, replacing, write
 from ..io.replacing import storage_error
 from .described import Described, like_most, size_of
@@ -58,7 +58,8 @@ class PairSet:
             When the folder may not be read.
         """
         pairs = cls(Path(folder))
-        if not pairs._names():
+        # Where a lock is, pairs were added, or one was about to be: half of one is none.
+        if not pairs._names() and not (pairs.folder / _LOCK).exists():
             pairs._named = find_named_images(pairs.folder)
         return pairs
 
@@ -132,7 +133,7 @@ class PairSet:
                 self._image("high", name, facts),
                 scale=float(facts["scale"]),
                 name=name,
-                group=str(facts.get("group", "")),
+                group=str(facts.get("group") or ""),
                 similarity=None if similarity is None else float(similarity),
                 similarity_map=None if blocks is None else np.array(blocks, dtype=np.float64),
                 registration=facts.get("registration"),
@@ -196,7 +197,7 @@ class PairSet:
             # The JSON comes last: a pair without it does not count, so a half-written one is never seen.
             with replacing(self.folder / f"{name}.json") as temporary:
                 temporary.write_text(text)
-        except FileError:
+        except BaseException:
             for path in files:
                 path.unlink(missing_ok=True)
             raise
@@ -247,7 +248,10 @@ class PairSet:
 
     def _image(self, part: str, name: str, facts: dict[str, Any]) -> Micrograph:
         image, limits = read(self.folder / part / f"{name}.tif"), facts.get(f"{part}_range")
-        return replace(image, value_range=tuple(limits)) if limits else image
+        try:
+            return replace(image, value_range=tuple(limits)) if limits else image
+        except ImageError as error:
+            raise damaged(self.folder / f"{name}.json", error.cause) from error
 
     def _facts(self, name: str) -> dict[str, Any]:
         try:

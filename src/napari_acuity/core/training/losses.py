@@ -27,12 +27,12 @@ def loss_terms(
     ----------
     output, truth : (n, C, H, W) tensors
     weights : mapping
-        Name in `TERMS` -> weight; others are left to whoever knows them.
+        Name in `TERMS` -> weight; others are left to whoever knows them, and those of weight 0 out.
     """
     return {
         name: weight * TERMS[name](output, truth)
         for name, weight in weights.items()
-        if name in TERMS
+        if name in TERMS and weight
     }
 
 

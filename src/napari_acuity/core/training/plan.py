@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TrainingError
+from ..errors import PairError, TrainingError
 from ..micrograph import fingerprint
 from ..model import Header, Model, load
 from ..networks import NETWORKS
@@ -113,9 +113,14 @@ def make_plan(
     found, unreadable = readable(pairs)
     if unreadable and not found:
         raise next(iter(unreadable.values()))
-    division = divide_pairs(
-        found, guard=recipe.patch // 2, seed=recipe.seed, test=test, table=table
-    )
+    try:
+        division = divide_pairs(
+            found, guard=recipe.patch // 2, seed=recipe.seed, test=test, table=table
+        )
+    except PairError as error:
+        # What an earlier run was divided with may be there, and damaged.
+        why = "".join(f" '{name}': {problem.cause}" for name, problem in unreadable.items())
+        raise PairError(f"{error.cause}{why}", error.cure) from error
     check_augmentation(recipe, division.train[0].kind)
     levels = percentile_levels(division.train) if recipe.levels == "percentiles" else None
     patches = Patches.of(
@@ -125,9 +130,7 @@ def make_plan(
         device=world.device.name,
         **recipe.patch_filter,
     )
-    words = [division.words, patches.words]
-    if not found[0].low.rgb:
-        words += cautions(division.train)
+    words = [division.words, patches.words, *cautions(division.train)]
     words += [f"left out {name}: {error}" for name, error in unreadable.items()]
     begin = load(start) if isinstance(start, str | os.PathLike) else start
     _check_fits(recipe, division.train[0], begin)
@@ -135,6 +138,7 @@ def make_plan(
         recipe, differs = _with_network_of(begin, recipe)
         words += differs
     model = _model(recipe, division, levels, begin)
+    words += _seen_before(begin, model)
     check_patch(patches.patch, division.train[0].scale, recipe, model.network)
     return Plan(
         recipe,
@@ -210,6 +214,19 @@ def _with_network_of(begin: Model, recipe: Recipe) -> tuple[Recipe, list[str]]:
     ]
     words = [f"the network is that of the model to start from: {', '.join(differs)}"]
     return replace(recipe, network_arguments=theirs), words if differs else []
+
+
+def _seen_before(begin: Model | None, model: Model) -> list[str]:
+    """Say where the fields to validate or test on are such as the model to start from was trained on."""
+    trained = begin.header.data.get("train") if begin is not None else None
+    seen = [
+        f"'{name}'"
+        for part in ("validation", "test")
+        for name, prints in model.header.data[part].items()
+        if isinstance(trained, dict) and prints in trained.values()
+    ]
+    words = f"the model to start from was trained on {', '.join(seen)}, now to validate or test on: scores "
+    return [f"{words}there say little of new fields"] if seen else []
 
 
 def _model(recipe: Recipe, division: Division, levels: Levels | None, begin: Model | None) -> Model:

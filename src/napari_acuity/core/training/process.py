@@ -74,9 +74,19 @@ def launch(
 
 
 def relaunch(out: str | os.PathLike[str], *, device: str = "auto") -> subprocess.Popen[bytes]:
-    """Go on with a stopped run as ``acuity resume`` would, in a process of its own."""
+    """Go on with a stopped run as ``acuity resume`` would, in a process of its own.
+
+    Raises
+    ------
+    TrainingError
+        When there is no run in the folder, or a process is at it, whose output would be overwritten.
+    FileError
+        When the folder may not be written.
+    """
     folder = RunFolder(Path(out))
     folder.facts  # noqa: B018 - says so where there is no run
+    with folder.held():
+        pass
     return start_process(["resume", str(folder.path), "--device", device], folder.path)
 
 

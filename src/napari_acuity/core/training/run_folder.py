@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import socket
 import time
 from contextlib import contextmanager, suppress
@@ -64,6 +65,8 @@ _OURS = (
     OUTPUT,
     ASKED,
 )
+# What a kill leaves of a file that was being written, see `replacing`.
+_HALF_WRITTEN = re.compile(r"\.(recipe|run|best|start|checkpoint|log|preview|command|asked)-.+")
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,7 @@ def free_name(parent: str | os.PathLike[str], name: str) -> Path:
 
 @contextmanager
 def new_run(folder: str | os.PathLike[str]) -> Iterator[RunFolder]:
-    """Make the folder of a run and hold it; one that ends before its first epoch is removed.
+    """Make the folder of a run and hold it; one that ends before there is anything to keep is removed.
 
     Raises
     ------
@@ -258,7 +261,7 @@ def new_run(folder: str | os.PathLike[str]) -> Iterator[RunFolder]:
                 yield run
             finally:
                 # While it is held: later another process's run may be in it.
-                if not (run.path / LOG).exists() and not (run.path / ASKED).exists():
+                if not any((run.path / name).exists() for name in (LOG, CHECKPOINT, ASKED)):
                     discard_run(run.path)
     finally:
         # An empty one alone can be removed: that of a lock that could not be made, or that Windows kept.
@@ -271,7 +274,8 @@ def discard_run(folder: str | os.PathLike[str]) -> None:
     path = Path(folder)
     try:
         curves = [*(path / BOARD).glob("events.out.tfevents.*")]
-        for file in (*(path / name for name in _OURS), *curves):
+        half = [file for file in path.glob(".*") if _HALF_WRITTEN.fullmatch(file.name)]
+        for file in (*(path / name for name in _OURS), *curves, *half):
             file.unlink(missing_ok=True)
         with suppress(PermissionError):  # Windows keeps it while it is held, and removes it then
             (path / LOCK).unlink(missing_ok=True)

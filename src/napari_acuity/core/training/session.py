@@ -87,7 +87,7 @@ class Session:
             self._restore(state)
         if best is None:
             # What was as good is lost: the best of the epochs to come is kept.
-            self.progress.best_loss = math.inf
+            self.progress.best_loss, self.progress.stale = math.inf, 0
         self._good = self._state()
         # A run may have stopped while its discriminator was in trouble.
         self._sound = (state or {}).get("sound", self._good)
@@ -107,7 +107,7 @@ class Session:
         if self.folder and (command == "pause") != self.paused:
             self.folder.say("paused" if command == "pause" else "going on")
         self.paused = command == "pause" and done < 1
-        self.ended = done >= 1 or command == "stop"
+        self.ended = done >= 1 or command == "stop" or self._out_of_patience
         return min(done, 1.0)
 
     def step(self, done: float) -> None:
@@ -142,11 +142,13 @@ class Session:
         """Whether the loss has exploded; looked at now and then, as a look makes a GPU wait."""
         if not self._sums or not (self.epoch_is_over or self.progress.step % _CHECK_EVERY == 0):
             return False
-        return self._exploded(sum(self._means().values()))
+        return self._exploded()
 
-    def _exploded(self, loss: float) -> bool:
+    def _exploded(self) -> bool:
+        """Whether the loss is far off or, as its last step may have made them, the weights are."""
+        loss = sum(self._means().values())
         least = min((row["train_loss"] for row in self.progress.rows), default=math.inf)
-        return not math.isfinite(loss) or loss > _EXPLODED * least
+        return not math.isfinite(loss) or loss > _EXPLODED * least or not self._trainee.finite
 
     def go_back(self) -> str:
         """Go back to the last good state, to go on from it in smaller steps.
@@ -229,7 +231,7 @@ class Session:
         if improved:
             at.best_loss, self.best, self._unwritten = loss, self._trainee.model(), True
         at.stale = 0 if improved else at.stale + 1
-        self.ended = self.ended or 0 < self.plan.recipe.patience <= at.stale
+        self.ended = self.ended or self._out_of_patience
         epoch = Epoch(
             at.epoch,
             at.step,
@@ -251,11 +253,9 @@ class Session:
 
         A full disk does not end the run: the best model is in memory, and is written again later.
         """
-        if epoch is None and time.monotonic() - self._saved < _CHECKPOINT_S:
-            return None
-        # Of this process's own loss: when it is time, differs between the processes of a run.
-        own = sum(map(float, self._sums.values())) / max(self.progress.steps_in_epoch, 1)
-        if self._exploded(self.world.size * own):
+        due = epoch is not None or time.monotonic() - self._saved >= _CHECKPOINT_S
+        # Clocks differ, and all processes of a run must have one state to go back to.
+        if not self.world.agree(float(due)) or self._exploded():
             return None
         self._saved, self._good = time.monotonic(), self._state()
         if epoch is not None and self._trainee.critic is not None and self._trainee.critic.sound:
@@ -289,6 +289,10 @@ class Session:
 
     # What it consists of
 
+    @property
+    def _out_of_patience(self) -> bool:
+        return 0 < self.plan.recipe.patience <= self.progress.stale
+
     def _asked(self) -> str:
         """Return what the run is asked to do; a word that it does not know changes nothing."""
         asked = self.folder.command() if self.folder else "go"
@@ -320,11 +324,15 @@ class Session:
             drawn = plan.patches.draw(plan.recipe.batch, draws, turns=plan.augmentation.turns)
             yield plan.augmentation.apply(*plan.patches.cut(drawn), drawn)[0]
 
-    def _means(self) -> dict[str, float]:
+    def _totals(self) -> dict[str, torch.Tensor]:
+        """Return the sums over the steps of the epoch, of all processes."""
         sums = {name: value.clone() for name, value in self._sums.items()}
         self.world.sum(sums.values())
+        return sums
+
+    def _means(self) -> dict[str, float]:
         count = max(self.progress.steps_in_epoch, 1)
-        return {name: float(value) / count for name, value in sums.items()}
+        return {name: float(value) / count for name, value in self._totals().items()}
 
     def _say(self, kind: str, **facts: Any) -> None:
         if self.folder:
@@ -335,7 +343,7 @@ class Session:
             "format": FORMAT,
             "recipe": self.plan.recipe.as_table(),
             "progress": {**asdict(self.progress), "rows": [*self.progress.rows]},
-            "sums": {name: value.clone() for name, value in self._sums.items()},
+            "sums": self._totals(),
             "draws": self._draws.get_state(),
             "trainee": self._trainee.state(),
         }
@@ -345,7 +353,9 @@ class Session:
         try:
             self.progress = Progress(**state["progress"])
             self.progress.rows = [*self.progress.rows]
-            self._sums = {name: value.clone().to(device) for name, value in state["sums"].items()}
+            # Of a run of any number of processes: each takes its part.
+            sums = {name: value.to(device) for name, value in state["sums"].items()}
+            self._sums = {name: value / self.world.size for name, value in sums.items()}
             self._draws.set_state(state["draws"])
             self._trainee.restore(state["trainee"])
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:

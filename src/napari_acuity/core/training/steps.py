@@ -58,8 +58,8 @@ class Trainee:
         device = self._world.device
         self._fast = training_form(self._model.network, device, multiple=multiple)
         self.network: nn.Module = self._fast.module.train()
-        self.average = copy.deepcopy(self.network).eval()
         _freeze(self.network, self._frozen)
+        self.average = copy.deepcopy(self.network).eval()
         self._trained = [p for p in self.network.parameters() if p.requires_grad]
         self._optimiser = optimiser_of(
             self._trained, self._recipe.learning_rate, device, beta_1=self._recipe.beta_1
@@ -156,9 +156,8 @@ class Trainee:
             return
         device = torch.device(self._world.device.name)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(
-                (self._recipe.seed * 1_000_003 + number) * self._world.size + self._world.rank
-            )
+            steps = self._recipe.seed * 1_000_003 + number
+            torch.manual_seed((steps * self._world.size + self._world.rank) % 2**63)
             yield
 
     @torch.no_grad()
@@ -200,8 +199,17 @@ class Trainee:
         torch._foreach_lerp_(means, values, 1 - decay)
 
     @property
+    def finite(self) -> bool:
+        """Whether all weights are numbers that can be gone on with."""
+        weights = [*self.network.parameters()]
+        if self.critic is not None:
+            weights += self.critic.network.parameters()
+        norms = torch._foreach_norm([value.detach() for value in weights])
+        return bool(torch.stack([*norms]).isfinite().all())
+
+    @property
     def has_statistics(self) -> bool:
-        """Whether the network holds statistics of what it saw, as batch normalisation does."""
+        """Whether the network learns statistics of what it sees, as batch normalisation does."""
         return any(True for _ in _norms(self.average))
 
     @torch.no_grad()
@@ -255,7 +263,10 @@ class Trainee:
 
 
 def _norms(network: nn.Module) -> Iterator[nn.BatchNorm2d]:
-    return (part for part in network.modules() if isinstance(part, nn.BatchNorm2d))
+    """Yield the batch normalisations that are not frozen."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d) and part.weight.requires_grad:
+            yield part
 
 
 def _freeze(network: nn.Module, count: int) -> None:
@@ -266,7 +277,7 @@ def _freeze(network: nn.Module, count: int) -> None:
             f"Freeze 0 to {len(layers) - 1}.",
         )
     for layer in layers[:count]:
-        layer.requires_grad_(False)
+        layer.requires_grad_(False).eval()  # their statistics stay, too
 
 
 def _layers(network: nn.Module) -> Iterator[nn.Module]:

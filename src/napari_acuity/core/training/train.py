@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import sleep
@@ -24,7 +24,7 @@ from .tensorboard import Board, check_tensorboard
 from .world import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ..model import Model
     from ..pairs.pair import Pair
@@ -145,6 +145,7 @@ def train_steps(
         # Only now: pairs that cannot be used leave no folder behind.
         if out is not None and world.first:
             folder = opened.enter_context(new_run(out))
+            opened.enter_context(_ending_told(folder))
             if plan.before is not None:
                 plan.before.save(folder.path / START)
             folder.begin(plan.recipe, facts_of(plan, given))
@@ -201,6 +202,9 @@ def resume_steps(
     with joined(device) as world, ExitStack() as opened:
         if world.first:
             opened.enter_context(run_folder.held())
+            # First: one that was stopped says that it is done, and while nobody asks it to stop that counts.
+            run_folder.begun(str(world.device), "")
+            opened.enter_context(_ending_told(run_folder))
             run_folder.ask("go")
         stopped = Stopped.of(run_folder)
         facts = stopped.facts
@@ -235,18 +239,24 @@ def _opened(
 
 
 def _told(plan: Plan, session: Session, board: Board | None) -> Steps[Model]:
-    """Train and score, and say in the run's folder how it began and ended."""
+    """Train and score, and say in the run's folder how it began and what came of it."""
     folder = session.folder
     for words in plan.words:
         yield Event(words, 0.0)
     if folder is None:
         return (yield from _trained(session))
     folder.begun(str(session.world.device), "; ".join(plan.words))
+    steps = _trained(session)
+    model = yield from altered(steps, board.seen) if board else steps
+    folder.say("done", scores=model.header.scores)
+    return model
+
+
+@contextmanager
+def _ending_told(folder: RunFolder) -> Iterator[None]:
+    """Say in the run's folder that it was stopped or has failed, where it was or has."""
     try:
-        steps = _trained(session)
-        model = yield from altered(steps, board.seen) if board else steps
-        folder.say("done", scores=model.header.scores)
-        return model
+        yield
     except (GeneratorExit, KeyboardInterrupt):
         folder.say("stopped")
         raise

@@ -48,9 +48,9 @@ class World:
 
     def sum(self, tensors: Iterable[torch.Tensor]) -> None:
         """Add up tensors over all processes, in place; all in one message."""
-        if self.size == 1:
-            return
         found = list(tensors)
+        if self.size == 1 or not found:
+            return
         flat = torch.cat([tensor.flatten() for tensor in found])
         distributed.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in found])

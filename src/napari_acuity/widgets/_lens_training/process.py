@@ -14,7 +14,7 @@ import psutil
 
 from ...core.errors import AcuityError, TrainingError
 from ...core.io import make_folder, replacing
-from ...core.lens_training.spec import FACTS, SCORES, SPEC, LensSpec
+from ...core.lens_training.spec import FACTS, PROCESS, SCORES, SPEC, LensSpec
 from ...core.recipe import recipe_by_name
 from ...core.training.process import start_process
 from ...core.training.run_folder import OUTPUT
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["end_lens", "is_done", "lens_process", "place_problem", "start_lens"]
 
-_RECIPE, _PROCESS = "recipe.toml", "process.json"
+_RECIPE = "recipe.toml"
 _CLOCK_S = 2.0
 # A lens whose stages run side by side asks them to end, and waits for them.
 _PATIENCE_S = 15.0
@@ -55,7 +55,7 @@ def start_lens(spec: LensSpec, out: Path, *, workers: int, device: str) -> None:
     words += ["--workers", str(workers), "--device", device]
     process = behind_the_window(start_process(words, folder))
     _processes[folder] = process
-    with replacing(folder / _PROCESS) as temporary:
+    with replacing(folder / PROCESS) as temporary:
         temporary.write_text(json.dumps({"pid": process.pid}), encoding="utf-8")
 
 
@@ -65,7 +65,7 @@ def lens_process(folder: Path) -> psutil.Process | None:
     if ours is not None and ours.poll() is not None:
         return None
     try:
-        noted = folder / _PROCESS
+        noted = folder / PROCESS
         process = psutil.Process(int(json.loads(noted.read_text(encoding="utf-8"))["pid"]))
         # Numbers are used again: it is younger than the note, or it trains no lens.
         if process.create_time() > noted.stat().st_mtime + _CLOCK_S:
@@ -93,7 +93,7 @@ def place_problem(folder: Path, spec: LensSpec | None) -> tuple[str | None, bool
         found = {path.name for path in folder.iterdir()} if folder.exists() else set[str]()
     except OSError as error:
         return f"{folder} cannot be used: {error.strerror}. Choose another.", False
-    if found <= {OUTPUT, _PROCESS, _RECIPE, SPEC}:
+    if found <= {OUTPUT, PROCESS, _RECIPE, SPEC}:
         return None, False
     if not {FACTS, SPEC} <= found:
         return f"{folder} holds something already. Give each lens a new folder.", False
