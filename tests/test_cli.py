@@ -539,7 +539,8 @@ def test_an_interrupt_exits_with_130_and_keeps_the_best_model(cli, fields, tmp_p
         [*PROCESS, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "best.safetensors").exists() and time.monotonic() < deadline:
+    # It comes after the best model, which it tells of.
+    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
 

@@ -245,7 +245,7 @@ def export(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("acuity-demo"),
-    minutes: Annotated[float, typer.Option(min=0.01, help="How long to train.")] = 3.0,
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long to train.")] = 4.0,
     device: Device = "auto",
 ) -> None:
     """Do the main job on the sample slide: capture, register, pair, train, enhance, measure."""

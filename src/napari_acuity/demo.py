@@ -50,7 +50,7 @@ _BORDER_PX = 8
 
 
 def demo_steps(
-    out: str | os.PathLike[str] = "acuity-demo", *, minutes: float = 3.0, device: str = "auto"
+    out: str | os.PathLike[str] = "acuity-demo", *, minutes: float = 4.0, device: str = "auto"
 ) -> Steps[Demo]:
     """Run the main job on the sample slide, yielding events.
 

@@ -294,7 +294,7 @@ def _beyond_float32(dtype: np.dtype[Any]) -> bool:
 def _check_finite(image: Micrograph) -> None:
     pixels = image.pixels
     if np.issubdtype(pixels.dtype, np.floating) and not np.isfinite(pixels).all():
-        bad = int(np.size(pixels) - np.isfinite(pixels).sum())
+        bad = int(pixels.size - np.isfinite(pixels).sum())
         raise ImageError(
             f"{image._title} holds {bad} values that are NaN or infinite.",
             "Replace them, for example with numpy.nan_to_num, or crop them away.",
