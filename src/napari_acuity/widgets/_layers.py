@@ -173,7 +173,7 @@ class LayerChooser(QComboBox):
         self._pinned = True
 
     def _on_index(self, _index: int = 0) -> None:
-        self.setPlaceholderText("" if self.count() else "none open")
+        self.setPlaceholderText("none chosen" if self.count() else "none open")
         self.changed.emit()
 
 
@@ -208,8 +208,10 @@ def shape_of(layer: Image) -> tuple[int, int]:
     return rows, cols
 
 
-def snapshot(layer: Image) -> SimpleNamespace:
+def snapshot(layer: Image, value_range: tuple[float, float] | None = None) -> SimpleNamespace:
     """Return what `as_micrograph` reads of a layer, safe to hand to another thread.
+
+    `value_range` states black and white; without, they are what the layer tells.
 
     The layer may be renamed, changed or removed meanwhile. The pixels are not copied, and lazy ones
     are not computed here.
@@ -217,6 +219,8 @@ def snapshot(layer: Image) -> SimpleNamespace:
     names = ("data", "scale", "units", "axis_labels", "rgb", "name", "multiscale")
     held = SimpleNamespace(**{name: getattr(layer, name) for name in names})
     held.metadata = dict(layer.metadata)
+    if value_range is not None:
+        held.metadata["acuity"] = {"value_range": value_range}
     return held
 
 
