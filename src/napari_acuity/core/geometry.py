@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from .errors import RegistrationError
+from .micrograph import wide_enough
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,6 @@ __all__ = [
     "resize_homography",
     "sample",
     "scale_at_centre",
-    "wide_enough",
     "within_range",
 ]
 
@@ -164,20 +164,17 @@ def resample(pixels: NDArray[Any], mapping: torch.Tensor) -> tuple[NDArray[Any],
     return result, _inside(mapping, pixels.shape).cpu().numpy()
 
 
-def wide_enough(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
-    """Return float32 where it tells all values of a type apart, else float64."""
-    return np.float32 if np.can_cast(dtype, np.float32) else np.float64
-
-
 def within_range(values: NDArray[Any], pixels: NDArray[Any]) -> NDArray[Any]:
     """Keep what was interpolated between pixels from looking like an image of another black and white.
 
     What overshoots floats from 0 to 1, or 16-bit pixels that only use 12 bits, is cut off.
     """
-    kind, low, high = pixels.dtype.newbyteorder("="), np.min(pixels), np.max(pixels)
-    if kind.kind == "f" and low >= 0 and high <= 1:
+    kind = pixels.dtype.newbyteorder("=")
+    if kind.kind == "f" and np.min(pixels) >= 0 and np.max(pixels) <= 1:
         return np.clip(values, 0, 1)
-    return np.minimum(values, 4095) if kind == np.uint16 and high <= 4095 else values
+    if kind == np.uint16 and np.max(pixels) <= 4095:
+        return np.minimum(values, 4095)
+    return values
 
 
 def as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

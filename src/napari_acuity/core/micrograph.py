@@ -31,6 +31,7 @@ __all__ = [
     "opaque",
     "plane_of",
     "to_unit",
+    "wide_enough",
 ]
 
 ImageLike: TypeAlias = Any
@@ -258,7 +259,7 @@ def to_unit(image: Micrograph) -> NDArray[np.float32]:
 
 def above(pixels: NDArray[Any], black: float) -> NDArray[np.float32]:
     """Return by how much pixels exceed a value, as float32, whatever they can count that it cannot."""
-    if _beyond_float32(pixels.dtype):
+    if wide_enough(pixels.dtype) is np.float64:
         return (np.asarray(pixels, dtype=np.float64) - black).astype(np.float32)
     return np.asarray(pixels, dtype=np.float32) - np.float32(black)
 
@@ -267,8 +268,7 @@ def from_unit(unit: NDArray[np.float32], like: Micrograph) -> NDArray[Any]:
     """Undo `to_unit`: back to the range and dtype of `like`; integers are rounded and clipped."""
     low, high = like.range()
     dtype = like.pixels.dtype
-    wide = np.float64 if _beyond_float32(dtype) else np.float32
-    values: NDArray[Any] = unit.astype(wide, copy=False)
+    values: NDArray[Any] = unit.astype(wide_enough(dtype), copy=False)
     values = values * (high - low) + low
     if np.issubdtype(dtype, np.floating):
         return values.astype(dtype, copy=False)
@@ -286,9 +286,9 @@ def fingerprint(image: Micrograph) -> str:
     return digest.hexdigest()[:16]
 
 
-def _beyond_float32(dtype: np.dtype[Any]) -> bool:
-    """Say whether a type tells values apart that are one in float32."""
-    return dtype.itemsize > (2 if dtype.kind in "ui" else 4)
+def wide_enough(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+    """Return float32 where it tells all values of a type apart, else float64."""
+    return np.float32 if np.can_cast(dtype, np.float32) else np.float64
 
 
 def _check_finite(image: Micrograph) -> None:

@@ -10,9 +10,17 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout
 from ._panel import add_option, drop_down, enable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.layers import Image
 
-__all__ = ["ValueRange"]
+    Values = tuple[float, float] | None
+
+__all__ = ["AS_MICROGRAPH", "ValueRange", "script_begin", "stated_python"]
+
+AS_MICROGRAPH = "from napari_acuity.core.micrograph import as_micrograph\n"
+"""A line of copied Python that `stated_python` needs."""
+
 
 _RANGES: dict[str, Any] = {
     "Auto (by data type)": None,
@@ -45,7 +53,7 @@ class ValueRange:
         self.box.currentIndexChanged.connect(self._show_custom)
         self._show_custom()
 
-    def of(self, layer: Image) -> tuple[float, float] | None:
+    def of(self, layer: Image) -> Values:
         """Return black and white of a layer as chosen, or None: what its data type says."""
         chosen = self.box.currentData()
         if chosen == "limits":
@@ -55,7 +63,7 @@ class ValueRange:
             return self.black.value(), self.white.value()
         return None if chosen is None else (float(chosen[0]), float(chosen[1]))
 
-    def of_both(self, first: Image, second: Image) -> tuple[tuple[float, float] | None, ...]:
+    def of_both(self, first: Image, second: Image) -> tuple[Values, ...]:
         """Return black and white of two layers; beside one of more bits, one of 8 bit keeps its own."""
         layers = first, second
         if first.dtype == second.dtype or self.box.currentData() == "limits":
@@ -66,7 +74,7 @@ class ValueRange:
         """Say why it cannot be used, or None."""
         enable(self.box, _TIP, why_not)
 
-    def show(self, chosen: tuple[float, float] | None) -> None:
+    def show(self, chosen: Values) -> None:
         """Choose black and white; None: what the data type says."""
         wanted = None if chosen is None else (float(chosen[0]), float(chosen[1]))
         named = next((text for text, given in _RANGES.items() if given == wanted), "Custom")
@@ -78,3 +86,14 @@ class ValueRange:
     def _show_custom(self, _index: int = 0) -> None:
         for box in (self.black, self.white):
             self._rows.setRowVisible(box, self.box.currentData() == "custom")
+
+
+def stated_python(image: str, values: Values) -> str:
+    """Return the Python that stands for an image, with black and white where they are stated."""
+    return f"replace(as_micrograph({image}), value_range={values})" if values else image
+
+
+def script_begin(ranges: Iterable[Values]) -> str:
+    """Return the imports that copied Python begins with, those of `stated_python` where it is used."""
+    begin = "import napari_acuity as acuity\n"
+    return f"from dataclasses import replace\n\n{begin}{AS_MICROGRAPH}" if any(ranges) else begin

@@ -313,12 +313,10 @@ class EnhancePanel(QScrollArea):
             **_told(settings),
             zarr=zarr,
         )
-        held = snapshot(layer)
         if settings.value_range:
             recipe["value_range"] = settings.value_range
-            held.metadata["acuity"] = {"value_range": settings.value_range}
         self.generations.begin()
-        work = Work(layer, held, known, settings, recipe)
+        work = Work(layer, snapshot(layer, settings.value_range), known, settings, recipe)
         if out is None:
             self._run.fill(work)
         else:

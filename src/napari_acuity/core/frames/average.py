@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import ImageError
-from ..geometry import dense_map, resample
+from ..geometry import as_type, dense_map, resample
 from ..jobs import Event, Steps, run, within
 from ..micrograph import ImageLike, Micrograph, above, as_micrograph
 from .drift import drift_of
@@ -156,13 +156,8 @@ def _mean(frames: Frames, shifts: NDArray[np.float64]) -> Steps[NDArray[np.float
 def _finished(mean: NDArray[Any], stack: Micrograph, *, rounded: bool) -> Micrograph:
     """Return the average in the stack's dtype, or as float32 with the stack's range stated."""
     dtype = stack.pixels.dtype
-    if rounded and dtype.kind in "ui":
-        limits = np.iinfo(dtype)
-        mean = np.clip(np.rint(mean), limits.min, limits.max)
-    elif rounded and dtype.kind == "b":
-        mean = mean >= 0.5
     if rounded:
-        return stack.with_pixels(mean.astype(dtype))
+        return stack.with_pixels(as_type(mean, dtype))
     try:
         known = stack.range()
     except ImageError:  # it stays unknown

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RegistrationError
-from ..geometry import wide_enough
-from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey
+from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey, wide_enough
 from .hot_pixels import without_hot_pixels
 from .start_landmarks import paired
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._kinds_layers import labels_layer, labels_levels, show_kinds
 from .._layers import add_result, keep_selection, made_by, result_layer, snapshot
+from .._value_range import script_begin, stated_python
 from .canvas import Canvas
 from .filling import look_of
 from .job import cautions
@@ -70,24 +71,19 @@ class LensRun:
 
     def steps(self) -> Callable[[], Steps[dict[str, Found]]]:
         """Return what makes the job, of the layers as they are now."""
-        held = {name: snapshot(layer) for name, layer in self.layers.items()}
-        for name, settings in self.settings.items():
-            if settings.value_range:
-                held[name].metadata["acuity"] = {"value_range": settings.value_range}
+        held = {
+            name: snapshot(layer, self.settings[name].value_range)
+            for name, layer in self.layers.items()
+        }
         wanted = [output.name for output in self.outputs]
         return partial(lens_job, held, self.known.lens, wanted, _how(self.settings))
 
     def python(self) -> str:
         """Return the script that does the same."""
-        lines = ["import napari_acuity as acuity"]
-        if any(each.value_range for each in self.settings.values()):
-            lines = ["from dataclasses import replace", "", *lines]
-            lines.append("from napari_acuity.core.micrograph import as_micrograph")
-        lines += ["", "images = {"]
+        ranges = {name: settings.value_range for name, settings in self.settings.items()}
+        lines = [script_begin(ranges.values()), "images = {"]
         for name, layer in self.layers.items():
-            image, values = f"viewer.layers[{layer.name!r}]", self.settings[name].value_range
-            if values:
-                image = f"replace(as_micrograph({image}), value_range={values})"
+            image = stated_python(f"viewer.layers[{layer.name!r}]", ranges[name])
             lines.append(f"    {name!r}: {image},")
         lines += ["}", f"lens = acuity.load({self.known.load_as!r})"]
         told = ", ".join(f"{key}={value!r}" for key, value in _how(self.settings).items())

@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._value_range import script_begin, stated_python
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -83,17 +85,16 @@ def python_of(layer: str, load_as: str, settings: Settings, out: str = "") -> st
     out : str
         The OME-Zarr to write, if one is written.
     """
-    imports, lines = ["import napari_acuity as acuity"], [f"image = viewer.layers[{layer!r}]"]
-    if settings.value_range and not out:
-        imports = ["from dataclasses import replace", "", *imports]
-        imports.append("from napari_acuity.core.micrograph import as_micrograph")
-        lines.append(f"image = replace(as_micrograph(image), value_range={settings.value_range})")
+    values = None if out else settings.value_range
+    lines = [script_begin([values]), f"image = viewer.layers[{layer!r}]"]
+    if values:
+        lines.append(f"image = {stated_python('image', values)}")
     if settings.resample != 1:
         lines.append(f"image = acuity.quality.bicubic(image, {settings.resample!r})")
     lines.append(f"model = acuity.load({load_as!r})")
     if out:
         lines.append(f"acuity.enhance_large(image, model, {out!r}, {_large_arguments(settings)})")
-        return "\n".join([*imports, "", *lines])
+        return "\n".join(lines)
     arguments = ", ".join(f"{name}={value!r}" for name, value in _told(settings).items())
     # How many iterations were done, which the guard has to know, only the generations tell.
     may_end = settings.guard and settings.stop_below > 0
@@ -107,7 +108,7 @@ def python_of(layer: str, load_as: str, settings: Settings, out: str = "") -> st
         how |= {"iterations": "len(kept)"} if settings.iterations > 1 and may_end else {}
         same = ", ".join(f"{name}={value}" for name, value in how.items())
         lines.append(f"maps = acuity.guard(image, result, model, {same})")
-    return "\n".join([*imports, "", *lines])
+    return "\n".join(lines)
 
 
 def command_of(

@@ -195,10 +195,7 @@ class AddImages(QWidget):
         return colours_of([(kind.name, kind.colour) for kind in self._kinds.kinds])
 
     def _held(self, layer: Image) -> SimpleNamespace:
-        held = snapshot(layer)
-        if values := self._values.of(layer):
-            held.metadata["acuity"] = {"value_range": values}
-        return held
+        return snapshot(layer, self._values.of(layer))
 
     # Draft
 

@@ -281,10 +281,11 @@ class CompareTab(QWidget):
         if task is None:
             return
         layers = [layer for layer in (task.low, task.image, task.reference) if layer is not None]
-        held = [plane_shown(self._viewer, layer) for layer in layers]
-        for layer, one in zip(layers, held, strict=True):
-            if task.data_range and layer.dtype == task.reference.dtype:
-                one.metadata["acuity"] = {"value_range": task.data_range}
+        stated = [task.data_range if x.dtype == task.reference.dtype else None for x in layers]
+        held = [
+            plane_shown(self._viewer, layer, values)
+            for layer, values in zip(layers, stated, strict=True)
+        ]
         self.job.run(partial(laying, held), done=partial(self._show_beside, task, layers))
 
     def _show_beside(self, task: Task, layers: list[Image], picture: Micrograph) -> None:

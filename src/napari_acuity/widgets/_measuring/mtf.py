@@ -196,19 +196,22 @@ class MtfTab(QWidget):
 
     def _steps(self) -> Callable[[], Steps[tuple[UsafResult | None, Part]]]:
         images = self._images()
-        held = [plane_shown(self._viewer, layer) for layer in images]
+        held = [
+            plane_shown(self._viewer, layer, values)
+            for layer, values in zip(images, self._ranges(), strict=True)
+        ]
         self._chosen = (images[0], index_shown(self._viewer, images[0]), self._python())
         if self.target.currentData() == "usaf":
             at = self._at and (*self._at, self.group.value(), self.element.value())
-            for layer, values in zip(held, self._ranges(), strict=True):
-                if values is not None:
-                    layer.metadata["acuity"] = {"value_range": values}
             return partial(bars, held, at, self._laid_out())
         boxes = [box_of(self.region.layer, layer) for layer in images]
         unit = "um" if all(pixel_size_of(layer) for layer in images) else "px"
         return partial(edges, held, boxes, unit)
 
     def _ranges(self) -> list[tuple[float, float] | None]:
+        """Return black and white of each image as stated; an edge needs none."""
+        if self.target.currentData() != "usaf":
+            return [None for _ in self._images()]
         return [self.value_range.of(layer) for layer in self._images()]
 
     def _laid_out(self) -> dict[str, float]:
@@ -265,7 +268,7 @@ class MtfTab(QWidget):
                 "--wavelength",
                 self.wavelength.value() / 1000,
             ]
-        if not edge and (values := set(self._ranges())) != {None}:
+        if (values := set(self._ranges())) != {None}:
             if len(values) > 1:  # the command takes one for all
                 return ""
             options += ["--range", *(f"{value:g}" for value in values.pop() or ())]

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     At = tuple[float, float, int, int]
 
-_AS_MICROGRAPH = "from napari_acuity.core.micrograph import as_micrograph\n"
-
 __all__ = ["bars", "bars_python", "edges", "edges_python"]
 
 
@@ -70,13 +68,7 @@ def bars_python(
     laid_out: dict[str, float],
 ) -> str:
     """Return the script that measures the bars in all images, with black and white as stated."""
-    begin, parts = measured_parts(viewer, layers)
-    if any(ranges):
-        begin = f"from dataclasses import replace\n\n{_AS_MICROGRAPH}{begin}"
-    first, *others = (
-        f"replace(as_micrograph({part}), value_range={values})" if values else part
-        for part, values in zip(parts, ranges, strict=True)
-    )
+    begin, (first, *others) = measured_parts(viewer, layers, ranges=ranges)
     like = f"found[{layers[0].name!r}]"
     calls = [f"q.mtf_usaf({first}{f', at={at}' if at else ''})"]
     calls += [f"q.mtf_usaf({part}, like={like})" for part in others]
@@ -87,7 +79,7 @@ def edges_python(
     viewer: napari.viewer.Viewer, layers: Sequence[Image], boxes: Sequence[Box | None]
 ) -> str:
     """Return the script that measures the edge in all images."""
-    begin, parts = measured_parts(viewer, layers, boxes)
+    begin, parts = measured_parts(viewer, layers, boxes=boxes)
     in_um = all(pixel_size_of(layer) for layer in layers)
     size, unit = ("", "") if in_um else (", 1.0", ", unit='px'")
     calls = [f"q.slanted_edge({part}{size})" for part in parts]

@@ -46,9 +46,11 @@ def index_shown(viewer: napari.viewer.Viewer, layer: Image) -> tuple[int, ...]:
     )
 
 
-def plane_shown(viewer: napari.viewer.Viewer, layer: Image) -> Any:
-    """Return the plane of a layer on show, safe to hand to another thread; it is read there."""
-    held, index = snapshot(layer), index_shown(viewer, layer)
+def plane_shown(
+    viewer: napari.viewer.Viewer, layer: Image, value_range: tuple[float, float] | None = None
+) -> Any:
+    """Return the plane of a layer on show, as `snapshot` does of all of it."""
+    held, index = snapshot(layer, value_range), index_shown(viewer, layer)
     if index:
         held.data, held.multiscale = finest(layer)[index], False
         held.scale, held.units = layer.scale[-2:], layer.units[-2:]

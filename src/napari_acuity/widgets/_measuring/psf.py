@@ -165,7 +165,7 @@ class PsfTab(QWidget):
             return ""
         layers = self._images()
         boxes = [box_of(self.region.layer, layer) for layer in layers]
-        begin, parts = measured_parts(self._viewer, layers, boxes)
+        begin, parts = measured_parts(self._viewer, layers, boxes=boxes)
         named = zip(layers, parts, strict=True)
         lines = [f"    {layer.name!r}: {part},\n" for layer, part in named]
         in_um = all(pixel_size_of(layer) for layer in layers)

@@ -81,11 +81,8 @@ class MapBox(QWidget):
         if not folder or self._kept is None:
             return
         kept, scale = self._kept, self.pair_scale.currentData()
-        moving, fixed = held = snapshot(kept.moving), snapshot(kept.fixed)
-        ranges = self.values.of_both(kept.moving, kept.fixed)
-        for layer, values in zip(held, ranges, strict=True):
-            if values is not None:
-                layer.metadata["acuity"] = {"value_range": values}
+        of_moving, of_fixed = self.values.of_both(kept.moving, kept.fixed)
+        moving, fixed = snapshot(kept.moving, of_moving), snapshot(kept.fixed, of_fixed)
         add = partial(add_pair, kept.registration, moving, fixed, scale, Path(folder))
         self._job.run(partial(one_step, "writing the pair", add), done=self._say_pair)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._layers import shape_of, snapshot
+from .._value_range import stated_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,11 +59,8 @@ class LayerSource:
         cls, low: Image, high: Image, scale: float, ranges: Iterable[tuple[float, float] | None]
     ) -> LayerSource:
         """Hold two layers so that another thread may read them; `ranges` are their black and white."""
-        held = snapshot(low), snapshot(high)
-        stated = tuple(ranges)
-        for layer, values in zip(held, stated, strict=True):
-            if values is not None:
-                layer.metadata["acuity"] = {"value_range": values}
+        stated = of_low, of_high = tuple(ranges)
+        held = snapshot(low, of_low), snapshot(high, of_high)
         # 1.667, as the box shows it, stands for 5/3.
         return cls(*held, float(Fraction(scale).limit_denominator(16)), stated)
 
@@ -77,8 +75,7 @@ class LayerSource:
         """The expression that stands for the pairs."""
         layers = [f"viewer.layers[{layer.name!r}]" for layer in (self.low, self.high)]
         told = ", ".join(
-            f"replace(as_micrograph({layer}), value_range={values})" if values else layer
-            for layer, values in zip(layers, self.ranges, strict=True)
+            stated_python(layer, values) for layer, values in zip(layers, self.ranges, strict=True)
         )
         return f"[acuity.Pair({told}, scale={self.scale:g})]"
 

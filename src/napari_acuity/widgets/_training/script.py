@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import AcuityError
 from ...core.training.run_folder import RunFolder
-from .pair_source import FolderSource
+from .._value_range import script_begin
+from .pair_source import FolderSource, LayerSource
 
 if TYPE_CHECKING:
     from ...core.recipe import Recipe
     from .pair_source import Source
 
 __all__ = ["Plan", "command_of", "python_of", "resume_command"]
-
-
-_AS_MICROGRAPH = "from napari_acuity.core.micrograph import as_micrograph\n"
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,9 @@ def python_of(plan: Plan) -> str:
     """Return the Python that trains as planned."""
     recipe = repr(plan.recipe) if isinstance(plan.recipe, str) else f"acuity.{plan.recipe!r}"
     options = "".join(f"    {name}={value!r},\n" for name, value in plan.options.items())
-    begin = "import napari_acuity as acuity\n"
-    if "as_micrograph(" in plan.source.python:
-        begin = f"from dataclasses import replace\n\n{begin}{_AS_MICROGRAPH}"
+    ranges = plan.source.ranges if isinstance(plan.source, LayerSource) else ()
     return (
-        f"{begin}\n"
+        f"{script_begin(ranges)}\n"
         f"model = acuity.train(\n    {plan.source.python},\n    {recipe},\n    {plan.out!r},\n{options})"
     )
 
