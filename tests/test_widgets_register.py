@@ -20,7 +20,7 @@ from napari_acuity.widgets import _session
 from napari_acuity.widgets._registering.compare_views import Kept
 from napari_acuity.widgets._registering.evidence import magnitude_layer
 from napari_acuity.widgets._registering.job import summary
-from napari_acuity.widgets._registering.shifts import sample_shifts, shift_layer
+from napari_acuity.widgets._registering.shifts import sample_shifts, shift_layer, update_shifts
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def test_arrows_and_magnitude_end_where_the_moving_image_does(viewer: Any) -> No
     kept = Kept(found, viewer.layers["phone"], viewer.layers["bench"], viewer.layers["phone"], {})
 
     arrows = shift_layer(viewer.layers["bench"], found, name="", gain=1, metadata={})
+    update_shifts(arrows, found, "magnitude")
     image = magnitude_layer(kept)
 
     assert len(arrows.data) > 10

@@ -362,13 +362,19 @@ def add_result(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
 
 @contextmanager
 def keep_selection(viewer: napari.viewer.Viewer) -> Iterator[None]:
-    """Leave the selected layers as they are while layers are added (napari selects the newest)."""
+    """Leave the selected layers as they are while layers are added (napari selects the newest).
+
+    Nobody hears of the selections in between: napari would build what it shows of each.
+    """
     selection = viewer.layers.selection
     before = set(selection)
-    yield
-    # In one change: with each, napari looks for the layer's controls.
-    still_there = {layer for layer in before if layer in viewer.layers}
-    selection.symmetric_difference_update(set(selection) ^ still_there)
+    with selection.events.blocker_all():
+        yield
+        kept = {layer for layer in before if layer in viewer.layers}
+        selection.symmetric_difference_update(set(selection) ^ kept)
+    if kept != before:
+        selection.events.changed(added=set(), removed=before - kept)
+        selection.events.active(value=selection.active)
 
 
 def _look(source: Image) -> dict[str, Any]:

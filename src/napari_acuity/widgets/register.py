@@ -297,9 +297,8 @@ class RegisterPanel(QScrollArea):
         run = self._running
         if run is None or self._newest is None:
             return
-        new = run.live.arrows is None
-        run.live.show_arrows(self._newest)
-        if new:
+        if run.live.show_arrows(self._newest):
+            self._soon.start()
             self.arrows.show_of(run.live)
 
     def _stop_and_keep(self) -> None:

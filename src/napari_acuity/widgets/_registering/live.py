@@ -56,15 +56,25 @@ class Live:
         if self._image is None:
             self._image = self._add_image(level)
         else:
-            self._put(self._image, level.pixels, level.scale)
+            # Told of new pixels, napari slices every layer again and uploads it; told of the last, that
+            # is enough.
+            with self._image.events.data.blocker():
+                self._put(self._image, level.pixels, level.scale)
 
-    def show_arrows(self, registration: Registration) -> None:
-        """Show the arrows of the newest level; by themselves, since each drawing takes its time."""
+    def show_arrows(self, registration: Registration) -> bool:
+        """Show the arrows of the newest level; by themselves, since each drawing takes its time.
+
+        Returns
+        -------
+        bool
+            Whether this was only their layer, which the next call fills.
+        """
         if self.arrows is None:
             self.gain = auto_gain(registration)
             self.arrows = self._add_arrows(registration, {})
-        else:
-            self._follow(registration)
+            return True
+        self._follow(registration)
+        return False
 
     def finish(self, result: Result, recipe: dict[str, Any]) -> Image:
         """Show the result and return the layer of the registered image."""
@@ -113,7 +123,6 @@ class Live:
         self.gain = auto_gain(registration)
         if self.arrows is None or not shown:
             self.arrows = self._add_arrows(registration, facts)
-            return
         self._follow(registration)
         if self.arrows.length != self.gain:
             self.arrows.length = self.gain

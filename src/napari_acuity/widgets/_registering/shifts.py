@@ -66,15 +66,17 @@ def auto_gain(registration: Registration) -> int:
 def shift_layer(
     grid: Layer, registration: Registration, *, name: str, gain: float, metadata: dict[str, Any]
 ) -> Vectors:
-    """Return the arrows of a shift map on the grid of the fixed image, coloured by their length.
+    """Return a layer on the grid of the fixed image for `update_shifts` to fill.
 
-    An arrow runs from a pixel of the fixed image to where the start's map finds its content.
+    It holds one arrow of no length, in the middle: napari takes long to add a layer, and longer the more
+    there is in it.
     """
-    vectors, features, spacing = _arrows(registration)
+    _, features, spacing = _arrows(registration)
+    middle = (np.array(registration.fixed_shape) - 1) / 2
     return Vectors(
-        vectors,
+        np.array([[middle, (0, 0)]], dtype=np.float32),
         name=name,
-        features=features,
+        features={key: np.zeros(1, dtype=each.dtype) for key, each in features.items()},
         edge_color="magnitude",
         edge_colormap="turbo",
         edge_contrast_limits=_limits(features, "magnitude"),
@@ -87,9 +89,14 @@ def shift_layer(
 
 
 def update_shifts(layer: Vectors, registration: Registration, colour: str) -> None:
-    """Show another shift map of the same size in the same layer."""
+    """Show a shift map in a layer of `shift_layer`, coloured by one of `COLOURS`.
+
+    An arrow runs from a pixel of the fixed image to where the start's map finds its content.
+    """
     vectors, features, _ = _arrows(registration)
-    layer.data = vectors
+    # Arrows stick out of the image: told of that, napari slices every layer again and uploads it.
+    with layer.events.data.blocker():
+        layer.data = vectors
     layer.features = features
     layer.edge_contrast_limits = _limits(features, colour)
     layer.refresh_colors(update_color_mapping=False)

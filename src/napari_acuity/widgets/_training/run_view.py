@@ -177,8 +177,7 @@ class LivePreview:
             visible=visible,
             metadata={"acuity": {"verb": "train"}},
         )
-        # Without telling anyone: napari selects the newest layer and builds its controls, twice.
-        with self._viewer.layers.selection.events.blocker_all(), keep_selection(self._viewer):
+        with keep_selection(self._viewer):
             self._layers.append(add_result(self._viewer, layer))
 
     def _lay(self, pictures: Sequence[Any], pixel_size: tuple[float, float] | None) -> None:
