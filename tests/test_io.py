@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,23 @@ def test_tiff_keeps_how_many_bits_are_used(tmp_path, bits):
     assert acuity.read(acuity.write(image, tmp_path / "a.tif")).range() == (0, 2**bits - 1)
 
 
+@pytest.mark.parametrize("bits", [2, 4, 10, 12, 14])
+def test_packed_bits_tell_black_and_white(tmp_path, bits):
+    pixels = grey()[:, :64].astype(np.uint16) * 257 >> 16 - bits  # 64 columns fill whole bytes
+    digits = pixels[..., None] >> np.arange(bits)[::-1] & 1
+    content = np.packbits(digits.reshape(len(pixels), -1), axis=1).tobytes()
+    tags = [(256, 4, 1, 64), (257, 4, 1, len(pixels)), (258, 3, 1, bits), (259, 3, 1, 1)]
+    tags += [(262, 3, 1, 1), (273, 4, 1, 122), (277, 3, 1, 1), (278, 4, 1, len(pixels))]
+    tags += [(279, 4, 1, len(content))]
+    page = b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, 9) + page + content)
+
+    found = acuity.read(tmp_path / "a.tif")
+
+    np.testing.assert_array_equal(found.pixels, pixels)
+    assert found.range() == (0, 2**bits - 1)
+
+
 def test_all_bits_are_believed_where_they_were_stated(tmp_path):
     pixels = grey().astype(np.uint16) * 4
     image = Micrograph(pixels, value_range=(0, 65535))
@@ -126,6 +144,36 @@ def test_all_bits_are_believed_where_they_were_stated(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", pixels, ome=True, metadata={"SignificantBits": 16})
     with pytest.raises(ImageError, match="looks like 10-bit data"):
         acuity.read(tmp_path / "a.tif").range()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value_range"),
+    [
+        ("u1", (10, 200)),
+        ("u2", (0, 65535)),
+        ("u2", (100, 3000)),
+        ("i2", (-2048, 2047)),
+        ("f4", (0, 1)),
+        ("f4", (-1.5, 1000)),
+        ("f8", (0.1, 0.1 + 2**-50)),
+    ],
+)
+def test_tiff_keeps_any_stated_black_and_white(tmp_path, tissue, dtype, value_range):
+    for pixels, rgb in ((grey(), False), (colour(tissue), True), (np.stack([grey()] * 2), False)):
+        image = Micrograph(pixels.astype(dtype), rgb=rgb, value_range=value_range)
+
+        path = acuity.write(image, tmp_path / "a.tif")
+
+        assert acuity.read(path).value_range == value_range
+        with opened(path, stacks=True) as found:
+            assert found.levels[0].value_range == value_range
+
+
+def test_the_least_and_most_that_others_note_are_not_black_and_white(tmp_path):
+    tags = [(340, 11, 1, 3.0, True), (341, 11, 1, 7.0, True)]
+    tifffile.imwrite(tmp_path / "a.tif", grey().astype(np.float32), extratags=tags)
+
+    assert acuity.read(tmp_path / "a.tif").value_range is None
 
 
 @pytest.mark.parametrize("size", [1e-7, 1e-10, 1e-320, 1e9])
@@ -198,6 +246,7 @@ def test_an_ome_size_of_zero_is_no_size(tmp_path):
         ("\\u00B5m", 1),
         ("nm", 1e-3),
         ("mm", 1e3),
+        ("inch", 25400),
         ("pixel", None),
         ("", None),
     ],
@@ -221,6 +270,8 @@ def test_imagej_units(tmp_path, unit, um):
         ("INCH", (300, 300), None),
         ("CENTIMETER", (28.35, 28.35), None),
         ("NONE", (2, 2), None),
+        ("MILLIMETER", (2000, 1000), (1.0, 0.5)),
+        ("MICROMETER", (2, 2), (0.5, 0.5)),
     ],
 )
 def test_resolution_tags_but_no_printers_resolution(tmp_path, unit, per_unit, size):
@@ -237,6 +288,56 @@ def test_72_dpi_is_no_pixel_size(tmp_path, tissue, suffix):
     Image.fromarray(colour(tissue)).save(path, dpi=(72, 72))
 
     assert acuity.read(path).pixel_size is None
+
+
+def test_zeiss_stacks_tell_their_pixel_size_in_metres(tmp_path):
+    stack = np.stack([grey(), 255 - grey()])
+    planes, rows, cols = stack.shape
+    voxel = (1e-7, 2e-7, 5e-7)  # x, y, z
+    fields = (cols, rows, planes, 1, 1, 1, 8, 8, *voxel, 0.0, 0.0, 0.0, 0)
+    layout = "<Ii8i6dH"
+    info = struct.pack(layout, 67127628, struct.calcsize(layout), *fields)
+    with tifffile.TiffWriter(tmp_path / "a.lsm", byteorder="<") as file:
+        for number, plane in enumerate(stack):
+            tags = [(34412, 1, len(info), info, True)] if number == 0 else []
+            file.write(plane, extratags=tags, metadata=None, contiguous=False)
+            file.write(plane[:8, :8], subfiletype=1, metadata=None, contiguous=False)
+
+    found = acuity.read(tmp_path / "a.lsm")
+
+    assert found.pixel_size == pytest.approx((0.2, 0.1))
+    np.testing.assert_array_equal(found.pixels, stack)
+
+
+def metamorph(stack: np.ndarray, unit: bytes) -> bytes:
+    """Return a MetaMorph .stk of 8-bit planes, pixels 0.2 x 0.1 units: one page, all planes behind it."""
+    planes, rows, cols = stack.shape
+    first = 8 + 2 + 12 * 12 + 4
+    values = first + 24 + 24 * planes  # what the calibration points to: two fractions and a text
+    extra = struct.pack("<6I", 4, values, 5, values + 8, 6, values + 16)
+    for number in range(planes):
+        extra += struct.pack("<6I", 1, 1, 2451545, number, 2451545, number)
+    extra += struct.pack("<4I", 1, 10, 2, 10) + struct.pack("<I", len(unit)) + unit
+    tags = [(256, 4, 1, cols), (257, 4, 1, rows), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    tags += [(273, 4, 1, first + len(extra)), (277, 3, 1, 1), (278, 4, 1, rows)]
+    tags += [(279, 4, 1, rows * cols), (284, 3, 1, 1)]
+    tags += [(33628, 4, 3, first), (33629, 5, planes, first + 24)]
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    page = b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return head + page + extra + stack.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("unit", "um"), [(b"um\0", 1), (b"microns\0", 1), (b"nm\0", 1e-3), (b"pixel\0", None)]
+)
+def test_metamorph_stacks_tell_their_pixel_size(tmp_path, unit, um):
+    stack = np.stack([grey(), 255 - grey()])
+    (tmp_path / "a.stk").write_bytes(metamorph(stack, unit))
+
+    found = acuity.read(tmp_path / "a.stk")
+
+    assert found.pixel_size == (um and pytest.approx((0.2 * um, 0.1 * um)))
+    np.testing.assert_array_equal(found.pixels, stack)
 
 
 def test_slides_tell_microns_per_pixel(tmp_path, tissue):
@@ -671,6 +772,119 @@ def test_writing_replaces_the_old_file_and_follows_the_umask(tmp_path):
     np.testing.assert_array_equal(acuity.read(path).pixels, 255 - grey())
     if os.name == "posix":
         assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_writing_onto_a_link_replaces_what_it_leads_to(tmp_path):
+    (tmp_path / "big").mkdir()
+    link = tmp_path / "a.tif"
+    link.symlink_to("big/a.tif")
+
+    for pixels in (grey(), 255 - grey()):  # new at first, then there
+        assert acuity.write(pixels, link) == link
+
+        assert link.is_symlink()
+        assert [path.name for path in (tmp_path / "big").iterdir()] == ["a.tif"]
+        np.testing.assert_array_equal(acuity.read(tmp_path / "big" / "a.tif").pixels, pixels)
+    (tmp_path / "big" / "a.tif").unlink()
+    (tmp_path / "big").rmdir()
+    with pytest.raises(FileError, match=r"There is no folder .*big"):
+        check_target(grey(), link)
+
+
+# OME-Zarr
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4", "bool"])
+@pytest.mark.parametrize(
+    ("shape", "rgb", "channels"),
+    [
+        ((21, 34), False, False),
+        ((21, 34, 3), True, False),
+        ((1, 21, 34), False, False),
+        ((3, 21, 34), False, True),
+        ((2, 4, 21, 34), False, True),
+        ((2, 4, 21, 34, 3), True, False),
+        ((2, 1, 4, 21, 34), False, False),
+        ((530, 1050), False, False),
+    ],
+)
+def test_ome_zarr_keeps_images(tmp_path, dtype, shape, rgb, channels):
+    pytest.importorskip("ome_zarr")
+    pixels = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    path = tmp_path / "a.ome.zarr"
+    for size, value_range in ((None, None), ((0.5, 0.25), (-3.5, 1000))):
+        image = Micrograph(pixels, rgb=rgb, pixel_size=size, value_range=value_range)
+
+        assert acuity.write(image, path, channels=channels) == path
+        found = acuity.read(path)
+
+        assert (found.name, found.rgb, found.pixels.dtype) == ("a", rgb, pixels.dtype)
+        assert (found.pixel_size, found.value_range) == (size, value_range)
+        np.testing.assert_array_equal(found.pixels, pixels)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_no_ome_zarr_can_hold_or_replace_is_refused(tmp_path):
+    pytest.importorskip("ome_zarr")
+    other = tmp_path / "other.zarr"
+    other.mkdir()
+
+    for act in (check_target, acuity.write):
+        with pytest.raises(ImageError, match="holds time, channel and z there"):
+            act(np.zeros((1,) * 6, np.uint8), tmp_path / "a.zarr")
+        with pytest.raises(FileError, match="is there and is no OME-Zarr image"):
+            act(grey(), other)
+        with pytest.raises(FileError, match=r"There is no folder .*nowhere"):
+            act(grey(), tmp_path / "nowhere" / "a.zarr")
+    assert list(tmp_path.iterdir()) == [other]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_writing_an_ome_zarr_onto_a_link_replaces_what_it_leads_to(tmp_path):
+    pytest.importorskip("ome_zarr")
+    (tmp_path / "big").mkdir()
+    link = tmp_path / "a.zarr"
+    link.symlink_to("big/a.zarr", target_is_directory=True)
+
+    for pixels in (grey(), 255 - grey()):
+        acuity.write(pixels, link)
+
+        assert link.is_symlink()
+        np.testing.assert_array_equal(acuity.read(tmp_path / "big" / "a.zarr").pixels, pixels)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    ("unit", "um"),
+    [("micrometer", 1), ("nanometer", 1e-3), ("angstrom", 1e-4), ("inch", 25400), ("", None)],
+)
+def test_images_in_a_collection_are_read_one_by_one(tmp_path, zarr_format, unit, um):
+    zarr = pytest.importorskip("zarr")
+    pytest.importorskip("ome_zarr")
+    # As bioformats2raw lays them: the images of a file are folders called 0, 1 ...
+    root = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=zarr_format)
+    image = root.create_group("0")
+    image.create_array("s0", data=np.stack([grey()] * 2))
+    axes = [{"name": "z", "type": "space"}] + [
+        {"name": name, "type": "space", **({"unit": unit} if unit else {})} for name in "yx"
+    ]
+    scale = [{"type": "scale", "scale": [1, 0.5, 0.25]}]
+    datasets = [{"path": "s0", "coordinateTransformations": scale}]
+    for group, told in (
+        (root, {"bioformats2raw.layout": 3}),
+        (image, {"multiscales": [{"version": "0.4", "axes": axes, "datasets": datasets}]}),
+    ):
+        group.attrs.update(told if zarr_format == 2 else {"ome": {"version": "0.5", **told}})
+
+    with pytest.raises(FileError, match=r"no OME-Zarr image\. .*give the folder .*a\.zarr.0"):
+        acuity.read(tmp_path / "a.zarr")
+    found = acuity.read(tmp_path / "a.zarr" / "0")
+
+    assert found.pixel_size == (um and pytest.approx((0.5 * um, 0.25 * um)))
+    np.testing.assert_array_equal(found.pixels, np.stack([grey()] * 2))
+    with opened(tmp_path / "a.zarr" / "0", stacks=True) as pyramid:
+        assert pyramid.shape == grey().shape
 
 
 def break_writers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

@@ -80,7 +80,7 @@ def named(axes: Sequence[Axis], *, rgb: bool, channel: int | None = None) -> tup
         raise ImageError(
             f"The stack has {len(axes)} axes before its rows{' and is in colour' * rgb}: an OME-Zarr "
             f"holds {'time and z' if rgb else 'time, channel and z'} there.",
-            "Enhance its parts one by one.",
+            "Take its parts one by one.",
         )
     # Handed out from the right, but the order that files have where all are missing.
     given = iter(sorted(free[:missing], key=list(KINDS).index))

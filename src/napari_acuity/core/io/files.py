@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from ..errors import AcuityError, FileError
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .found import reading
-from .ngff import read_zarr
+from .ngff import check_zarr, is_zarr, read_zarr, replacing_zarr
+from .ngff_levels import check_levels, write_zarr
 from .pictures import check_picture, read_jpeg, read_png, read_raw, write_jpeg, write_png
 from .replacing import check_folder, replacing
 from .tiff import TIFF_SUFFIXES, check_tiff, read_tiff, write_tiff
@@ -31,6 +32,7 @@ _WRITERS = {
     **dict.fromkeys((".tif", ".tiff"), (check_tiff, write_tiff)),
     **dict.fromkeys((".jpg", ".jpeg"), (check_picture, write_jpeg)),
     ".png": (check_picture, write_png),
+    ".zarr": (check_levels, write_zarr),
 }
 
 
@@ -108,9 +110,9 @@ def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
         When it holds no usable picture, or a transparent one.
     """
     path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
     with reading(path):
         check_readable(path)
+        reader = read_zarr if is_zarr(path) else _READERS.get(path.suffix.lower())
         if reader is None:
             raise FileError(
                 f"{path.name} is of a kind that is not read here ({path.suffix or 'no suffix'}).",
@@ -125,11 +127,13 @@ def write(image: ImageLike, path: str | os.PathLike[str], *, channels: bool = Fa
     Parameters
     ----------
     image : Micrograph, array or napari Image layer
-        Integers up to 32 bit, float32 or float64 for TIFF; 8 or 16 bit for PNG; 8 bit for JPEG.
+        Integers up to 32 bit, float32 or float64 for TIFF, which leaves out axes of one plane; 8 or 16 bit
+        for PNG; 8 bit for JPEG; any for OME-Zarr.
     path : path
-        ``.tif``, ``.tiff`` (both OME-TIFF), ``.png``, ``.jpg`` or ``.jpeg``.
+        ``.tif``, ``.tiff`` (both OME-TIFF), ``.png``, ``.jpg``, ``.jpeg``, or ``.zarr`` (OME-Zarr; needs the
+        extra ``napari-acuity[mosaic]``).
     channels : bool
-        The axis before the rows holds channels, not planes: a TIFF then says so.
+        The axis before the rows holds channels, not planes: a TIFF or OME-Zarr then says so.
 
     Returns
     -------
@@ -144,9 +148,10 @@ def write(image: ImageLike, path: str | os.PathLike[str], *, channels: bool = Fa
     """
     image, path = as_micrograph(image), Path(path)
     writer = _writer(image, path)
-    if channels and writer is write_tiff:
-        writer = partial(write_tiff, channels=True)
-    with replacing(path) as temporary:
+    place = replacing_zarr if writer is write_zarr else replacing
+    if channels and writer in (write_tiff, write_zarr):
+        writer = partial(writer, channels=True)
+    with place(path) as temporary:
         writer(image, temporary)
     return path
 
@@ -166,14 +171,18 @@ def check_target(image: ImageLike, path: str | os.PathLike[str]) -> None:
     FileError
         When the format does not fit the pixels, or the folder is missing or may not be written.
     """
-    _writer(as_micrograph(image), Path(path))
+    path = Path(path)
+    if _writer(as_micrograph(image), path) is write_zarr:
+        check_zarr(path)
     check_folder(path)
 
 
 def _writer(image: Micrograph, path: Path) -> Callable[[Micrograph, Path], None]:
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
-        raise FileError(f"'{path.name}' names no format to write.", "End it in .tif, .png or .jpg.")
+        raise FileError(
+            f"'{path.name}' names no format to write.", "End it in .tif, .png, .jpg or .ome.zarr."
+        )
     check, writer = _WRITERS[suffix]
     check(image, suffix)
     return writer
@@ -181,7 +190,7 @@ def _writer(image: Micrograph, path: Path) -> Callable[[Micrograph, Path], None]
 
 def check_readable(path: Path) -> None:
     """Raise FileError where there is no file, nothing in it, or a folder that is no image."""
-    if path.is_dir() and path.suffix.lower() == ".zarr":
+    if path.is_dir() and is_zarr(path):
         return
     if path.is_dir():
         raise FileError(f"{path} is a folder.", "Give the images in it one by one.")

@@ -18,18 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["MICROMETRES", "micrograph", "reading", "resolution_from_size", "size_from_resolution"]
 
+# What OME-XML, OME-Zarr, ImageJ and MetaMorph call their units of length.
 MICROMETRES = {
-    "pm": 1e-6,
-    "Å": 1e-4,
-    "nm": 1e-3,
-    "µm": 1.0,
-    "μm": 1.0,
-    "um": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
+    **dict.fromkeys(("pm", "picometer"), 1e-6),
+    **dict.fromkeys(("Å", "angstrom"), 1e-4),
+    **dict.fromkeys(("nm", "nanometer"), 1e-3),
+    **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer"), 1.0),
+    **dict.fromkeys(("mm", "millimeter"), 1e3),
+    **dict.fromkeys(("cm", "centimeter"), 1e4),
+    **dict.fromkeys(("in", "inch"), 25400.0),
+    **dict.fromkeys(("m", "meter"), 1e6),
 }
 # Resolution tags are often a printer's dots per inch (72 dpi = 353 um); no light microscope has such pixels.
 _LARGEST_PIXEL_UM = 50.0

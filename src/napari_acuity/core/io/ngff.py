@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import FileError
 from .axes import leading
 from .found import MICROMETRES, micrograph
-from .replacing import storage_error
+from .replacing import behind_links, storage_error
 from .shown import Shown
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RGB_COLOURS",
+    "check_installed",
     "check_zarr",
+    "is_zarr",
     "lazy_levels",
     "lazy_stack",
     "lazy_zarr",
@@ -34,7 +36,13 @@ __all__ = [
 ]
 
 RGB_COLOURS = ("FF0000", "00FF00", "0000FF")
-_UNIT_NAMES = {"nanometer": "nm", "micrometer": "um", "millimeter": "mm", "meter": "m"}
+
+
+def is_zarr(path: Path) -> bool:
+    """Say whether a path is that of a Zarr; those in a collection have folders without its suffix."""
+    return path.suffix.lower() == ".zarr" or any(
+        (path / name).is_file() for name in ("zarr.json", ".zattrs")
+    )
 
 
 def read_zarr(path: Path) -> Micrograph:
@@ -76,7 +84,7 @@ def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Sh
     if not nodes or "axes" not in nodes[0].metadata:
         raise FileError(
             f"{path.name} holds no OME-Zarr image.",
-            "Give the folder of one image; a plate or a collection is read image by image.",
+            f"Of a plate or a collection give the folder of one image, such as {path / '0'}.",
         )
     metadata, attributes = nodes[0].metadata, location.root_attrs
     axes = {axis["name"]: axis for axis in metadata["axes"]}
@@ -100,12 +108,15 @@ def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Sh
 def replacing_zarr(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; rename it onto `path` once the block ends well.
 
+    Of a link, the folder that it leads to is replaced.
+
     Raises
     ------
     FileError
         When `path` is something else than an OME-Zarr folder, or cannot be written; it is then as before.
     """
     check_zarr(path)
+    path = behind_links(path)
     temporary: Path | None = None
     try:
         temporary = Path(tempfile.mkdtemp(".zarr", f".{path.stem[:50]}-", path.parent))
@@ -242,8 +253,7 @@ def _place(steps: dict[str, float], starts: dict[str, float], before: list[str])
 
 
 def _pixel_size(axes: dict[str, Any], steps: dict[str, float]) -> tuple[float, float] | None:
-    units = [str(axes[name].get("unit", "")) for name in "yx"]
-    lengths = [MICROMETRES.get(_UNIT_NAMES.get(unit, unit)) for unit in units]
+    lengths = [MICROMETRES.get(str(axes[name].get("unit", ""))) for name in "yx"]
     if None in lengths:
         return None
     y, x = (steps[name] * (um or 0.0) for name, um in zip("yx", lengths, strict=True))

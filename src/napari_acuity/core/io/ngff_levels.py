@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..jobs import Event, Steps, within
-from .axes import KINDS, Axis, stored_order
-from .ngff import RGB_COLOURS
+from .axes import KINDS, Axis, named, stored_order
+from .ngff import RGB_COLOURS, check_installed
 from .shown import Shown
 
 if TYPE_CHECKING:
@@ -22,13 +22,29 @@ if TYPE_CHECKING:
 
     from ..micrograph import Micrograph
 
-__all__ = ["finish_zarr", "finish_zarr_steps", "new_zarr"]
+__all__ = ["check_levels", "finish_zarr", "finish_zarr_steps", "new_zarr", "write_zarr"]
 
 _CHUNK_PX = 1024
 _COARSEST_PX = 512
 # Chunks of a coarser level made at once; each holds four chunks of the finer one.
 _AT_ONCE = 4
 _COLOURS = Axis("c")
+
+
+def check_levels(image: Micrograph, _suffix: str) -> None:
+    """Raise where an OME-Zarr cannot hold an image."""
+    check_installed()
+    _axes_of(image)
+
+
+def write_zarr(image: Micrograph, path: Path, *, channels: bool = False) -> None:
+    """Write an image in memory into an empty folder; the axis before the rows may hold channels."""
+    axes, before = _axes_of(image, channels), image.pixels.ndim - 2 - image.rgb
+    pixels = np.moveaxis(image.pixels, -1, before) if image.rgb else image.pixels
+    order = stored_order(axes, rgb=image.rgb)
+    level = new_zarr(path, (*image.pixels.shape[:before], *image.shape), image, axes=axes)
+    level[...] = pixels.transpose(*order, -2, -1)
+    finish_zarr(path, image, axes=axes)
 
 
 def new_zarr(
@@ -136,6 +152,13 @@ def finish_zarr_steps(
             "acuity": notes,
         },
     )
+
+
+def _axes_of(image: Micrograph, channels: bool = False) -> tuple[Axis, ...]:
+    """Name the axes of an image in memory, which tells of none."""
+    before = image.pixels.ndim - 2 - image.rgb
+    last = before - 1 if channels and before else None
+    return named((Axis(),) * before, rgb=image.rgb, channel=last)
 
 
 def _add_coarser(group: Any, name: str, fine: Any) -> Steps[Any]:

@@ -16,7 +16,7 @@ from ..micrograph import ImageLike, Micrograph, as_lazy_micrograph
 from .axes import layer_axes
 from .files import check_readable
 from .found import reading
-from .ngff import lazy_stack
+from .ngff import is_zarr, lazy_stack
 from .shown import Shown, shown_of
 from .tiff import TIFF_SUFFIXES, lazy_tiff
 
@@ -174,7 +174,7 @@ def _opened(image: ImageLike) -> Iterator[Pyramid]:
 def _of_file(path: Path, files: ExitStack) -> Pyramid:
     """Open a file until `files` are closed."""
     check_readable(path)
-    if path.suffix.lower() == ".zarr":
+    if is_zarr(path):
         return Pyramid(*lazy_stack(path))
     if path.suffix.lower() in TIFF_SUFFIXES:
         return Pyramid(*files.enter_context(lazy_tiff(path)))

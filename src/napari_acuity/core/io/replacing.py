@@ -14,19 +14,21 @@ from ..errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_folder", "make_folder", "replacing", "storage_error"]
+__all__ = ["behind_links", "check_folder", "make_folder", "replacing", "storage_error"]
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` once the block ends well.
 
+    Of a link, the file that it leads to is replaced.
+
     Raises
     ------
     FileError
         When the folder is missing or may not be written, or the disk is full; `path` is then as before.
     """
-    path = Path(path)
+    path = behind_links(path)
     temporary: Path | None = None
     try:
         handle, name = tempfile.mkstemp(path.suffix, f".{path.stem[:50]}-", path.parent)
@@ -40,6 +42,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def behind_links(path: str | os.PathLike[str]) -> Path:
+    """Return the file that a link leads to, there or not; any other path as it is."""
+    path = Path(path)
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path  # also of names too long
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
@@ -68,7 +76,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     FileError
         When the folder is missing or may not be written.
     """
-    path = Path(path)
+    path = behind_links(path)
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -43,11 +43,15 @@ EVERY = -1
 """Stands for any number of channels: planes stay planes, whatever colours a file calls them."""
 
 _CREATOR = "napari-acuity"
+# Tags of the lowest and highest sample: black and white in files of ours, as doubles (TIFF 6.0, section 24).
+_BLACK_TAG, _WHITE_TAG, _DOUBLE = 340, 341, 12
 _COPY_IT = "Copy it again from its source, or save it anew from the program it comes from."
 _PERHAPS_CHANNELS = (
     "If its planes are channels, say so: --channels 4 of acuity pairs, read(path, channels=4) in Python, "
     "or the axes CYX in the file; else flatten it onto a background first."
 )
+# Of the tags: inch and centimetre, and the millimetre and micrometre that some programs add.
+_UNIT_UM = {2: 25400.0, 3: 10000.0, 4: 1000.0, 5: 1.0}
 # Compressed strips and tiles are read whole; larger pieces would fill the memory.
 _LARGEST_PIECE_BYTES = 2**28
 _OME_TYPES = "u1 i1 u2 i2 u4 i4 f4 f8".split()
@@ -166,6 +170,7 @@ def write_tiff(image: Micrograph, path: Path, *, channels: bool = False) -> None
         metadata["Description"] = "; ".join(image.notes)
     if bits := _significant_bits(image):
         metadata["SignificantBits"] = bits
+    stated = zip((_BLACK_TAG, _WHITE_TAG), image.value_range or (), strict=False)
     tifffile.imwrite(
         path,
         pixels.astype(np.uint8) if pixels.dtype == bool else pixels,
@@ -174,6 +179,9 @@ def write_tiff(image: Micrograph, path: Path, *, channels: bool = False) -> None
         photometric="rgb" if image.rgb else "minisblack",
         compression="zlib",
         bigtiff=pixels.nbytes > _CLASSIC_BYTES,
+        extratags=[
+            (tag, _DOUBLE, image.channels, (value,) * image.channels, True) for tag, value in stated
+        ],
         **resolution,
     )
 
@@ -226,8 +234,14 @@ def _facts(
     import tifffile
 
     ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
-    size = _ome_pixel_size(ome) or _slide_pixel_size(file) or _tag_pixel_size(file)
-    return size, _significant_range(ome, dtype)
+    size = (
+        _ome_pixel_size(ome)
+        or _slide_pixel_size(file)
+        or _zeiss_pixel_size(file)
+        or _metamorph_pixel_size(file)
+        or _tag_pixel_size(file)
+    )
+    return size, _stated_range(file, ome) or _significant_range(file, ome, dtype)
 
 
 def _check_complete(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str) -> None:
@@ -332,12 +346,23 @@ def _ome_pixels(ome: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _significant_range(ome: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    bits = _ome_pixels(ome).get("SignificantBits")
-    # All bits of a type are what other programs write of any data; this one where they were stated.
-    stated = ome.get("OME", {}).get("Creator") == _CREATOR
-    if bits is None or dtype.kind != "u" or not 0 < int(bits) < 8 * dtype.itemsize + stated:
+def _stated_range(file: tifffile.TiffFile, ome: dict[str, Any]) -> tuple[float, float] | None:
+    """Return black and white as a file of ours tells them; in others the tags tell what occurs."""
+    tags = file.pages.first.tags
+    if ome.get("OME", {}).get("Creator") != _CREATOR or _WHITE_TAG not in tags:
         return None
+    low, high = (float(np.ravel(tags[tag].value)[0]) for tag in (_BLACK_TAG, _WHITE_TAG))
+    return low, high
+
+
+def _significant_range(
+    file: tifffile.TiffFile, ome: dict[str, Any], dtype: np.dtype[Any]
+) -> tuple[float, float] | None:
+    """Return black and white of pixels that fill fewer bits than their type has: so told, or packed."""
+    bits = _ome_pixels(ome).get("SignificantBits", file.pages.first.bitspersample)
+    # All bits of a type are what other programs write of any data.
+    if dtype.kind != "u" or isinstance(bits, tuple) or not 0 < int(bits) < 8 * dtype.itemsize:
+        return None  # of several numbers, as of 5, 6 and 5 bits, all are spread over the type
     return 0.0, 2.0 ** int(bits) - 1
 
 
@@ -357,14 +382,26 @@ def _slide_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
     return (float(found[1]), float(found[1])) if found else None
 
 
+def _zeiss_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
+    """Return the pixel size that Zeiss's .lsm tells in metres."""
+    told = file.lsm_metadata or {}
+    y, x = (1e6 * float(told.get(f"VoxelSize{axis}", 0)) for axis in "YX")
+    return (y, x) if min(y, x) > 0 else None
+
+
+def _metamorph_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
+    told = file.stk_metadata or {}
+    unit = MICROMETRES.get(str(told.get("CalibrationUnits", "")).strip("\0 "))
+    y, x = (float(told.get(f"{axis}Calibration", 0)) for axis in "YX")
+    return (y * unit, x * unit) if unit and min(y, x) > 0 else None
+
+
 def _tag_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
     tags = file.pages.first.tags
     ratios = [
         tags[name].value if name in tags else (0, 1) for name in ("YResolution", "XResolution")
     ]
-    unit = {2: 25400.0, 3: 10000.0}.get(
-        int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1
-    )
+    unit = _UNIT_UM.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1)
     if file.imagej_metadata:
         unit = MICROMETRES.get(str(file.imagej_metadata.get("unit", "")).replace("\\u00B5", "µ"))
     y, x = (n / d if d else 0.0 for n, d in ratios)
