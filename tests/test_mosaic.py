@@ -458,6 +458,8 @@ def test_nothing_to_stitch_is_refused(slide, tmp_path):
     for tiles in (list(noise), blank, [tile[..., 0], tile[::-1, ::-1, 0]]):
         with pytest.raises(RegistrationError, match="No two of 2 tiles show common content"):
             acuity.stitch(tiles, grid=(1, 2), overlap=0.15)
+    with pytest.raises(RegistrationError, match=r"No two of 2 tiles .* left out: .*missing\.tif"):
+        acuity.stitch([*noise, tmp_path / "missing.tif"], grid=(1, 3), overlap=0.15)
 
 
 def test_tiles_that_do_not_overlap_are_refused(slide):

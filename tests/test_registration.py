@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,6 +118,8 @@ def test_warp_refuses_another_grid(seen: tuple) -> None:
     _, bench, found = seen
     with pytest.raises(acuity.RegistrationError, match="same grid"):
         found.warp(bench)
+    with pytest.raises(acuity.RegistrationError, match=r"^The image has"):
+        found.warp(np.zeros((40, 50)))
 
 
 def test_pair_refuses_another_fixed_image_and_scales_that_are_none(seen: tuple) -> None:
@@ -411,6 +414,25 @@ def test_landmarks_start_and_hold(tissue: np.ndarray) -> None:
         acuity.register(moving, tissue, start="landmarks")
 
 
+@pytest.mark.parametrize("off", [5.0, 12.0])
+def test_a_landmark_that_contradicts_the_images_bends_only_what_is_near(
+    off: float, tissue: np.ndarray
+) -> None:
+    image = tissue[100:400, 60:480]
+    at, there = np.array([[150.0, 190.0]]), np.array([[150.0 + off, 190.0]])
+    rows, cols = np.mgrid[:300, :420]
+    far = np.hypot(rows - 150, cols - 190) > 100
+    steps = acuity.register_steps(image, image, start="features", landmarks=(at, there))
+    levels = [e.new for e in steps if isinstance(e.new, acuity.Registration)]
+    for held in levels:
+        np.testing.assert_allclose(held.map_points(at), there, atol=1.5)
+        shift = np.linalg.norm(held.shift_map, axis=0)
+        assert shift.max() < 1.3 * off
+    # The first blocks are wide: what is bent with them is wide, too.
+    for held in levels[1:]:
+        assert np.linalg.norm(held.shift_map, axis=0)[far].max() < 2
+
+
 POINTS = [(10.0, 20.0), (50.0, 50.0)]
 
 
@@ -547,6 +569,16 @@ def test_images_without_content_are_refused(tissue: np.ndarray) -> None:
     for bad in (np.full((64, 64), 7, np.uint8), holes, np.zeros((0, 5))):
         with pytest.raises(acuity.ImageError):
             acuity.register(bad, tissue)
+
+
+@pytest.mark.parametrize("start", ["auto", "phase", "template"])
+def test_a_spot_on_an_even_ground_is_too_little(start: Any, tissue: np.ndarray) -> None:
+    spots = [np.full((300, 300), 255, np.uint8) for _ in range(2)]
+    spots[0][100:108, 76:84] = 105
+    spots[1][194:208, 203:217] = 165
+    for moving, fixed in (spots, (tissue, spots[0]), (spots[0], tissue)):
+        with pytest.raises(acuity.RegistrationError, match="nearly blank"):
+            acuity.register(moving, fixed, start=start)
 
 
 def test_stacks_and_tiny_images_are_refused(tissue: np.ndarray) -> None:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from .looks import Look
     from .plane import Transform
 
-__all__ = ["Images", "checked", "even_grey"]
+__all__ = ["Images", "check_start", "checked", "even_grey"]
 
 _LEAST_SIDE_PX = 32
 # The shift map of a larger fixed image, and what it takes to find it, would fill the memory.
 _LARGEST_SIDE_PX = 12_000
+# Where all detail lies in fewer cells, one or two spots on an even ground, any other spot matches it.
+_CELL_PX, _FEWEST_CELLS = 16, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +85,19 @@ def checked(
     return Images(
         _grey(fixed), _grey(moving), names, trusted, points, scale, pixel_size=fixed.pixel_size
     )
+
+
+def check_start(images: Images) -> None:
+    """Refuse images that show too little for a start to be found from."""
+    for name, image in zip(images.names, (images.moving, images.fixed), strict=True):
+        rows, cols = (n // _CELL_PX for n in image.shape)
+        cells = image[: rows * _CELL_PX, : cols * _CELL_PX].reshape(rows, _CELL_PX, cols, _CELL_PX)
+        detail = np.ptp(cells, axis=(1, 3)) > np.ptp(image) / 250
+        if detail.sum() < min(_FEWEST_CELLS, detail.size / 2):
+            raise RegistrationError(
+                f"'{name}' is nearly blank: it shows no more than a spot or two.",
+                "Choose a field with more in it, or set landmarks in both images.",
+            )
 
 
 def _grey(image: Micrograph) -> NDArray[np.float32]:

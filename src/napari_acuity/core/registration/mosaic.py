@@ -330,10 +330,15 @@ def _check_memory(shape: tuple[int, int], like: Micrograph) -> None:
         )
 
 
+def _first_left_out(left_out: dict[int, AcuityError]) -> str:
+    return (
+        f" The first of those left out: {next(iter(left_out.values())).cause}" if left_out else ""
+    )
+
+
 def _too_few(count: int, left_out: dict[int, AcuityError]) -> RegistrationError:
-    why = f" The first of those left out: {next(iter(left_out.values())).cause}" if left_out else ""
     return RegistrationError(
-        f"Of {count} tiles {count - len(left_out)} can be used.{why}",
+        f"Of {count} tiles {count - len(left_out)} can be used.{_first_left_out(left_out)}",
         "Give at least two tiles that overlap.",
     )
 
@@ -342,6 +347,7 @@ def _nothing_in_common(
     count: int, pairs: int, left_out: dict[int, AcuityError]
 ) -> RegistrationError:
     return RegistrationError(
-        f"No two of {count - len(left_out)} tiles show common content; {pairs} overlaps were looked at.",
+        f"No two of {count - len(left_out)} tiles show common content; {pairs} overlaps were looked at."
+        f"{_first_left_out(left_out)}",
         "Check the order of the tiles, the grid and the overlap; search_px (--search) widens the search.",
     )

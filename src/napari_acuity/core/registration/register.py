@@ -9,7 +9,7 @@ from ..device import choose_device
 from ..errors import RegistrationError
 from ..jobs import Event, Steps, run, within
 from .agreement import agreement, doubt_about
-from .inputs import Images, checked
+from .inputs import Images, check_start, checked
 from .plane import Transform
 from .refine import ENOUGH, LEAST_CORRELATION, follow
 from .registration import Registration
@@ -88,8 +88,9 @@ def register(
     Raises
     ------
     RegistrationError
-        When the images show no common content (a wild map is never returned); for landmarks that do
-        not pair up, are no points or are too few for the transform; for an option out of its range.
+        When the images show no common content (a wild map is never returned), or one is nearly blank;
+        for landmarks that do not pair up, are no points or are too few for the transform; for an
+        option out of its range.
     ImageError
         When an image is empty, constant, NaN or a stack.
     """
@@ -149,6 +150,8 @@ def register_steps(
         if isinstance(found, str):
             raise RegistrationError(f"The landmarks fit no map: {found}.", "Set them anew.")
         return (yield from follow(images, found, elastic=elastic))
+    if start != "none":
+        check_start(images)
     if start == "auto":
         return (yield from _best(images, elastic=elastic))
     yield Event(f"start: {start}", 0.0)
@@ -250,6 +253,7 @@ def _unrelated(images: Images, failed: Sequence[str]) -> RegistrationError:
     return RegistrationError(
         f"'{moving}' and '{fixed}' could not be registered: they show no common content that "
         f"was found ({'; '.join(failed)}).",
-        "Check that they show one field; crop the larger one to it; set landmarks in both; if the frames "
-        "already lie over each other, choose start 'none'.",
+        "Check that they show one field; crop the larger one to it; invert one if it is bright where the "
+        "other is dark; set landmarks in both; if the frames already lie over each other, choose start "
+        "'none'.",
     )

@@ -449,14 +449,15 @@ def nearest_plane(registration: Registration, transform: Transform) -> NDArray[n
 def _check_grid(image: Micrograph, role: str, shape: tuple[int, int], channels: int = 0) -> None:
     """Refuse a stack, and an image that is not of the registered one's rows and columns."""
     are_channels = not image.rgb and image.pixels.ndim == 3 and len(image.pixels) == channels
+    name = f"'{image.name}'" if image.name else "The image"
     if image.pixels.ndim != 2 + image.rgb and not are_channels:
         raise RegistrationError(
-            f"'{image.name}' is a stack of shape {image.pixels.shape}.",
+            f"{name} is a stack of shape {image.pixels.shape}.",
             "Give it plane by plane; for a pair, channels may say how many it has.",
         )
     if image.shape != shape:
         raise RegistrationError(
-            f"'{image.name}' has {image.shape} pixels, the registered {role} image {shape}.",
+            f"{name} has {image.shape} pixels, the registered {role} image {shape}.",
             f"Give an image on the same grid: another channel, or the {role} image itself.",
         )
 

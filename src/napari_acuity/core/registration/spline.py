@@ -315,7 +315,8 @@ def fit_vectors(
     trust : (ny, nx)
         Weight of each, 0 or more.
     firm : (ny, nx) bool
-        Vectors that are right for certain; each counts as ten of the most trusted.
+        Vectors that hold whatever the others say. They count as ten of the most trusted; one that
+        contradicts the others bends the field round itself alone.
     shape : (int, int)
         Height and width of the field in px.
     device : torch.device or str
@@ -326,9 +327,12 @@ def fit_vectors(
     (2, H, W) float32 tensor
     """
     splines = splines_over(rows, cols, shape, penalties=_PLAIN, device=device)
-    vectors, prior, sure = (
+    vectors, prior = (
         torch.as_tensor(part).to(splines.bending)
-        for part in (np.moveaxis(values, -1, 0), (trust + 1e-6) / (trust + 1e-6).max(), firm)
+        for part in (
+            np.moveaxis(values, -1, 0),
+            np.where(firm, 10.0, (trust + 1e-6) / (trust + 1e-6).max()),
+        )
     )
     field = torch.zeros_like(vectors)
     stiffness, coefficients = _MIDDLE, splines.from_cells(field)
@@ -338,14 +342,39 @@ def fit_vectors(
         core = residual.clamp_max(residual.quantile(0.8))
         spread = ((core**2 * prior).sum() / prior.sum()).sqrt() + 0.02
         weight = prior / (1 + (residual / (2.5 * spread)) ** 2) ** 2
-        weight = weight.lerp(torch.full_like(weight, 10.0), sure)
         information = torch.stack([weight, weight, torch.zeros_like(weight)])
         pull = times(information, vectors)
         if again < 2:  # anew where the wrong ones have lost their weight; then it changes no more
-            stiffness = choose_stiffness(splines, information, pull, near=stiffness)
+            # By the others: a firm one may be what no field through its neighbours can tell.
+            others = torch.from_numpy(~firm).to(weight)
+            stiffness = choose_stiffness(
+                splines, information * others, pull * others, near=stiffness
+            )
         coefficients = fit(splines, information, pull, stiffness, start=coefficients)
         field = splines.at_cells(coefficients)
-    return unfolded(splines.at_pixels(coefficients))
+    smooth = splines.at_pixels(coefficients)
+    if firm.any():
+        smooth += _bumps(rows, cols, vectors - field, firm, shape)
+    return unfolded(smooth)
+
+
+def _bumps(
+    rows: Array, cols: Array, values: Tensor, firm: NDArray[np.bool_], shape: tuple[int, int]
+) -> Tensor:
+    """Interpolate the firm ones of (2, ny, nx) vectors by Gaussians a cell wide -> (2, H, W) float32."""
+    cell_px = min(n / len(at) for at, n in zip((rows, cols), shape, strict=True))
+    down, across = (
+        torch.from_numpy(at[index]).to(values)
+        for at, index in zip((rows, cols), firm.nonzero(), strict=True)
+    )
+
+    def near(places: Tensor, centres: Tensor) -> Tensor:
+        return torch.exp(-0.5 * ((places[:, None] - centres) / cell_px) ** 2)
+
+    height, width = (torch.arange(n).to(values) for n in shape)
+    wanted = values[:, torch.from_numpy(firm).to(values.device)]
+    peaks = torch.linalg.solve(near(down, down) * near(across, across), wanted.T).T
+    return ((peaks[:, None] * near(height, down)) @ near(width, across).T).float()
 
 
 def times(information: Tensor, vectors: Tensor) -> Tensor:
