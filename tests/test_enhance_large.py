@@ -234,6 +234,18 @@ def test_a_job_that_was_stopped_goes_on(slide, tmp_path, after):
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_an_output_behind_a_link_goes_where_the_link_leads(slide, tmp_path):
+    (tmp_path / "big").mkdir()
+    link = tmp_path / "out.zarr"
+    link.symlink_to("big/out.zarr", target_is_directory=True)
+    plain = enhance_large(slide, model_of(), tmp_path / "plain.zarr")
+    for _ in range(2):
+        enhance_large(slide, model_of(), link)
+        assert link.is_symlink()
+        assert content(tmp_path / "big" / "out.zarr") == content(plain)
+
+
 def test_a_half_written_tile_is_written_again(slide, tmp_path):
     """What a process leaves that dies while it writes: a part of a line, of a chunk, of a level."""
     model = model_of()

@@ -175,6 +175,7 @@ def test_content_is_asked_for():
         (camera().astype(np.uint16) * 257, (0, 65535)),
         (camera() / 255, (0, 1)),
         ((camera() / 255).astype(np.float16), (0, 1)),
+        (camera() / 255 + 1e-9, (0, 1)),
         (camera() // 64, (0, 255)),
     ],
 )
@@ -186,6 +187,7 @@ def test_black_and_white_follow_the_dtype(pixels, limits):
     ("pixels", "cause", "cure"),
     [
         (camera() / 1.0, "float64 values from [0-9]+ to", "black, white"),
+        (camera() / 255 * 1.001, "float64 values from .* to 1.001", "black, white"),
         (camera() / 255 - 0.5, "float64 values from -0", "black, white"),
         (camera().astype(np.uint16) * 16, "looks like 12-bit data", "0, 4095"),
         (camera().astype(np.uint16) * 4, "looks like 10-bit data", "0, 1023"),

@@ -14,8 +14,8 @@ from scipy import ndimage
 
 import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph, RegistrationError
-from napari_acuity.core.registration import mosaic_fusion
-from napari_acuity.core.registration.mosaic_links import placed
+from napari_acuity.core.registration.mosaics import fusion
+from napari_acuity.core.registration.mosaics.links import placed
 
 SLIDE = Path(acuity.__file__).parent / "data" / "cmu-1-small-region.svs"
 BINNING = 2
@@ -212,7 +212,7 @@ def test_seams_are_blended():
     tiles = {number: np.full((50, 60), 100 * number, np.uint8) for number in (1, 2)}
     positions = np.array([[0, 0], [0, 0], [0.5, 40.5]])
 
-    field = mosaic_fusion.fused(tiles, positions, (0, 50), 100, np.dtype(np.uint8))
+    field = fusion.fused(tiles, positions, (0, 50), 100, np.dtype(np.uint8))
 
     steps = np.diff(field.astype(int), axis=1)
     assert (field[:, :40] == 100).all() and (field[1:, 61:] == 200).all()
@@ -274,7 +274,7 @@ def test_black_and_white_stay_as_known_as_they_were(tissue, dtype, white):
 def test_bands_meet_without_a_seam(slide, monkeypatch):
     cut = scan(slide)
     whole = acuity.stitch(cut.tiles, grid=GRID, overlap=0.15).image.pixels
-    monkeypatch.setattr(mosaic_fusion, "BAND_ROWS", 77)
+    monkeypatch.setattr(fusion, "BAND_ROWS", 77)
 
     banded = acuity.stitch(cut.tiles, grid=GRID, overlap=0.15).image.pixels
 

@@ -272,6 +272,10 @@ def test_the_input_stands_beside_the_image_enlarged_and_fitted():
     assert list(both.scores) == ["low, bicubic", "low, bicubic, colour fitted", "image"]
     enlarged, fitted = list(both.scores.values())[:2]
     assert fitted.psnr > enlarged.psnr + 3
+    # With all columns fitted so, it would be the same column twice.
+    refitted = acuity.measure(truth, noisy(truth), low=cast, fit="colour")
+    assert list(refitted.scores) == ["low, bicubic", "image"]
+    assert refitted.scores["low, bicubic"].psnr == pytest.approx(fitted.psnr, abs=0.1)
     with pytest.raises(ImageError, match="No plain enlargement brings the 99 x 100 px of 'input'"):
         acuity.measure(truth, truth, low=low.pixels[:99])
 

@@ -91,6 +91,12 @@ def test_the_table_has_x_and_y_in_px_and_um():
     assert len({len(line) for line in lines[:-1]}) == 1
 
 
+def test_one_match_has_an_error_and_no_spread():
+    found = position_errors([(10, 20)], [(11, 18)], pixel_size=0.5)
+    assert found.mean_px == (1, -2)
+    np.testing.assert_array_equal((found.sd_px, found.sd_um), np.full((2, 2), np.nan))
+
+
 @pytest.mark.parametrize(
     ("first", "second"), [([], [[1, 2]]), ([[1, 2]], []), ([], []), ([[0, 0]], [[99, 99]])]
 )

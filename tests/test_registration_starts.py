@@ -16,10 +16,10 @@ from skimage.transform import estimate_transform
 from napari_acuity import RegistrationError
 from napari_acuity.core.geometry import apply_homography
 from napari_acuity.core.registration.plane import implausible
-from napari_acuity.core.registration.start_features import find_by_features
-from napari_acuity.core.registration.start_landmarks import find_by_landmarks
-from napari_acuity.core.registration.start_phase import find_by_phase
-from napari_acuity.core.registration.start_template import find_by_template
+from napari_acuity.core.registration.starts.features import find_by_features
+from napari_acuity.core.registration.starts.landmarks import find_by_landmarks
+from napari_acuity.core.registration.starts.phase import find_by_phase
+from napari_acuity.core.registration.starts.template import find_by_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -352,6 +352,40 @@ def test_a_best_model_that_could_not_be_written_is_written_later(pairs, tmp_path
     assert torch.load(out / "checkpoint.pt")["progress"]["best_loss"] == 0.1
 
 
+def test_a_disk_that_is_full_at_the_end_is_waited_out(pairs, tmp_path, monkeypatch):
+    steps = train_steps(pairs, replace(QUICK, batch=64), tmp_path / "run", epochs=1, device="cpu")
+    write = type(tmp_path).write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for event in steps:
+        if event.stage.startswith("scored"):
+            monkeypatch.setattr("pathlib.Path.write_bytes", full)
+        if "no space left to write" in event.stage:
+            break
+    assert "no space left to write" in next(steps).stage
+    assert not acuity.load(tmp_path / "run" / "best.safetensors").header.scores
+    monkeypatch.setattr("pathlib.Path.write_bytes", write)
+    _, model = drained(steps)
+
+    assert model.header.scores
+    assert acuity.load(tmp_path / "run" / "best.safetensors").header.scores == model.header.scores
+
+
+def test_a_model_that_cannot_be_written_for_another_reason_ends_the_run(
+    pairs, tmp_path, monkeypatch
+):
+    def refused(path: Path, content: bytes) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    steps = train_steps(pairs, replace(QUICK, batch=64), tmp_path / "run", epochs=1, device="cpu")
+    with pytest.raises(FileError, match="may not be written"):
+        for event in steps:
+            if event.stage.startswith("scored"):
+                monkeypatch.setattr("pathlib.Path.write_bytes", refused)
+
+
 def test_a_preview_that_cannot_be_written_costs_no_checkpoint(pairs, tmp_path, monkeypatch):
     def full(_folder: RunFolder, _shown: object) -> None:
         raise FileError("There is no space left to write it.", "Free some.")

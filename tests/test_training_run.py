@@ -175,6 +175,18 @@ def test_a_stop_and_a_resume_that_comes_to_nothing_do_not_make_a_run_done(
     assert last["kind"] == "failed" and "There is no folder" in last["words"]
 
 
+def test_an_event_that_fits_in_half_swallows_none_that_follows(tmp_path, monkeypatch):
+    """As on a disk that fills up, and is freed."""
+    run, write = RunFolder(tmp_path), os.write
+    run.say("begun")
+    monkeypatch.setattr("os.write", lambda handle, line: write(handle, line[:9]))
+    run.say("step")
+    monkeypatch.undo()
+    run.say("done")
+
+    assert [event["kind"] for event in Watch(tmp_path).events()] == ["begun", "done"]
+
+
 def test_what_cannot_be_resumed_says_so(
     folder: Path, tmp_path: Path, unbroken: tuple, tissue: np.ndarray
 ) -> None:

@@ -383,10 +383,12 @@ def test_a_recipe_silent_about_the_discriminator_has_the_cores_rate(
     assert panel.recipe.recipe == silent
 
 
-def test_the_preview_never_has_unlike_units(viewer: Any) -> None:
+@pytest.mark.parametrize("prepared", [True, False])
+def test_the_preview_never_has_unlike_units(prepared: bool, viewer: Any) -> None:
     """Of layers of unlike units napari warns, in a box over the picture."""
     preview = LivePreview(viewer)
-    preview.prepare(rgb=False)
+    if prepared:
+        preview.prepare(rgb=False)
     crop = dict.fromkeys(("input", "output", "truth"), np.eye(8, dtype=np.uint8))
     for _ in range(3):
         assert preview.show(crop, (0.1, 0.1))
@@ -511,9 +513,9 @@ def test_an_impossible_network_is_told_before_the_run(
 
 def test_only_large_networks_on_a_cpu_are_costly() -> None:
     large, small = (network_of(recipe, 1.0, 1) for recipe in (WITH, WITHOUT))
-    assert cost_note(large, CPU) is not None
-    assert cost_note(large, GPU) is None
-    assert cost_note(small, CPU) is None
+    assert "a recipe made for a CPU: lens." in (cost_note(large, CPU, lighter="lens") or "")
+    assert cost_note(large, GPU, lighter="lens") is None
+    assert cost_note(small, CPU, lighter="lens") is None
 
 
 def test_a_run_of_the_core_is_shown(

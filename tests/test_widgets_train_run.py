@@ -16,7 +16,9 @@ from qtpy.QtWidgets import QApplication, QDialog, QFileDialog, QMessageBox
 
 from gui import click, names, opened
 from napari_acuity import Recipe, load
+from napari_acuity.core.training.run_folder import RunFolder
 from napari_acuity.widgets import _session
+from napari_acuity.widgets._training import run_reader
 from napari_acuity.widgets._training.export_dialog import PackageDialog
 from napari_acuity.widgets.train import TrainPanel
 from training_panel import (
@@ -310,6 +312,38 @@ def test_a_killed_run_is_explained_resumed_and_discarded(
     assert not panel.run.curves.plot.chart.curves
     assert not panel.run.results.use.isEnabled()
     assert not _session.runs
+
+
+@pytest.mark.parametrize("ending", [(), ("stopped",), ("failed",)])
+def test_a_resumed_run_takes_no_orders_before_it_has_begun(
+    panel: TrainPanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: tuple[str, ...],
+) -> None:
+    """It would not hear them; whatever the process before it told, or did not live to tell."""
+    run = RunFolder(tmp_path)
+    run.begun("CPU", "")
+    run.say("step", step=1, epoch=1, fraction=0.1)
+    for kind in ending:
+        run.say(kind)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(run_reader, "relaunch", lambda *_, **_options: process)
+    run_reader.resume_run(tmp_path, "cpu")
+    panel.run.follower.follow(tmp_path)
+    qtbot.waitUntil(lambda: panel.run.follower.state.step == 1, timeout=10_000)
+
+    assert panel.run.follower.state.phase == "starting"
+    assert panel.run.going and not panel.run.resume.isEnabled()
+    assert not panel.run.pause.isEnabled()
+
+    run.begun("CPU", "")
+    qtbot.waitUntil(lambda: panel.run.follower.state.phase == "running", timeout=10_000)
+    process.kill()
+    process.wait()
+    run.say("stopped")
+    wait_for_end(qtbot, panel)
 
 
 def test_two_open_layers_train(

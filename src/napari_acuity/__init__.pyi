@@ -63,9 +63,9 @@ from .core.registration.large import register_large as register_large
 from .core.registration.large import register_large_steps as register_large_steps
 from .core.registration.lens_profile import LensProfile as LensProfile
 from .core.registration.lens_profile import mean_shift as mean_shift
-from .core.registration.mosaic import Mosaic as Mosaic
-from .core.registration.mosaic import stitch as stitch
-from .core.registration.mosaic import stitch_steps as stitch_steps
+from .core.registration.mosaics.stitch import Mosaic as Mosaic
+from .core.registration.mosaics.stitch import stitch as stitch
+from .core.registration.mosaics.stitch import stitch_steps as stitch_steps
 from .core.registration.register import register as register
 from .core.registration.register import register_steps as register_steps
 from .core.registration.registration import Registration as Registration

@@ -23,6 +23,7 @@ from napari_acuity.cli_options import (
 )
 from napari_acuity.core.errors import FileError, ImageError
 from napari_acuity.core.io import check_folder, check_target
+from napari_acuity.core.io.ngff import is_zarr
 from napari_acuity.core.io.tiff import EVERY, channels_in
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def measure(
         if not sign:
             raise FileError(f"The baseline '{entry}' has no name.", "Give it as NAME=PATH.")
     check_outputs(out, force)
-    if reference.is_dir() and reference.suffix != ".zarr":
+    if reference.is_dir() and not is_zarr(reference):
         if named:
             raise FileError(
                 "Images of a folder are measured without --baseline.",
@@ -297,7 +298,7 @@ def _is_large(path: Path) -> bool:
     from napari_acuity.core.io.tiff import TIFF_SUFFIXES, plane_shape
 
     check_readable(path)
-    if path.suffix.lower() == ".zarr":
+    if is_zarr(path):
         return math.prod(lazy_levels(path)[0].shape) > _LARGE_PX
     return path.suffix.lower() in TIFF_SUFFIXES and math.prod(plane_shape(path)) > _LARGE_PX
 

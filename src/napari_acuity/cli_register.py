@@ -24,6 +24,7 @@ from napari_acuity.cli_options import (
 )
 from napari_acuity.core.errors import AcuityError, FileError, PairError
 from napari_acuity.core.io import check_folder, make_folder
+from napari_acuity.core.io.ngff import is_zarr
 from napari_acuity.core.io.tiff import channels_in
 from napari_acuity.core.micrograph import channel_mean
 
@@ -269,7 +270,7 @@ def _going_on(what: str, failed: list[str]) -> Iterator[None]:
 
 def _couples(images: list[Path], failed: list[str]) -> list[tuple[Path, Path]]:
     """Return LOW and HIGH of each pair: as given in turn, or of one name in two folders."""
-    if len(images) == 2 and all(path.is_dir() and path.suffix != ".zarr" for path in images):
+    if len(images) == 2 and all(path.is_dir() and not is_zarr(path) for path in images):
         lows, highs = (_by_name(folder) for folder in images)
         if not (lows or highs):
             raise PairError(

@@ -37,6 +37,8 @@ __all__ = [
 ImageLike: TypeAlias = Any
 """A `Micrograph`, a plain array, or a napari Image layer."""
 
+# Filters leave floats of 0..1 a last digit beyond.
+_ROUNDING = 1e-6
 _FLATTEN = "Flatten it onto a background first, then save it without an alpha channel."
 
 
@@ -141,7 +143,7 @@ class Micrograph:
         if dtype == np.uint8:
             return 0.0, 255.0
         low, high = float(np.min(self.pixels)), float(np.max(self.pixels))
-        if dtype.kind == "f" and low >= 0 and high <= 1:
+        if dtype.kind == "f" and low >= -_ROUNDING and high <= 1 + _ROUNDING:
             return 0.0, 1.0
         if dtype == np.uint16 and high > 4095:
             return 0.0, 65535.0

@@ -16,6 +16,7 @@ from ..errors import AcuityError, FileError, ImageError
 from ..io.ngff import check_zarr
 from ..io.ngff_levels import finish_zarr_steps, new_zarr
 from ..io.pyramid import opened
+from ..io.replacing import behind_links
 from ..jobs import Event, Steps, run, within
 from ..micrograph import Micrograph
 from ..model import Model, load
@@ -151,6 +152,7 @@ def enhance_large_steps(
     out, names = Path(out).absolute(), [name.strip() for name in device.split(",")]
     remote = bool(workers) or scheduler is not None
     _check_options(image, out, tile, names, workers, scheduler)
+    out = behind_links(out)
     with opened(image, stacks=True) as pyramid:
         finest = checked(pyramid, image)
         if value_range is not None:

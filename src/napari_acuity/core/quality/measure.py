@@ -229,7 +229,8 @@ def measure_steps(
     if fit not in get_args(Fit):
         raise ImageError(f"There is no fit '{fit}'.", "Use 'none', 'intensity' or 'colour'.")
     last = as_micrograph(image, name="image")
-    given = _named(last, {**_enlarged(truth, low, data_range, last.name), **(baselines or {})})
+    enlarged = _enlarged(truth, low, data_range, last.name, fit)
+    given = _named(last, {**enlarged, **(baselines or {})})
     scores: dict[str, Scores] = {}
     cropped: dict[str, Micrograph] = {}
     offsets: dict[str, tuple[float, float]] = {}
@@ -246,9 +247,9 @@ def measure_steps(
 
 
 def _enlarged(
-    truth: Micrograph, low: ImageLike | None, data_range: DataRange, image: str
+    truth: Micrograph, low: ImageLike | None, data_range: DataRange, image: str, fit: Fit
 ) -> dict[str, ImageLike]:
-    """Return what enlarging the input reaches, and where it is better, what a fit of colours adds."""
+    """Return what enlarging the input reaches, and where it is better, what a colour fit adds to `fit`."""
     if low is None:
         return {}
     low = as_micrograph(low, name="input")
@@ -267,7 +268,7 @@ def _enlarged(
     if name == image:  # files of one field are often called alike
         name = f"{name} (input)"
     fitted = fit_colour([(large, truth)]).apply(large)
-    gain = psnr(truth, fitted, data_range) - psnr(truth, large, data_range)
+    gain = psnr(truth, fitted, data_range) - psnr(truth, _fitted(large, truth, fit), data_range)
     return {name: large} if gain < _WORTH_DB else {name: large, f"{name}, colour fitted": fitted}
 
 

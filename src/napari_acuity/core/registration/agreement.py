@@ -15,7 +15,7 @@ from .refine import ENOUGH, LEAST_CORRELATION, views_of
 if TYPE_CHECKING:
     from .inputs import Images
     from .registration import Registration
-    from .start import Found
+    from .starts.find import Found
 
 __all__ = ["agreement", "doubt_about"]
 

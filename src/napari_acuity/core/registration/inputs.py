@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import RegistrationError
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey, wide_enough
 from .hot_pixels import without_hot_pixels
-from .start_landmarks import paired
+from .starts.landmarks import paired
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .inputs import Images
     from .looks import Look
-    from .start import Found
+    from .starts.find import Found
 
 __all__ = ["ENOUGH", "LEAST_CORRELATION", "follow", "views_of"]
 

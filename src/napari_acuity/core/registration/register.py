@@ -13,7 +13,7 @@ from .inputs import Images, check_start, checked
 from .plane import Transform
 from .refine import ENOUGH, LEAST_CORRELATION, follow
 from .registration import Registration
-from .start import Found, Start, find, go_on
+from .starts.find import Found, Start, find, go_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

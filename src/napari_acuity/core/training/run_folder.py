@@ -164,7 +164,9 @@ class RunFolder:
             # One write of a whole line: whoever reads along never sees half of one for long.
             handle = os.open(self.path / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                os.write(handle, line.encode())
+                written = os.write(handle, line.encode())
+                if written < len(line):  # half of a line would swallow the next event
+                    os.ftruncate(handle, os.fstat(handle).st_size - written)
             finally:
                 os.close(handle)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
-from ..errors import TrainingError
+from ..errors import FileError, TrainingError
 from ..inference.capture import fit_capture
 from ..jobs import Event, Steps, altered, run, within
 from ..pairs.usable import pairs_in
@@ -285,9 +286,27 @@ def _trained(session: Session) -> Steps[Model]:
     header = replace(best.header, scores=scores.as_dict(), capture=capture)
     best = replace(best, header=header)
     if session.folder:
-        best.save(session.folder.path / MODEL)
+        yield from _kept(best, session.folder)
     yield Event("done", 1.0)
     return best
+
+
+def _kept(model: Model, folder: RunFolder) -> Steps[None]:
+    """Write the model; a full disk is said and waited out, as what was learnt is in memory alone."""
+    said = False
+    while True:
+        try:
+            model.save(folder.path / MODEL)
+            return
+        except FileError as error:
+            if getattr(error.__cause__, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            words = str(error)
+        if not said:
+            folder.say("warning", words=words)
+        said = True
+        yield Event(words, 1.0)
+        sleep(_PAUSE_S)
 
 
 def _loop(session: Session) -> Steps[Model]:

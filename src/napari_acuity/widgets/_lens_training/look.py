@@ -104,7 +104,7 @@ def _checked(wanted: Wanted, sizes: list[tuple[int, int]]) -> str | None:
 
     network = network_of(wanted.recipe, 1.0, 3)
     check_patch(patch_side(wanted.recipe, sizes), 1.0, wanted.recipe, network)
-    return cost_note(network, choose_device(wanted.device))
+    return cost_note(network, choose_device(wanted.device), lighter="lens")
 
 
 def _fields(

@@ -46,12 +46,12 @@ def patch_side(recipe: Recipe, sizes: Iterable[tuple[int, int]]) -> int:
     return min(recipe.patch, *(length + margin for size in sizes for length in size))
 
 
-def cost_note(network: nn.Module, device: Device) -> str | None:
-    """Say where a network is too large to be trained on a CPU in minutes."""
+def cost_note(network: nn.Module, device: Device, *, lighter: str) -> str | None:
+    """Say where a network is too large to be trained on a CPU in minutes, and which recipes are not."""
     weights = sum(parameter.numel() for parameter in network.parameters())
     if device.name != "cpu" or weights < _MANY_WEIGHTS:
         return None
     return (
         f"The network has {weights / 1e6:.0f} million weights: a run on a CPU takes hours or days. "
-        "Train on a GPU, or choose a recipe made for a CPU: brightfield, crossmodality or lens."
+        f"Train on a GPU, or choose a recipe made for a CPU: {lighter}."
     )

@@ -99,7 +99,7 @@ def look(source: Source, intent: Intent, number: int) -> Look:
     except AcuityError as error:
         return Look(number, problem=str(error))
     notes = [*_left_out_words(left_out), *_unlike(fields)]
-    if cost := cost_note(network, device):
+    if cost := cost_note(network, device, lighter="brightfield, crossmodality or lens"):
         notes.append(cost)
     tested = bool(table["test"])
     return Look(number, summary, None, tuple(checks), tuple(notes), steps, tested, kind == "RGB")

@@ -81,6 +81,8 @@ class RunFollower(QObject):
         )
         for event in news.events:
             self.state.take(event)
+        if news.awaited:  # how the process before it ended, or that it did not tell, is past
+            self.state.start_again()
         if self.state.going and not news.alive:
             self.state.phase = "crashed"
         if news.events or self.state.phase != before:

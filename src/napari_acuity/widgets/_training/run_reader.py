@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ _TERMINATE_S = 5.0
 _NICE = 5
 # Kept, so that a process whose panel was closed is not a zombie when it ends.
 _processes: dict[Path, subprocess.Popen[bytes]] = {}
+# When they were started: what the log tells before is of an earlier process.
+_started: dict[Path, float] = {}
 # Folders of pairs that were written here, which alone may be removed again.
 _written: set[Path] = set()
 
@@ -46,6 +49,7 @@ def start_run(
     """
     out = out.resolve()
     folder = _folder_of(source, out)
+    _started[out] = time.time()
     _processes[out] = behind_the_window(launch(out, folder, recipe, device=device, **options))
 
 
@@ -60,6 +64,7 @@ def resume_run(out: Path, device: str) -> None:
     run = RunFolder(out.resolve())
     if run.running:
         raise TrainingError(f"Another process is training in {out}.", "Open the run to watch it.")
+    _started[run.path] = time.time()
     _processes[run.path] = behind_the_window(relaunch(run.path, device=device))
 
 
@@ -103,6 +108,8 @@ class News:
         Since the last look.
     alive : bool
         Whether a process is at it, as far as can be told from here.
+    awaited : bool
+        Whether the process was started here and has not told yet that it began.
     preview : dict, optional
         "input", "output", "truth", uint8, where an epoch ended since the last look.
     pixel_size : (float, float), optional
@@ -118,6 +125,7 @@ class News:
     folder: Path
     events: list[dict[str, Any]]
     alive: bool
+    awaited: bool = False
     preview: dict[str, Any] | None = None
     pixel_size: tuple[float, float] | None = None
     last_lines: str = ""
@@ -170,6 +178,7 @@ class RunReader:
             self.folder,
             events,
             alive,
+            self._awaited(),
             preview,
             self._pixel_size,
             last_lines,
@@ -239,6 +248,12 @@ class RunReader:
         if first or self._locked:
             self._locked = RunFolder(self.folder).running
         return self._locked
+
+    def _awaited(self) -> bool:
+        ours = _processes.get(self.folder)
+        if ours is None or ours.poll() is not None:
+            return False
+        return self._begun.time < _started[self.folder]
 
     def _process(self) -> psutil.Process | None:
         """Return the process that began the run last, where it still runs on this machine."""

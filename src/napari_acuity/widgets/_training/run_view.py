@@ -165,7 +165,9 @@ class LivePreview:
 
     def _add(self, picture: Any, *, visible: bool = True) -> None:
         """Add the next layer."""
-        units, scale, corner = _free_place(self._viewer.layers, self._layers, None)
+        units, scale, corner = (
+            self._place if self._laid else _free_place(self._viewer.layers, self._layers, None)
+        )
         layer = Image(
             picture,
             name=f"training | {_PARTS[len(self._layers)]}",

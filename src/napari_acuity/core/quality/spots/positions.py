@@ -49,8 +49,8 @@ class PositionErrors:
 
     @property
     def sd_px(self) -> Pair:
-        """Standard deviation along (y, x), px, the population's (divided by n). NaN without matches."""
-        return _pair(self.errors.std(axis=0)) if len(self.errors) else (np.nan, np.nan)
+        """Standard deviation along (y, x), px, the population's (divided by n). NaN for fewer than two."""
+        return _pair(self.errors.std(axis=0)) if len(self.errors) > 1 else (np.nan, np.nan)
 
     @property
     def mean_um(self) -> Pair | None:

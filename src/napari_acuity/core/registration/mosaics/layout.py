@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import RegistrationError
+from ...errors import RegistrationError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from ..micrograph import Micrograph
+    from ...micrograph import Micrograph
 
 __all__ = ["grid_positions", "stage_positions"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from ..geometry import as_type, within_range
-from ..micrograph import wide_enough
+from ...geometry import as_type, within_range
+from ...micrograph import wide_enough
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import torch
 
-from ..geometry import dense_map, resize_homography, sample
-from .correlation import BlockShifts, block_shifts
-from .looks import STRUCTURE, local_correlation
-from .plane import implausible, shrunk
+from ...geometry import dense_map, resize_homography, sample
+from ..correlation import BlockShifts, block_shifts
+from ..looks import STRUCTURE, local_correlation
+from ..plane import implausible, shrunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

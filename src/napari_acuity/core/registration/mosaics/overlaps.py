@@ -10,8 +10,8 @@ import numpy as np
 from scipy import fft
 from skimage.registration import phase_cross_correlation
 
-from .mosaic_fusion import shifted
-from .mosaic_links import Link
+from .fusion import shifted
+from .links import Link
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from scipy import fft
 
-from ..geometry import scale_at_centre
-from .looks import normalised
-from .plane import flip, implausible, shrunk
-from .polish import polish
+from ...geometry import scale_at_centre
+from ..looks import normalised
+from ..plane import flip, implausible, shrunk
+from ..polish import polish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from .looks import normalised
-from .plane import implausible, shrunk
-from .polish import polish
+from ..looks import normalised
+from ..plane import implausible, shrunk
+from ..polish import polish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import RegistrationError
-from .plane import NAMES, Transform, fitted_plane, implausible, squared_misses
+from ...errors import RegistrationError
+from ..plane import NAMES, Transform, fitted_plane, implausible, squared_misses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import RegistrationError
-from ..geometry import resize_homography
-from .looks import STRUCTURE, TEXTURE, Look
-from .plane import Matches, of_kind
-from .start_features import find_by_features
-from .start_landmarks import find_by_landmarks
-from .start_phase import find_by_phase
-from .start_structure import find_by_structure
-from .start_template import find_by_template
+from ...errors import RegistrationError
+from ...geometry import resize_homography
+from ..looks import STRUCTURE, TEXTURE, Look
+from ..plane import Matches, of_kind
+from .features import find_by_features
+from .landmarks import find_by_landmarks
+from .phase import find_by_phase
+from .structure import find_by_structure
+from .template import find_by_template
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .inputs import Images
-    from .registration import Registration
+    from ..inputs import Images
+    from ..registration import Registration
 
 __all__ = ["Found", "Start", "find", "go_on"]
 

@@ -1,6 +1,6 @@
 """Stitch overlapping tiles into one field.
 
-The places come from our own short code (`mosaic_overlaps`, `mosaic_links`), not from multiview-stitcher
+The places come from our own short code (`overlaps`, `links`), not from multiview-stitcher
 0.1.62: on twenty simulated tiles of 270 x 260 px with vignetting, noise and bare glass at the slide's edge,
 its best settings left three or four tiles 16 to 33 px off and took 15 s; this takes 0.3 s, has the same or a
 smaller median error, and names the tiles that it could not link. The library would also add twelve packages.
@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from ..errors import AcuityError, ImageError, RegistrationError
-from ..io import check_folder, check_target, read, write
-from ..io.ngff import check_zarr, lazy_zarr, replacing_zarr
-from ..io.ngff_levels import finish_zarr, new_zarr
-from ..jobs import Event, Steps, run, within
-from ..micrograph import ImageLike, Micrograph, as_micrograph
-from .inputs import even_grey
-from .mosaic_fusion import BAND_ROWS, bands, field_shape, fused, in_band
-from .mosaic_layout import grid_positions, stage_positions
-from .mosaic_links import Link, grouped, placed
-from .mosaic_overlaps import detail, measured, overlaps
+from ...errors import AcuityError, ImageError, RegistrationError
+from ...io import check_folder, check_target, read, write
+from ...io.ngff import check_zarr, lazy_zarr, replacing_zarr
+from ...io.ngff_levels import finish_zarr, new_zarr
+from ...jobs import Event, Steps, run, within
+from ...micrograph import ImageLike, Micrograph, as_micrograph
+from ..inputs import even_grey
+from .fusion import BAND_ROWS, bands, field_shape, fused, in_band
+from .layout import grid_positions, stage_positions
+from .links import Link, grouped, placed
+from .overlaps import detail, measured, overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

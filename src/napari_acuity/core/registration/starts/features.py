@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import torch
 
-from ..geometry import apply_homography
-from .plane import NAMES, Matches, Transform, flip, implausible, shrunk, squared_misses
+from ...geometry import apply_homography
+from ..plane import NAMES, Matches, Transform, flip, implausible, shrunk, squared_misses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
