@@ -20,7 +20,12 @@ from napari_acuity.widgets import _session
 from napari_acuity.widgets._registering.compare_views import Kept
 from napari_acuity.widgets._registering.evidence import magnitude_layer
 from napari_acuity.widgets._registering.job import summary
-from napari_acuity.widgets._registering.shifts import sample_shifts, shift_layer, update_shifts
+from napari_acuity.widgets._registering.shifts import (
+    colour_by,
+    sample_shifts,
+    shift_layer,
+    update_shifts,
+)
 from napari_acuity.widgets.register import RegisterPanel
 
 if TYPE_CHECKING:
@@ -112,6 +117,26 @@ def test_arrows_and_magnitude_end_where_the_moving_image_does(viewer: Any) -> No
     np.testing.assert_allclose(np.unique(image.data[np.isfinite(image.data)]), [5])
     assert np.isnan(image.data[0, 0]) and np.isfinite(image.data[60, 70])
     assert "RMS shift 5.0 px, largest shift 5.0 px" in summary(found)
+
+
+def test_arrows_are_drawn_in_the_colours_of_their_shifts(viewer: Any) -> None:
+    shift_map = np.zeros((2, SIDE, SIDE), np.float32)
+    shift_map[1] = np.linspace(0, 3, SIDE)
+    found = Registration(np.eye(3), shift_map, (SIDE, SIDE), (0.5, 0.5), "made up")
+    arrows = shift_layer(viewer.layers["bench"], found, name="", gain=1, metadata={})
+    drawn = list[np.ndarray]()
+    arrows.events.set_data.connect(lambda _event: drawn.append(arrows.edge_color.copy()))
+
+    for colour in ("magnitude", "dx", "dy"):
+        if colour == "magnitude":
+            update_shifts(arrows, found, colour)
+        else:
+            colour_by(arrows, colour)
+        values = arrows.features[colour].to_numpy()
+        high = max(1e-3, np.abs(values).max())
+        low = 0 if colour == "magnitude" else -high
+        at = (values - low) / (high - low)
+        np.testing.assert_allclose(drawn[-1], arrows.edge_colormap.map(at), atol=0.02)
 
 
 def test_the_gain_lengthens_the_arrows(

@@ -95,18 +95,23 @@ def update_shifts(layer: Vectors, registration: Registration, colour: str) -> No
     """
     vectors, features, _ = _arrows(registration)
     # Arrows stick out of the image: told of that, napari slices every layer again and uploads it.
-    with layer.events.data.blocker():
+    with layer.events.data.blocker(), layer.events.set_data.blocker():
         layer.data = vectors
     layer.features = features
-    layer.edge_contrast_limits = _limits(features, colour)
-    layer.refresh_colors(update_color_mapping=False)
+    _show_colours(layer, colour)
 
 
 def colour_by(layer: Vectors, colour: str) -> None:
     """Colour the arrows by one of their features."""
     layer.edge_color = colour
+    _show_colours(layer, colour)
+
+
+def _show_colours(layer: Vectors, colour: str) -> None:
     layer.edge_contrast_limits = _limits(layer.features, colour)
     layer.refresh_colors(update_color_mapping=False)
+    # By itself napari draws them with the next data.
+    layer.refresh(extent=False, highlight=False)
 
 
 def _arrows(
