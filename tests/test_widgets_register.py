@@ -108,7 +108,9 @@ def test_arrows_and_magnitude_end_where_the_moving_image_does(viewer: Any) -> No
     found = Registration(aside, shift_map, (36, 36), (0.5, 0.5), "made up")
     kept = Kept(found, viewer.layers["phone"], viewer.layers["bench"], viewer.layers["phone"], {})
 
-    arrows = shift_layer(viewer.layers["bench"], found, name="", gain=1, metadata={})
+    arrows = shift_layer(
+        viewer.layers["bench"], found, name="", gain=1, colour="magnitude", metadata={}
+    )
     update_shifts(arrows, found, "magnitude")
     image = magnitude_layer(kept)
 
@@ -119,16 +121,19 @@ def test_arrows_and_magnitude_end_where_the_moving_image_does(viewer: Any) -> No
     assert "RMS shift 5.0 px, largest shift 5.0 px" in summary(found)
 
 
-def test_arrows_are_drawn_in_the_colours_of_their_shifts(viewer: Any) -> None:
+@pytest.mark.parametrize("first", ["magnitude", "dx"])
+def test_arrows_are_drawn_in_the_colours_of_their_shifts(viewer: Any, first: str) -> None:
     shift_map = np.zeros((2, SIDE, SIDE), np.float32)
     shift_map[1] = np.linspace(0, 3, SIDE)
     found = Registration(np.eye(3), shift_map, (SIDE, SIDE), (0.5, 0.5), "made up")
-    arrows = shift_layer(viewer.layers["bench"], found, name="", gain=1, metadata={})
+    arrows = shift_layer(
+        viewer.layers["bench"], found, name="", gain=1, colour="magnitude", metadata={}
+    )
     drawn = list[np.ndarray]()
     arrows.events.set_data.connect(lambda _event: drawn.append(arrows.edge_color.copy()))
 
-    for colour in ("magnitude", "dx", "dy"):
-        if colour == "magnitude":
+    for colour in (first, "magnitude", "dx", "dy"):
+        if len(arrows.data) == 1:
             update_shifts(arrows, found, colour)
         else:
             colour_by(arrows, colour)

@@ -327,11 +327,12 @@ def fit_vectors(
     (2, H, W) float32 tensor
     """
     splines = splines_over(rows, cols, shape, penalties=_PLAIN, device=device)
-    vectors, prior = (
+    vectors, prior, others = (
         torch.as_tensor(part).to(splines.bending)
         for part in (
             np.moveaxis(values, -1, 0),
             np.where(firm, 10.0, (trust + 1e-6) / (trust + 1e-6).max()),
+            ~firm,
         )
     )
     field = torch.zeros_like(vectors)
@@ -346,7 +347,6 @@ def fit_vectors(
         pull = times(information, vectors)
         if again < 2:  # anew where the wrong ones have lost their weight; then it changes no more
             # By the others: a firm one may be what no field through its neighbours can tell.
-            others = torch.from_numpy(~firm).to(weight)
             stiffness = choose_stiffness(
                 splines, information * others, pull * others, near=stiffness
             )

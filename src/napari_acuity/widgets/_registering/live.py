@@ -160,6 +160,7 @@ class Live:
             registration,
             name=f"{self._moving.name} | shifts",
             gain=self.gain,
+            colour=self.colour,
             metadata={"acuity": facts},
         )
         with keep_selection(self._viewer):

@@ -64,22 +64,28 @@ def auto_gain(registration: Registration) -> int:
 
 
 def shift_layer(
-    grid: Layer, registration: Registration, *, name: str, gain: float, metadata: dict[str, Any]
+    grid: Layer,
+    registration: Registration,
+    *,
+    name: str,
+    gain: float,
+    colour: str,
+    metadata: dict[str, Any],
 ) -> Vectors:
     """Return a layer on the grid of the fixed image for `update_shifts` to fill.
 
     It holds one arrow of no length, in the middle: napari takes long to add a layer, and longer the more
     there is in it.
     """
-    _, features, spacing = _arrows(registration)
+    _, _, spacing = sample_shifts(registration.shift_map)
     middle = (np.array(registration.fixed_shape) - 1) / 2
     return Vectors(
         np.array([[middle, (0, 0)]], dtype=np.float32),
         name=name,
-        features={key: np.zeros(1, dtype=each.dtype) for key, each in features.items()},
-        edge_color="magnitude",
+        features={colour: np.zeros(1)},
+        edge_color=colour,
         edge_colormap="turbo",
-        edge_contrast_limits=_limits(features, "magnitude"),
+        edge_contrast_limits=(0, 1),
         edge_width=spacing / 6,
         vector_style="arrow",
         length=gain,
@@ -89,7 +95,7 @@ def shift_layer(
 
 
 def update_shifts(layer: Vectors, registration: Registration, colour: str) -> None:
-    """Show a shift map in a layer of `shift_layer`, coloured by one of `COLOURS`.
+    """Show a shift map in a layer of `shift_layer`; `colour` is the feature that it is coloured by.
 
     An arrow runs from a pixel of the fixed image to where the start's map finds its content.
     """
