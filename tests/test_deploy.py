@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import napari_acuity as acuity
 from napari_acuity import AcuityError, Model
 from napari_acuity.core.device import choose_device
-from napari_acuity.core.inference import deploy, many
+from napari_acuity.core.inference import deploy, gpu, many
 from napari_acuity.core.inference.deploy import engine_for
 from napari_acuity.core.inference.enhance import with_notes
 from napari_acuity.core.inference.many import enhance_many
@@ -56,6 +56,57 @@ def test_the_folded_network_is_the_network_to_the_last_border_pixel(
 
     assert folded.shape == plain.shape
     assert float((folded - plain).abs().max()) < 1e-5 * float(plain.abs().max())
+
+
+@pytest.mark.parametrize("most_by_blocks_px", [0, 1000])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    scale=st.sampled_from([1, 1.25, 1.5, 5 / 3, 2, 7 / 3, 2.5, 3, 4]),
+    shape=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    channels=st.sampled_from([1, 3, 4]),
+    width=st.sampled_from([3, 6, 13]),
+    growth=st.sampled_from([0, 3]),
+    multiple=st.sampled_from([1, 8]),
+)
+def test_what_a_gpu_runs_is_the_network_to_the_last_border_pixel(
+    most_by_blocks_px: int,
+    scale: float,
+    shape: tuple[int, int],
+    channels: int,
+    width: int,
+    growth: int,
+    multiple: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def conv_relu(image: torch.Tensor, conv: Any) -> torch.Tensor:
+        return torch.nn.functional.conv2d(image, conv.weight, conv.bias, padding=1).relu()
+
+    monkeypatch.setattr(gpu, "_conv_relu", conv_relu)  # cuDNN's
+    monkeypatch.setattr(gpu, "_MOST_BY_BLOCKS_PX", most_by_blocks_px)
+    network = lively(scale, channels, width=width, growth=growth)
+    image = torch.rand(1, channels, *shape)
+
+    run = gpu.half_runner(Folded(network, multiple=multiple))
+    with torch.inference_mode():
+        plain, found = network(image), run(image)
+
+    assert (found.shape, found.dtype) == (plain.shape, torch.float32)
+    assert float((found - plain).abs().max()) < 1e-5 * float(plain.abs().max())
+
+
+def test_exact_turns_tf32_off_and_leaves_cudnn_on() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Looking(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+            return image
+
+    deploy._exactly(Looking())(torch.zeros(1, 3, 4, 4))
+
+    assert seen == [(True, False)]
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (63, 65), (1, 1), (1, 50), (37, 2)])
@@ -218,8 +269,8 @@ def test_notes_are_the_same_whatever_the_way(tissue: np.ndarray) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("side", [31, 160, 600])
 def test_a_gpu_is_right_to_a_grey_level_and_exact_on_request(side: int) -> None:
-    model, gpu = acuity.load("default"), choose_device("cuda")
-    half, exact = engine_for(model, gpu), engine_for(model, gpu, exact=True)
+    model, cuda = acuity.load("default"), choose_device("cuda")
+    half, exact = engine_for(model, cuda), engine_for(model, cuda, exact=True)
     for seed, _ in product(range(2), range(3)):  # the second and third calls replay a graph
         image = torch.rand(1, 3, side, side + 1, generator=torch.Generator().manual_seed(seed))
         with torch.inference_mode():
@@ -257,13 +308,13 @@ def test_a_gpu_that_streams_tells_the_same_notes(tissue: np.ndarray) -> None:
 def test_a_u_net_on_a_gpu_is_right_to_a_grey_level_and_exact_on_request(recipe: str) -> None:
     header = acuity.Model.new(recipe, width=8).header
     header.arguments["levels"] = ((0.1, 0.8), (0.05, 0.6))
-    model, gpu = acuity.Model.build(header), choose_device("cuda")
+    model, cuda = acuity.Model.build(header), choose_device("cuda")
     image = torch.rand(1, 1, 90, 101, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = model.network(image)
 
-    half = engine_for(model, gpu).run(image.to(gpu.name)).cpu()
-    exact = engine_for(model, gpu, exact=True).run(image.to(gpu.name)).cpu()
+    half = engine_for(model, cuda).run(image.to(cuda.name)).cpu()
+    exact = engine_for(model, cuda, exact=True).run(image.to(cuda.name)).cpu()
 
     assert (half - expected).abs().max() < 1 / 255
     assert (exact - expected).abs().max() < 1e-5

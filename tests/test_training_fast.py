@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from napari_acuity import Model
 from napari_acuity.core.device import Device, choose_device
 from napari_acuity.core.networks.pyramid_resnet import PyramidResNet, padded
-from napari_acuity.core.training.fast import autocast, optimiser_of, training_form
+from napari_acuity.core.recipe import recipe_by_name
+from napari_acuity.core.training.fast import autocast, fit, optimiser_of, training_form
+from napari_acuity.core.training.steps import Trainee
+from napari_acuity.core.training.world import World
 
 CPU = Device("cpu", "CPU", "tests")
 
@@ -159,6 +164,150 @@ def test_float32_computes_in_float32_and_auto_as_the_device_likes(monkeypatch):
         assert conv(image).dtype == torch.float32
     with autocast(CPU, "auto"):
         assert conv(image).dtype == torch.bfloat16
+
+
+# Block by block, and what only GPUs do
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 2.5, 4, 4 / 3])
+def test_block_by_block_the_last_layers_learn_what_the_plain_ones_do(scale):
+    """Output, gradients and weights after some steps, in float64; sides that are no multiples, too."""
+    torch.manual_seed(0)
+    network = PyramidResNet(width=6, growth=3, blocks=1, scale=scale).double()
+    plain, blocks = copy.deepcopy(network), padded(network, 8, by_blocks=16)
+    low = torch.rand(2, 3, 11, 14, dtype=torch.double)
+    high = torch.rand_like(plain(low))
+    assert blocks.up.out_channels % 16 == 0
+    for _ in range(5):
+        for form in (plain, blocks):
+            form.zero_grad()
+            functional.mse_loss(form(low), high).backward()
+        torch.testing.assert_close(blocks(low), plain(low), rtol=0, atol=1e-9)
+        for wide, narrow in zip(blocks.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(fit(wide.grad, narrow), narrow.grad, rtol=0, atol=1e-9)
+            wide.data -= 0.1 * wide.grad
+            narrow.data -= 0.1 * narrow.grad
+
+    assert all((part == 0).all() for part in added(blocks, network))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_block_by_block_the_added_weights_stay_exactly_zero(half, monkeypatch):
+    monkeypatch.setattr(
+        "napari_acuity.core.training.fast.half_precision",
+        lambda device: torch.bfloat16 if half else None,
+    )
+    network = PyramidResNet()
+    wide = padded(network, 32, by_blocks=32)
+    learn(wide, 10, "auto")
+
+    assert wide.up.weight.shape == (96, 64, 3, 3)
+    assert all((part == 0).all() for part in added(wide, network))
+    assert not torch.equal(wide.up.weight[:75, :62], network.up.weight)
+    assert not torch.equal(wide.down.weight, network.down.weight)
+
+
+def trainee(device: Device = CPU, **changes: object) -> Trainee:
+    recipe = replace(recipe_by_name("brightfield"), precision="float32", **changes)
+    arguments = {} if device.name != "cpu" else {"width": 12, "growth": 5, "blocks": 2}
+    return Trainee(Model.new("brightfield", **arguments), recipe, World(0, 1, device))
+
+
+def weights_of(one: Trainee) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in one.model().network.state_dict().values()])
+
+
+def test_a_state_of_one_form_goes_on_in_another(monkeypatch):
+    """As a run does that was begun on a GPU and goes on on a processor, and back."""
+    low, high = batch()
+    whole = trainee()
+    for number in range(6):
+        whole.step(low, high, 1e-3, 1.0, number=number)
+        whole.follow(0.5)
+    parts = trainee()
+    for number in range(6):
+        if number == 2:
+            monkeypatch.setattr(
+                "napari_acuity.core.training.fast.padded",
+                lambda network, _multiple, by_blocks: padded(network, 16, by_blocks=32),
+            )
+        if number == 4:
+            monkeypatch.undo()
+        if number in (2, 4):
+            state, parts = parts.state(), trainee()
+            parts.restore(state)
+        parts.step(low, high, 1e-3, 1.0, number=number)
+        parts.follow(0.5)
+
+    torch.testing.assert_close(weights_of(parts), weights_of(whole), rtol=0, atol=1e-4)
+
+
+def test_a_state_of_its_own_form_comes_back_bit_for_bit():
+    low, high = batch()
+    first, second = trainee(), trainee()
+    first.step(low, high, 1e-3, 1.0)
+    second.restore(first.state())
+    for one in (first, second):
+        one.step(low, high, 1e-3, 1.0)
+        one.follow(0.5)
+
+    assert torch.equal(weights_of(first), weights_of(second))
+
+
+@pytest.mark.parametrize("losses", [{"mse": 1.0}, {"mse": 1.0, "ssim": 0.1, "gradient": 0.01}])
+def test_a_step_that_is_compiled_is_the_plain_one(losses, monkeypatch):
+    """Traced whole and run by torch itself; where it cannot be compiled, the plain one goes on."""
+    low, high = batch()
+    calls = []
+
+    def traced(function, **options):
+        calls.append(options)
+        return compiled(function, backend="eager", fullgraph=True, **options)
+
+    def broken(_function, **_options):
+        def run(*_given):
+            raise RuntimeError("no compiler")
+
+        return run
+
+    compiled, found = torch.compile, []
+    monkeypatch.setattr("napari_acuity.core.training.steps.can_compile", lambda device: True)
+    for way in (None, traced, broken):
+        one = trainee(losses=losses)
+        if way is not None:
+            monkeypatch.setattr("torch.compile", way)
+            one.quicken()
+        for number in range(2):
+            terms = one.step(low, high, 1e-3, 1.0, number=number)
+        one.follow(0.0)
+        assert set(terms) == set(losses)
+        found.append(torch.cat([weights_of(one), torch.stack([*terms.values()])]))
+
+    assert calls == [{"dynamic": False}]
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-6)
+    assert torch.equal(found[2], found[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("losses", [{"mse": 1.0}, {"mse": 1.0, "ssim": 0.1, "gradient": 0.01}])
+def test_on_a_gpu_a_step_kept_as_a_graph_is_the_plain_one(losses, monkeypatch):
+    device = choose_device("cuda")
+    low, high = (part.cuda() for part in batch())
+    # What is compiled is of no interest here.
+    monkeypatch.setattr("napari_acuity.core.training.steps.can_compile", lambda device: False)
+    plain, kept = trainee(device, losses=losses), trainee(device, losses=losses)
+    kept.quicken()
+    for number in range(20):
+        given = low.roll(number, -1), high.roll(number, -1)
+        expected = plain.step(*given, 1e-4, 1.0, number=number)
+        found = kept.step(*given, 1e-4, 1.0, number=number)
+        assert kept._graph is not None
+        for name, term in expected.items():
+            torch.testing.assert_close(found[name], term, rtol=1e-2, atol=1e-5)
+    # Its state goes on, and so do other sizes.
+    kept.restore(kept.state())
+    kept.step(low, high, 1e-4, 1.0)
+    kept.step(low[:1], high[:1], 1e-4, 1.0)
 
 
 @pytest.mark.gpu

@@ -176,7 +176,7 @@ def _exactly(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     plain = _channels_last(network)
 
     def run(image: torch.Tensor) -> torch.Tensor:
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return plain(image)
 
     return run

@@ -35,6 +35,8 @@ class Folded(nn.Module):
     ----------
     stride, halo : int
         As those of the network.
+    spare : int
+        How many of the last block's channels were added, and are zero.
     """
 
     def __init__(self, network: PyramidResNet, *, multiple: int = 1) -> None:
@@ -42,6 +44,7 @@ class Folded(nn.Module):
         plain = padded(network, multiple) if multiple > 1 else copy.deepcopy(network)
         self.head, self.blocks, self.up, self.down = plain.head, plain.blocks, plain.up, plain.down
         self.shuffle, self.stride, self.halo = plain.shuffle, plain.stride, plain.halo
+        self.spare = plain.up.in_channels - network.up.in_channels
         weight, bias = _folded(plain)
         # Rows and columns of features beyond the last one that the last output pixel sees.
         self._after = weight.shape[-1] - 1 - _REACH
@@ -66,18 +69,15 @@ class Folded(nn.Module):
 
     def enlarged(self, features: torch.Tensor) -> torch.Tensor:
         """Map the last block's features (n, c, h, w) to the output."""
-        sides = (_REACH, self._after, _REACH, self._after)
-        return self.finished(self.tail(functional.pad(features, sides)), features)
-
-    def finished(self, blocks: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Lay out what the tail made of features, and mend its border."""
         p, q = self.shuffle, self.stride
+        sides = (_REACH, self._after, _REACH, self._after)
+        blocks = self.tail(functional.pad(features, sides))
         height, width = (-(-p * n // q) for n in features.shape[-2:])
         output = functional.pixel_shuffle(blocks, p)[..., :height, :width]
-        self._mend(output, features)
+        self.mend(output, features)
         return output
 
-    def _mend(self, output: torch.Tensor, features: torch.Tensor) -> None:
+    def mend(self, output: torch.Tensor, features: torch.Tensor) -> None:
         """Compute the first and the last row and column of the output by the plain layers."""
         for axis in (-2, -1):
             length, last = features.shape[axis], output.shape[axis] - 1

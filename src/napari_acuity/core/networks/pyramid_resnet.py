@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ..errors import ModelError
 from ..scales import ratio
+from .by_blocks import enlarge_by_blocks, weight_of_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,8 @@ class PyramidResNet(nn.Module):
         How many input px around an output px it depends on, rounded up to a multiple of `stride`.
     widest : int
         Channels of its widest layer, in terms of input px.
+    by_blocks : bool
+        Whether the last layers make blocks of output pixels at once, see `padded`.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class PyramidResNet(nn.Module):
         self.up = nn.Conv2d(widths[-1], channels * p * p, 3, padding=1)
         self.down = nn.Conv2d(channels, channels, 3, stride=q, padding=1)
         self.shuffle, self.stride = p, q
+        self.by_blocks = False
         self.widest = max(width, widths[-1], channels * p * p)
         self.halo = q * math.ceil((2 + 2 * blocks + 1 / p) / q)
         _initialise(self, init)
@@ -94,10 +98,18 @@ class PyramidResNet(nn.Module):
         features = functional.relu(self.head(image), inplace=True)
         for block in self.blocks:
             features = block(features)
-        return self.down(functional.pixel_shuffle(self.up(features), self.shuffle))
+        return self._enlarged(self.up(features))
+
+    def _enlarged(self, values: torch.Tensor) -> torch.Tensor:
+        p, q, count = self.shuffle, self.stride, values.shape[1]
+        if not self.by_blocks:
+            return self.down(functional.pixel_shuffle(values, p))
+        weight, bias = weight_of_blocks(self.down, shuffle=p, inputs=count, outputs=count)
+        channels = self.down.out_channels
+        return enlarge_by_blocks(values, weight, bias, channels=channels, shuffle=p, stride=q)
 
 
-def padded(network: PyramidResNet, multiple: int = 8) -> PyramidResNet:
+def padded(network: PyramidResNet, multiple: int = 8, *, by_blocks: int = 0) -> PyramidResNet:
     """Return a copy whose hidden layers are made wider by channels that are zero and stay so.
 
     It computes the same function, faster where processors like channels in multiples. An added channel
@@ -109,10 +121,13 @@ def padded(network: PyramidResNet, multiple: int = 8) -> PyramidResNet:
     network : PyramidResNet
     multiple : int
         Of how many channels each hidden layer is made.
+    by_blocks : int
+        Of how many channels the last layers are made, which then make blocks of output pixels at once, see
+        `enlarge_by_blocks`; 0 leaves them as they are.
     """
     wide = copy.deepcopy(network)
 
-    def up(channels: int) -> int:
+    def up(channels: int, multiple: int = multiple) -> int:
         return -(-channels // multiple) * multiple
 
     wide.head = _widened(wide.head, wide.head.in_channels, up(wide.head.out_channels))
@@ -121,7 +136,9 @@ def padded(network: PyramidResNet, multiple: int = 8) -> PyramidResNet:
         block.first = _widened(block.first, narrow, narrow)
         block.second = _widened(block.second, narrow, wider)
         block.widening = wider - narrow
-    wide.up = _widened(wide.up, up(wide.up.in_channels), wide.up.out_channels)
+    wide.by_blocks = by_blocks > 0
+    values = up(wide.up.out_channels, by_blocks or 1)
+    wide.up = _widened(wide.up, up(wide.up.in_channels), values)
     return wide
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import TrainingError
+from .fields import sent
 from .jpeg import compress
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ class Augmentation:
         low, high
             New ones, clipped to 0..1 where something was changed.
         """
-        noise = draws.noise.to(low.device, non_blocking=True)
+        if not (self.colour or self.brightness or self.jpeg):
+            return low, high
+        noise = sent(draws.noise, low.device)
         if self.colour or self.brightness:
             gain = 1 + self.brightness * (2 * noise[:, :1] - 1)
             # Of RGB and grey alone: there are no numbers for more channels.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Fields"]
+__all__ = ["Fields", "sent"]
 
 # torch can hold uint16 but hardly compute with it: it is kept as int16, shifted by this much.
 _SHIFT = 1 << 15
@@ -106,15 +106,22 @@ class Fields:
         along_rows = torch.where(transposed, across, down)
         along_cols = torch.where(transposed, down, across)
         walk = torch.arange(side, device=turn.device)
-        index = (
-            first[:, None, None]
-            + (along_rows[:, None] * walk)[:, :, None]
-            + (along_cols[:, None] * walk)[:, None, :]
-        )
+        rows = first[:, None] + along_rows[:, None] * walk
+        cols = along_cols[:, None] * walk
+        # Of the batch's size from here on: small types and few passes.
+        small = torch.int32 if len(self.pixels) < 2**31 else torch.int64
+        index = rows.to(small)[:, :, None] + cols.to(small)[:, None, :]
         pixels = self.pixels.index_select(0, index.flatten())
-        pixels = pixels.view(len(field), side, side, -1).permute(0, 3, 1, 2).float()
+        pixels = pixels.view(len(field), side, side, -1).permute(0, 3, 1, 2)
         black, span = (value[field][:, None, None, None] for value in (self.black, self.span))
-        return (pixels - black) / span
+        return (pixels - black).div_(span)
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Bring a tensor from the CPU to a device without waiting for what that has still to do."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _pixels_by_channels(image: Micrograph) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import torch
 from ..errors import PairError, TrainingError
 from ..scales import ratio
 from .division import check_alike
-from .fields import Fields
+from .fields import Fields, sent
 from .places import Places, find_places
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Patches:
         """
         p, q = ratio(self.scale).as_integer_ratio()
         which = torch.stack([draws.field, draws.y, draws.x, draws.turn])
-        field, y, x, turn = which.to(self.low.pixels.device, non_blocking=True)
+        field, y, x, turn = sent(which, self.low.pixels.device)
         low = self.low.cut(field, y, x, turn, self.patch)
         return low, self.high.cut(field, y // q * p, x // q * p, turn, self.high_patch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from ..scoring.similarity import local_similarity
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["TERMS", "gradient_energy", "loss_terms", "structure_loss"]
+__all__ = ["POINTWISE", "TERMS", "gradient_energy", "loss_terms", "structure_loss"]
 
 
 def loss_terms(
@@ -38,12 +39,16 @@ def loss_terms(
 
 def gradient_energy(image: torch.Tensor) -> torch.Tensor:
     """Return the mean of (h * Y)^2 + (h^T * Y)^2, h the 3x3 Sobel kernel, over the valid area."""
-    sobel = torch.tensor(
-        [[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=image.device, dtype=image.dtype
-    )
-    kernels = torch.stack([sobel, sobel.T])[:, None]
     planes = image.flatten(0, 1)[:, None]
+    kernels = _sobel(image.device, image.dtype)
     return functional.conv2d(planes, kernels).square().sum(1).mean()
+
+
+@cache
+def _sobel(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Return h and h^T, (2, 1, 3, 3); kept, as to bring anything to a GPU is to wait for it."""
+    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=device, dtype=dtype)
+    return torch.stack([sobel, sobel.T])[:, None]
 
 
 def structure_loss(output: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -65,3 +70,6 @@ TERMS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "ssim": structure_loss,
     "gradient": lambda output, _truth: gradient_energy(output),
 }
+
+POINTWISE = ("mse", "mae")
+"""Terms that look at each pixel by itself: compiled with a network they cost nothing."""

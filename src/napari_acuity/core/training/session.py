@@ -12,7 +12,6 @@ import torch
 
 from ..errors import FileError, TrainingError
 from .checkpoint import save_state
-from .fast import can_compile
 from .progress import Epoch, Progress
 from .run_folder import CHECKPOINT, COMMAND, COMMANDS, FORMAT, MODEL
 from .schedule import rate_at
@@ -72,8 +71,8 @@ class Session:
         self.progress, self.ended, self.paused = Progress(), False, False
         # Whether the best model is in memory alone, and the last command that was not understood.
         self._unwritten, self._misheard = False, ""
-        # Whether there is nothing (more) to compile.
-        self._settled = not can_compile(world.device)
+        # Whether there is nothing (more) to make quicker.
+        self._settled = not world.device.name.startswith("cuda")
         self._trainee = Trainee(plan.model, plan.recipe, world, frozen=plan.frozen)
         self._draws = torch.Generator().manual_seed(plan.recipe.seed)
         self._sums: dict[str, torch.Tensor] = {}
@@ -315,7 +314,7 @@ class Session:
         if self.world.agree(float(worth)):
             self._settled = True
             self._say("note", words="compiling the network for the GPU")
-            self._trainee.compile()
+            self._trainee.quicken()
 
     def _typical_patches(self) -> Iterator[torch.Tensor]:
         """Yield some batches of training patches, always the same."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..errors import TrainingError
+from ..graphs import Graph
 from .critic import Critic
-from .fast import autocast, optimiser_of, training_form
-from .losses import loss_terms
+from .fast import autocast, can_compile, fit, optimiser_of, searching, training_form
+from .losses import POINTWISE, loss_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,9 +56,9 @@ class Trainee:
         self.weights = dict(recipe.losses) if recipe.weighing == "weights" else {}
         self._build()
 
-    def _build(self, multiple: int | None = None) -> None:
+    def _build(self) -> None:
         device = self._world.device
-        self._fast = training_form(self._model.network, device, multiple=multiple)
+        self._fast = training_form(self._model.network, device)
         self.network: nn.Module = self._fast.module.train()
         _freeze(self.network, self._frozen)
         self.average = copy.deepcopy(self.network).eval()
@@ -64,13 +66,19 @@ class Trainee:
         self._optimiser = optimiser_of(
             self._trained, self._recipe.learning_rate, device, beta_1=self._recipe.beta_1
         )
-        self._forward: Callable[[torch.Tensor], torch.Tensor] = self.network
         self._chancy = any(isinstance(part, nn.Dropout) for part in self.network.modules())
+        self._half = autocast(device, self._recipe.precision)
+        self._judged: Callable[..., Any] = self._judge
+        # Kept launches would leave out the same features every time.
+        self._quick, self._graphs = False, device.name.startswith("cuda") and not self._chancy
+        self._graph: Graph[tuple[Any, ...]] | None = None
 
-    def compile(self) -> None:
-        """Compile the network for the device: the next step takes half a minute, all others are faster."""
-        # Weights are those of self.network; sizes are fixed, since every batch has the same.
-        self._forward = torch.compile(self.network, dynamic=False)
+    def quicken(self) -> None:
+        """Make what a GPU computes its own: the next step takes half a minute, all others are faster."""
+        if can_compile(self._world.device):
+            # Sizes are fixed, since every batch has the same.
+            self._judged = torch.compile(self._judge, dynamic=False)
+        self._quick = True
 
     def step(
         self, low: torch.Tensor, high: torch.Tensor, rate: float, share: float, *, number: int = 0
@@ -102,7 +110,7 @@ class Trainee:
                 with self._drawn(number):
                     if not self.weights:
                         self.weights = self._weighed(low, high, share)
-                    terms, output = self._gradients(low, high, share)
+                    terms, output = self._learned(low, high, share)
                 break
             except torch.OutOfMemoryError as error:
                 if self.parts >= len(low):
@@ -115,38 +123,60 @@ class Trainee:
                     torch.cuda.empty_cache()
         self._world.sum(p.grad for p in self._trained if p.grad is not None)
         self._optimiser.step()
-        if self.critic is not None and self.critic.due():
+        if self.critic is not None and output is not None and self.critic.due():
             self.critic.learn(output, high, low, share, parts=self.parts)
         return terms
 
+    def _learned(
+        self, low: torch.Tensor, high: torch.Tensor, share: float
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+        """Do what `_gradients` does, all that it launches at once where that can be."""
+        if not self._quick:
+            return self._gradients(low, high, share)
+        with searching(self._world.device):
+            if self._graphs and (self._graph is None or not self._graph.fits(low, high)):
+                self._capture(low, high, share)
+            if self._graph is None:
+                return self._gradients(low, high, share)
+            terms, made, gradients = self._graph(low, high)
+        for parameter, gradient in zip(self._trained, gradients, strict=True):
+            parameter.grad = gradient
+        return {name: term.clone() for name, term in terms.items()}, made
+
+    def _capture(self, low: torch.Tensor, high: torch.Tensor, share: float) -> None:
+        judged, self._graph = self._judged, None
+
+        def run(low: torch.Tensor, high: torch.Tensor) -> tuple[Any, ...]:
+            return *self._gradients(low, high, share), [p.grad for p in self._trained]
+
+        try:
+            self._graph = Graph(run, (low, high))
+        except RuntimeError:
+            # Too little memory, or nothing that can be kept: one by one it works.
+            self._graphs, self._judged = False, judged
+
     def _gradients(
         self, low: torch.Tensor, high: torch.Tensor, share: float
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
         """Return the terms, and what the network made, for the critic to learn from."""
         self._optimiser.zero_grad(set_to_none=True)
         total: dict[str, torch.Tensor] = {}
         made: list[torch.Tensor] = []
         for part_low, part_high in zip(low.chunk(self.parts), high.chunk(self.parts), strict=True):
-            output = self._output(part_low)
-            made.append(output.detach())
-            terms = self._terms(output, part_high, part_low, self.weights)
+            terms, output = self._computed(part_low, part_high)
+            if output is not None:
+                terms = {
+                    **terms,
+                    **loss_terms(output, part_high, self._others),
+                    **self._adversarial(output, part_low, self.weights),
+                }
+            if self.critic is not None and output is not None:
+                made.append(output.detach())
             weight = share * len(part_low) / len(low)
             torch.autograd.backward(weight * torch.stack([*terms.values()]).sum())
             for name, term in terms.items():
                 total[name] = total.get(name, 0) + weight * term.detach()
-        return total, torch.cat(made)
-
-    def _terms(
-        self,
-        output: torch.Tensor,
-        high: torch.Tensor,
-        low: torch.Tensor,
-        weights: Mapping[str, float],
-    ) -> dict[str, torch.Tensor]:
-        terms = loss_terms(output, high, weights)
-        if self.critic is not None:
-            terms["adversarial"] = weights["adversarial"] * self.critic.term(output, low)
-        return terms
+        return total, torch.cat(made) if made else None
 
     @contextmanager
     def _drawn(self, number: int) -> Iterator[None]:
@@ -165,7 +195,8 @@ class Trainee:
         """Return the weights with which the terms take the shares that the recipe asks for."""
         wanted = {name: part for name, part in self._recipe.losses.items() if part > 0}
         made = torch.cat([self._output(part) for part in low.chunk(self.parts)])
-        terms = self._terms(made, high, low, dict.fromkeys(wanted, 1.0))
+        ones = dict.fromkeys(wanted, 1.0)
+        terms = {**loss_terms(made, high, ones), **self._adversarial(made, low, ones)}
         means = [share * terms[name] for name in wanted]
         self._world.sum(means)
         weights = {
@@ -176,20 +207,46 @@ class Trainee:
         return {name: weight / first for name, weight in weights.items()}
 
     def _output(self, low: torch.Tensor) -> torch.Tensor:
-        with autocast(self._world.device, self._recipe.precision):
-            return self._computed(low).float()
+        with self._half:
+            output: torch.Tensor = self.network(low)
+        return output.float()
 
-    def _computed(self, low: torch.Tensor) -> torch.Tensor:
+    def _judge(
+        self, low: torch.Tensor, high: torch.Tensor
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+        """Return the pointwise terms of the loss; where there are others, the output for them, too."""
+        output = self._output(low)
+        terms = loss_terms(output, high, {n: w for n, w in self.weights.items() if n in POINTWISE})
+        # Compiled, what is not returned need not be written.
+        return terms, output if self._others else None
+
+    @property
+    def _others(self) -> dict[str, float]:
+        """The weights of the terms that are not pointwise."""
+        return {n: weight for n, weight in self.weights.items() if weight and n not in POINTWISE}
+
+    def _computed(
+        self, low: torch.Tensor, high: torch.Tensor
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+        """Do what `_judge` does, compiled where that can be."""
         try:
-            return self._forward(low)
+            return self._judged(low, high)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
-            if self._forward is self.network:
+            if self._judged == self._judge:
                 raise
-            # Without a compiler, say, that torch could use: the plain network does it, too.
-            self._forward = self.network
-            return self._forward(low)
+            # Without a compiler, say, that torch could use: plain torch does it, too.
+            self._judged = self._judge
+            return self._judged(low, high)
+
+    def _adversarial(
+        self, output: torch.Tensor, low: torch.Tensor, weights: Mapping[str, float]
+    ) -> dict[str, torch.Tensor]:
+        """Return the term of the loss that the critic decides, where there is one."""
+        if self.critic is None:
+            return {}
+        return {"adversarial": weights["adversarial"] * self.critic.term(output, low)}
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
@@ -232,7 +289,7 @@ class Trainee:
 
     def model(self) -> Model:
         """Return the running mean as a model of its own."""
-        fresh = type(self._model).build(self._model.header, name=self._model.name)
+        fresh = replace(self._model, network=copy.deepcopy(self._model.network))
         self._fast.write_back(self.average, fresh.network)
         return fresh
 
@@ -244,22 +301,32 @@ class Trainee:
                 "average": self.average.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
                 "parts": self.parts,
-                "multiple": self._fast.multiple,
                 "weights": self.weights,
                 "critic": self.critic.state() if self.critic is not None else None,
             }
         )
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a state, of whatever device."""
-        if state["multiple"] != self._fast.multiple:
-            self._build(state["multiple"])
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
+        """Go back to a state, of whatever device: what is padded there may be other than here."""
+        for module, name in ((self.network, "network"), (self.average, "average")):
+            own = module.state_dict()
+            module.load_state_dict({**state[name], **_fitted(state[name], own)})
+        optimiser = copy.deepcopy(state["optimiser"])
+        for number, moments in optimiser["state"].items():
+            own = dict.fromkeys(("exp_avg", "exp_avg_sq"), self._trained[number])
+            moments.update(_fitted(moments, own))
+        self._optimiser.load_state_dict(optimiser)
+        self._graph = None
         self.parts, self.weights = state["parts"], {**state["weights"]}
         if self.critic is not None:
             self.critic.restore(state["critic"])
+
+
+def _fitted(
+    saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return what both hold, in the shapes of one's own."""
+    return {name: fit(saved[name], like) for name, like in own.items() if name in saved}
 
 
 def _norms(network: nn.Module) -> Iterator[nn.BatchNorm2d]:
