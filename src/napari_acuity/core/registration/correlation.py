@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockShifts", "block_origins", "block_shifts", "no_blocks"]
 
-# What is at once in work then fits into a processor's cache.
-_PIXELS_AT_ONCE = 2**20
+# What is at once in work then fits into a processor's cache; a GPU likes it large.
+_PIXELS_AT_ONCE, _PIXELS_AT_ONCE_ON_GPU = 2**20, 2**26
 _MOST_BLOCKS = 48
 
 
@@ -79,9 +79,10 @@ def block_shifts(
     rows, cols = block_origins(fixed.shape[0], block), block_origins(fixed.shape[1], block)
     search = min(max_shift, block // 3)
     origins = torch.cartesian_prod(torch.from_numpy(rows), torch.from_numpy(cols)).to(fixed.device)
+    at_once = _PIXELS_AT_ONCE_ON_GPU if fixed.is_cuda else _PIXELS_AT_ONCE
     found = [
         _peaks(_correlate(fixed, moving, some, block, search), search)
-        for some in torch.split(origins, max(1, _PIXELS_AT_ONCE // (block + search) ** 2))
+        for some in torch.split(origins, max(1, at_once // (block + search) ** 2))
     ]
     shift = torch.cat([shift for shift, _ in found]).double().cpu().numpy()
     similarity = torch.cat([value for _, value in found]).double().cpu().numpy()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ..device import as_array
 from .correlation import BlockShifts, block_shifts, no_blocks
 from .dense import dense_level
 from .looks import smooth
@@ -97,12 +98,12 @@ def elastic_levels(
                 found.rows, found.cols, total, trust, firm, shape, device=field.device
             )
             seen = views.through(field)
-            yield Level(number, count, field.cpu().numpy(), found, seen.correlation)
+            yield Level(number, count, as_array(field), found, seen.correlation)
     if views.look.dense:
         field = dense_level(views, field, seen)
         seen = views.through(field)
         found = _blocks(seen, min(_LAST_BLOCK, *shape), _LAST_SEARCH)
-        yield Level(count, count, field.cpu().numpy(), found, seen.correlation)
+        yield Level(count, count, as_array(field), found, seen.correlation)
 
 
 def _blocks(seen: Seen, block: int, max_shift: int) -> BlockShifts:

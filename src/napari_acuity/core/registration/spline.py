@@ -11,15 +11,16 @@ All in torch in float64, on the device of the images; only the bases are made in
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from scipy import linalg
 
+from ..graphs import Graph
 from .unfold import unfolded
 
 if TYPE_CHECKING:
@@ -49,10 +50,16 @@ _STIFFNESS = tuple(10.0**n for n in np.arange(-9.0, 2.1, 0.5))
 _MIDDLE = _STIFFNESS[len(_STIFFNESS) // 2]
 _FOLDS, _ROBUST_ROUNDS = 3, 4
 _MOST_STEPS = 100
+_TINY = 1e-300
+_STEPS_AT_ONCE = 3
 # torch's number of threads is one for all who compute.
 _COUNTING = RLock()
-# So many functions along each axis are solved for at once.
-_SOLVED = 10
+# So many functions along each axis are solved for at once: a GPU waits for each step, not for its work.
+_SOLVED, _SOLVED_ON_GPU = 12, 20
+# How many stiffnesses on each side of one that is tried are tried with it, at once; the first of them have no
+# solution nearby to start from, so that they must come nearer to be told apart.
+_BESIDE_ON_GPU = 2
+_TO_COMPARE, _TO_COMPARE_ON_GPU = 1e-3, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +74,8 @@ class Splines:
         Their values at the pixels.
     bending : (ky, kx) float64 tensor
         What each product of a row's and a column's function costs.
+    graphs : dict
+        What was kept of fits on a GPU, by the shapes of their tensors.
     """
 
     cell_rows: Tensor
@@ -74,6 +83,7 @@ class Splines:
     rows: Tensor
     cols: Tensor
     bending: Tensor
+    graphs: dict[tuple[torch.Size, ...], Graph[None]] = field(default_factory=dict)
 
     def at_cells(self, coefficients: Tensor) -> Tensor:
         """Evaluate (..., ky, kx) coefficients at the cells -> (..., ny, nx)."""
@@ -166,7 +176,7 @@ def fit(
     splines: Splines,
     information: Tensor,
     pull: Tensor,
-    stiffness: float,
+    stiffness: float | Tensor,
     *,
     start: Tensor | None = None,
     tolerance: float = 1e-5,
@@ -176,11 +186,12 @@ def fit(
     Parameters
     ----------
     splines : Splines
-    information : (..., 3, ny, nx) float64 tensor
-        A of each cell: yy, xx and yx, in 1/px^2; the inverse of the variance of what the cell says.
+    information : (..., 3 or 1, ny, nx) float64 tensor
+        A of each cell: yy, xx and yx, in 1/px^2; the inverse of the variance of what the cell says. One
+        number where that is the same in all directions.
     pull : (..., 2, ny, nx) float64 tensor
         b of each cell: A times the displacement it speaks for, 1/px.
-    stiffness : float
+    stiffness : float or (..., 1, 1, 1) tensor
         What bending costs, against the mean information of a pixel.
     start : (..., 2, ky, kx) tensor, optional
         Coefficients near the solution.
@@ -192,63 +203,122 @@ def fit(
     (..., 2, ky, kx) float64 tensor
         Coefficients.
     """
-    cells = information.shape[-2] * information.shape[-1]
-    area = len(splines.rows) * len(splines.cols) / cells
-    mean = information[..., :2, :, :].mean((-3, -2, -1), keepdim=True) / area + 1e-30
-    cost = mean * stiffness * splines.bending
-    precondition = _preconditioner(splines, information, cost, mean)
-
-    def apply(coefficients: Tensor) -> Tensor:
-        pulled = times(information, splines.at_cells(coefficients))
-        return splines.from_cells(pulled).addcmul_(cost, coefficients)
-
-    right = splines.from_cells(pull)
-    solution = torch.zeros_like(right) if start is None else start.clone()
-    residual = right.clone() if start is None else right - apply(solution)
-    direction = precondition(residual)
-    energy = _inner(residual, direction)
-    enough = tolerance**2 * _inner(right, precondition(right))
+    system = _System.of(splines, information, stiffness)
+    right = splines.from_cells(pull) + torch.zeros_like(system.cost)
+    solution = torch.zeros_like(right) if start is None else start + torch.zeros_like(right)
+    residual = right.clone() if start is None else right - system.applied(solution)
+    direction = system.preconditioned(residual)
+    search = _Search(solution, residual, direction, _inner(residual, direction))
+    enough = tolerance**2 * _inner(right, system.preconditioned(right))
+    advance: Callable[[], object] = partial(system.advance, search)
+    if right.is_cuda:
+        advance, search = _replayed(system, search)
     for _ in range(_MOST_STEPS):
-        if (energy <= enough).all():
+        if (search.energy <= enough).all():
             break
-        image = apply(direction)
-        step = energy / (_inner(direction, image) + 1e-300)
-        solution.addcmul_(step, direction)
-        residual.addcmul_(step, image, value=-1)
-        ahead = precondition(residual)
-        energy, before = _inner(residual, ahead), energy
-        direction = ahead.addcmul_(energy / (before + 1e-300), direction)
-    return solution
+        advance()
+    return search.solution.clone() if right.is_cuda else search.solution
 
 
-def _preconditioner(
-    splines: Splines, information: Tensor, cost: Tensor, mean: Tensor
-) -> Callable[[Tensor], Tensor]:
-    """Return what all but solves for coefficients.
+class _Search(NamedTuple):
+    """How far conjugate gradients are, (..., 2, ky, kx) coefficients each, and (..., 1, 1, 1)."""
+
+    solution: Tensor
+    residual: Tensor
+    direction: Tensor
+    energy: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """The equations of a fit, and what nearly solves them.
 
     The functions that bend least are solved for exactly, along one axis at a time: unevenly spread
     information mixes them. For the others bending outweighs information, and its mean will do.
-    """
-    single = 1 / (cost + mean)
-    low = (..., slice(_SOLVED), slice(_SOLVED))
-    rows, cols = (
-        (at[:, :_SOLVED, None] * at[:, None, :_SOLVED]).flatten(1)
-        for at in (splines.cell_rows, splines.cell_cols)
-    )
-    products = rows.T @ information[..., :2, :, :] @ cols
-    batch, (n, m) = products.shape[:-2], cost[low].shape[-2:]
-    normal = products.reshape(*batch, n, n, m, m).transpose(-3, -2).reshape(*batch, n * m, n * m)
-    # What has no information is held by a trace of its mean.
-    held = (cost[low] + 1e-9 * mean).flatten(-2)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(normal + torch.diag_embed(held)))
 
-    def precondition(residual: Tensor) -> Tensor:
-        ahead = single * residual
-        solved = inverse @ residual[low].flatten(-2)[..., None]
-        ahead[low] = solved.reshape(ahead[low].shape)
+    Parameters
+    ----------
+    splines : Splines
+    information : (..., 3 or 1, ny, nx) tensor
+    cost : (..., 1, ky, kx) tensor
+        Of bending.
+    single : (..., 1, ky, kx) tensor
+        The inverse of each function's own equation.
+    inverse : (..., 2 or 1, n, n) tensor
+        That of the equations of the functions that bend least.
+    """
+
+    splines: Splines
+    information: Tensor
+    cost: Tensor
+    single: Tensor
+    inverse: Tensor
+
+    @classmethod
+    def of(cls, splines: Splines, information: Tensor, stiffness: float | Tensor) -> _System:
+        cells = information.shape[-2] * information.shape[-1]
+        area = len(splines.rows) * len(splines.cols) / cells
+        mean = information[..., :2, :, :].mean((-3, -2, -1), keepdim=True) / area + 1e-30
+        cost = mean * stiffness * splines.bending
+        solved = slice(_SOLVED_ON_GPU if cost.is_cuda else _SOLVED)
+        rows, cols = (
+            (at[:, solved, None] * at[:, None, solved]).flatten(1)
+            for at in (splines.cell_rows, splines.cell_cols)
+        )
+        products = rows.T @ information[..., :2, :, :] @ cols
+        low = cost[..., solved, solved]
+        batch, (n, m) = products.shape[:-2], low.shape[-2:]
+        normal = products.reshape(*batch, n, n, m, m).transpose(-3, -2)
+        # What has no information is held by a trace of its mean.
+        held = torch.diag_embed((low + 1e-9 * mean).flatten(-2))
+        lower = torch.linalg.cholesky(normal.reshape(*batch, n * m, n * m) + held)
+        return cls(splines, information, cost, 1 / (cost + mean), torch.cholesky_inverse(lower))
+
+    def applied(self, coefficients: Tensor) -> Tensor:
+        """Return what the equations make of coefficients (..., 2, ky, kx)."""
+        pulled = times(self.information, self.splines.at_cells(coefficients))
+        return self.splines.from_cells(pulled).addcmul_(self.cost, coefficients)
+
+    def preconditioned(self, residual: Tensor) -> Tensor:
+        """Return about the coefficients (..., 2, ky, kx) whose equations leave a residual."""
+        solved = slice(_SOLVED_ON_GPU if residual.is_cuda else _SOLVED)
+        ahead, low = self.single * residual, residual[..., solved, solved]
+        slow = self.inverse @ low.flatten(-2)[..., None]
+        ahead[..., solved, solved] = slow.reshape(low.shape)
         return ahead
 
-    return precondition
+    def advance(self, search: _Search) -> None:
+        """Go one step of conjugate gradients, in place."""
+        solution, residual, direction, energy = search
+        image = self.applied(direction)
+        step = energy / (_inner(direction, image) + _TINY)
+        solution.addcmul_(step, direction)
+        residual.addcmul_(step, image, value=-1)
+        ahead = self.preconditioned(residual)
+        before = energy + _TINY
+        torch.sum(residual * ahead, (-3, -2, -1), keepdim=True, out=energy)
+        torch.addcmul(ahead, energy / before, direction, out=direction)
+
+
+def _replayed(system: _System, search: _Search) -> tuple[Callable[[], object], _Search]:
+    """Return a function that goes a few steps at once on a GPU, and the search on which it does.
+
+    A step's twenty kernels take less time than it takes to launch them.
+    """
+    splines, count = system.splines, len(search)
+
+    def steps(*tensors: Tensor) -> None:
+        there, own = _Search(*tensors[:count]), _System(splines, *tensors[count:])
+        for _ in range(_STEPS_AT_ONCE):
+            own.advance(there)
+
+    tensors = (*search, system.information, system.cost, system.single, system.inverse)
+    key = tuple(tensor.shape for tensor in tensors)
+    if key not in splines.graphs:
+        splines.graphs[key] = Graph(steps, tensors)
+    graph = splines.graphs[key]
+    graph.take(*tensors)
+    return graph.replay, _Search(*graph.given[:count])
 
 
 @_one_thread()
@@ -271,19 +341,25 @@ def choose_stiffness(
     fold = fold.repeat(together, 0).repeat(together, 1)[:ny, :nx]
     used = np.stack([fold != n for n in range(_FOLDS)])[:, None]
     seen = torch.from_numpy(used).to(pull)
+    beside, enough = (_BESIDE_ON_GPU, _TO_COMPARE_ON_GPU) if pull.is_cuda else (0, _TO_COMPARE)
     errors: dict[int, float] = {}
     start: Tensor | None = None
 
     def error(index: int) -> float:
         nonlocal start
         if index not in errors:
-            start = fit(
-                splines, information * seen, pull * seen, _STIFFNESS[index],
-                start=start, tolerance=1e-3,
+            # As many each time: on a GPU a graph serves one shape.
+            first = min(max(0, index - beside), len(_STIFFNESS) - 1 - 2 * beside)
+            tried = range(first, first + 2 * beside + 1)
+            stiffness = pull.new_tensor([_STIFFNESS[other] for other in tried])
+            fields = fit(
+                splines, information * seen, pull * seen, stiffness[:, None, None, None, None],
+                start=start, tolerance=enough,
             )  # fmt: skip
-            field = splines.at_cells(start)
-            said = (field * (times(information, field) - 2 * pull)).sum(1, keepdim=True)
-            errors[index] = float((said * (1 - seen)).sum())
+            start, field = fields[len(tried) // 2], splines.at_cells(fields)
+            said = (field * (times(information, field) - 2 * pull)).sum(-3, keepdim=True)
+            left_out = (said * (1 - seen)).sum((1, 2, 3, 4)).tolist()
+            errors.update(zip(tried, left_out, strict=True))
         return errors[index]
 
     best = _STIFFNESS.index(near)
@@ -343,7 +419,7 @@ def fit_vectors(
         core = residual.clamp_max(residual.quantile(0.8))
         spread = ((core**2 * prior).sum() / prior.sum()).sqrt() + 0.02
         weight = prior / (1 + (residual / (2.5 * spread)) ** 2) ** 2
-        information = torch.stack([weight, weight, torch.zeros_like(weight)])
+        information = weight[None]
         pull = times(information, vectors)
         if again < 2:  # anew where the wrong ones have lost their weight; then it changes no more
             # By the others: a firm one may be what no field through its neighbours can tell.
@@ -378,10 +454,16 @@ def _bumps(
 
 
 def times(information: Tensor, vectors: Tensor) -> Tensor:
-    """Multiply (..., 3, ny, nx) symmetric matrices (yy, xx, yx) with (..., 2, ny, nx) vectors."""
+    """Multiply (..., 3, ny, nx) symmetric matrices (yy, xx, yx) with (..., 2, ny, nx) vectors.
+
+    Of one number each, (..., 1, ny, nx), they are that times the identity.
+    """
+    if information.shape[-3] == 1:
+        return information * vectors
     own, shared = information[..., :2, :, :], information[..., 2:, :, :]
     return (own * vectors).addcmul_(shared, vectors.flip(-3))
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Return the inner product of (..., 2, ky, kx) coefficients, (..., 1, 1, 1)."""
     return (a * b).sum((-3, -2, -1), keepdim=True)
