@@ -372,6 +372,37 @@ def test_a_mask_lies_on_all_channels(shape: tuple[int, ...], mask_first: bool) -
     np.testing.assert_array_equal(made.pixels, (laid * pixels).astype(np.float32))
 
 
+@pytest.mark.parametrize("stack", [(), (2,)])
+def test_classes_and_their_colours_are_what_their_formulas_give(stack: tuple[int, ...]) -> None:
+    """Several strips of rows, values beyond the range, labels beyond the classes."""
+    pixels = RNG.normal(0.5, 0.5, (*stack, 70, 41, 3)).astype(np.float32)
+    luma = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    classify = Step("s", "classify", ("a",), CLASSIFY)
+
+    labels = FUNCTIONS["classify"](classify, [Kind(3)], [of(pixels)])
+    labels.pixels[..., :3, :2] = 7
+
+    expected, brackets = np.zeros(luma.shape, np.uint8), np.zeros(luma.shape, np.float32)
+    table = np.ones((256, 3), np.float32)
+    for number, colour in enumerate(KINDS.values(), start=1):
+        rgb = np.array([*bytes.fromhex(colour[1:])]).astype(np.float32) / np.float32(255)
+        bracket = pixels @ (2 * rgb) - rgb @ rgb
+        expected[bracket > brackets] = number
+        brackets, table[number] = np.maximum(bracket, brackets), rgb
+    expected[..., :3, :2] = 7
+    np.testing.assert_array_equal(labels.pixels, expected)
+    assert set(np.unique(expected)) > {0, 1, 2}
+
+    step, kinds = (
+        Step("s", "colourise", ("a", "b")),
+        [Kind(1, classes=tuple(KINDS.items())), Kind(3)],
+    )
+    made = FUNCTIONS["colourise"](step, kinds, [labels, of(pixels)])
+
+    wanted = np.where((expected == 0)[..., None], pixels, table[expected] * luma[..., None])
+    np.testing.assert_allclose(made.pixels, wanted, rtol=1e-6)
+
+
 def test_a_threshold_keeps_what_reaches_it() -> None:
     grey, bright = np.arange(256, dtype=np.uint8).reshape(16, 16), np.zeros((8, 8, 3), np.uint8)
     bright[:, 2:] = 255, 0, 0  # luma 0.299

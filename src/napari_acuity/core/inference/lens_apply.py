@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ..device import choose_device
 from ..jobs import Event, altered, together, within
-from ..micrograph import from_unit, to_unit
 from .lens_input import images_for
 from .lens_operations import gatherer_for
 from .model_steps import cautioned, model_steps, of_type
+from .planes import from_device, unit_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +126,7 @@ class _Flow:
         """Give an input to its steps: to models as it is, to arithmetic with black 0 and white 1."""
         takers = self._takers(name)
         if any(step.op != "model" for step, _ in takers):
-            unit = image.with_pixels(to_unit(image), value_range=(0.0, 1.0))
+            unit = image.with_pixels(unit_pixels(image), value_range=(0.0, 1.0))
         for step, place in takers:
             self._gatherers[step.name].take(place, image if step.op == "model" else unit)
 
@@ -180,7 +181,9 @@ def _finished(image: Micrograph, output: Output, lens: Lens, like: Micrograph) -
     kind = lens.kinds[output.step]
     values = kind.values
     if values in ("image", "mask"):
-        pixels = from_unit(to_unit(image), like)
+        pixels = np.empty(image.pixels.shape, like.pixels.dtype)
+        unit, target = (each.reshape(-1, *each.shape[-2:]) for each in (image.pixels, pixels))
+        from_device(torch.from_numpy(unit)[None], like, target)
         return cautioned(replace(image, pixels=pixels, value_range=like.value_range), kind.levels)
     if values == "spread":
         low, high = like.range()

@@ -65,9 +65,9 @@ def _multiply(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Microg
     check_sizes(step, images)
     # The image is what has most axes; a product of masks is one.
     first, *others = sorted(images, key=lambda image: -image.pixels.ndim)
-    product = first.pixels * _as_deep(others[0], first)
-    for other in others[1:]:
-        product *= _as_deep(other, first)
+    product = first.pixels
+    for other in others:
+        product = _times(product, other.pixels, own=product is not first.pixels, last=first.rgb)
     return first.with_pixels(product)
 
 
@@ -86,7 +86,10 @@ def _classify(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Microg
     for number, colour in enumerate(map(_rgb, step.settings["colours"]), start=1):
         nearness = pixels @ (2 * colour)
         nearness -= colour @ colour
-        labels[nearness > nearest] = number
+        # The numbers rise: the last kind that is nearer than those before has the largest.
+        nearer = (nearness > nearest).view(np.uint8)
+        nearer *= np.uint8(number)
+        np.maximum(nearer, labels, out=labels)
         np.maximum(nearness, nearest, out=nearest)
     return images[0].with_pixels(labels, rgb=False, value_range=None)
 
@@ -105,20 +108,35 @@ def _colourise(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
     labels, image = images
     luma = grey(image)
     # Of 256 labels those that are of no kind would be white: luma as it is.
-    colours = np.ones((256, 3), np.float32)
-    colours[1 : len(kinds[0].classes) + 1] = [_rgb(colour) for _, colour in kinds[0].classes]
-    pixels = np.take(colours, labels.pixels, axis=0)
-    pixels *= luma[..., None]
-    if image.rgb:
-        np.copyto(pixels, image.pixels, where=(labels.pixels == 0)[..., None])
+    colours = np.ones((3, 256), np.float32)
+    colours[:, 1 : len(kinds[0].classes) + 1] = np.transpose(
+        [_rgb(colour) for _, colour in kinds[0].classes]
+    )
+    # Where an image has colours, they are added where there is no kind.
+    colours[:, 0] = not image.rgb
+    of_none = (labels.pixels == 0).astype(np.float32)
+    numbers = labels.pixels.astype(np.intp)
+    pixels = np.empty((*luma.shape, 3), np.float32)
+    # Channel by channel: over an axis of three, NumPy is slow.
+    for channel, shades in enumerate(colours):
+        part = shades.take(numbers)
+        part *= luma
+        if image.rgb:
+            part += image.pixels[..., channel] * of_none
+        pixels[..., channel] = part
     return image.with_pixels(pixels, rgb=True)
 
 
-def _as_deep(image: Micrograph, like: Micrograph) -> NDArray[Any]:
-    """Return pixels that can be multiplied with those of another: a mask gets an axis of channels."""
-    if image.pixels.ndim == like.pixels.ndim:
-        return image.pixels
-    return np.expand_dims(image.pixels, -1 if like.rgb else -3)
+def _times(pixels: NDArray[Any], others: NDArray[Any], *, own: bool, last: bool) -> NDArray[Any]:
+    """Multiply pixels with others, or a mask on each of their channels; in place if they are our own."""
+    product = pixels if own else np.empty(pixels.shape, np.float32)
+    if others.ndim == pixels.ndim:
+        return np.multiply(pixels, others, out=product)
+    # Channel by channel: over an axis of three, NumPy is slow.
+    for channel in range(pixels.shape[-1 if last else -3]):
+        at = (..., channel) if last else (..., channel, slice(None), slice(None))
+        np.multiply(pixels[at], others, out=product[at])
+    return product
 
 
 def _rgb(colour: str) -> NDArray[np.float32]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +16,12 @@ from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content
 from ..model import Model, load
 from .deploy import engine_for
 from .enhance import enhance, with_notes
-from .planes import Layout, from_device, new_pixels, to_device
+from .planes import Layout, leaving, to_device
 from .tiles import output_shape
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from .deploy import Engine
 
@@ -36,7 +39,7 @@ def enhance_many(
     Parameters
     ----------
     images : iterable of Micrograph, array or napari Image layer
-        Taken one ahead of what is returned.
+        Taken one ahead of what is returned; on a CUDA GPU two.
     model : Model or path
     device : str
         "auto" or torch's name of a device. On a CUDA GPU 8-bit images are copied there and back while
@@ -54,23 +57,24 @@ def enhance_many(
     """
     model = model if isinstance(model, Model) else load(model)
     where = choose_device(device)
-    ahead: Callable[[], Micrograph] | None = None
-    for image in images:
-        given = check_content(as_micrograph(image, name="image"))
-        layout = Layout.of(given, model.channels)
-        started: Callable[[], Micrograph] | None = None
-        whole = layout is not None and model.window_px is None
-        if layout is not None and whole and _overlaps(given, layout, where.name):
-            # Not an `except` clause: while one runs, the error keeps hold of what fills the memory.
-            with suppress(torch.OutOfMemoryError):
-                started = _start(given, layout, engine_for(model, where), model)
-        if started is None:
-            started = _returning(enhance(given, model, device=device))
-        if ahead is not None:
-            yield ahead()
-        ahead = started
-    if ahead is not None:
-        yield ahead()
+    # One that is computed, and on a GPU one that is waiting there meanwhile.
+    ahead = 2 if where.name.startswith("cuda") else 1
+    waiting = deque[Callable[[], Micrograph]]()
+    with ThreadPoolExecutor(1, thread_name_prefix="acuity-copies") as copier:
+        for image in images:
+            given = check_content(as_micrograph(image, name="image"))
+            layout = Layout.of(given, model.channels)
+            started: Callable[[], Micrograph] | None = None
+            whole = layout is not None and model.window_px is None
+            if layout is not None and whole and _overlaps(given, layout, where.name):
+                # Not an `except` clause: while one runs, the error keeps hold of what fills the memory.
+                with suppress(torch.OutOfMemoryError):
+                    started = _start(given, layout, engine_for(model, where), model, copier)
+            waiting.append(started or _returning(enhance(given, model, device=device)))
+            if len(waiting) > ahead:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
 
 
 def _overlaps(image: Micrograph, layout: Layout, device: str) -> bool:
@@ -88,12 +92,12 @@ def _returning(image: Micrograph) -> Callable[[], Micrograph]:
 
 
 def _start(
-    image: Micrograph, layout: Layout, engine: Engine, model: Model
+    image: Micrograph, layout: Layout, engine: Engine, model: Model, copier: ThreadPoolExecutor
 ) -> Callable[[], Micrograph]:
-    """Launch all that an image needs; return what waits for it."""
+    """Launch all that an image needs, and its copy in a thread; return what waits for it."""
     given = image.with_pixels(image.pixels, value_range=image.range())
     shape = layout.shape(*output_shape(given.shape, model.scale))
-    pixels = new_pixels(shape, given.pixels.dtype, engine.device)
+    pixels = np.empty(shape, given.pixels.dtype)
     inward, outward = _streams(engine.device)
     here = torch.cuda.current_stream(engine.device)
     with torch.cuda.stream(inward):
@@ -103,13 +107,13 @@ def _start(
     output = engine.run(piece)
     outward.wait_stream(here)
     with torch.cuda.stream(outward):
-        from_device(output, given, layout.planes(pixels)[0], wait=False)
+        copy = leaving(output, given, layout.planes(pixels)[0])
         output.record_stream(outward)
-        ready = outward.record_event()
+    copied = copier.submit(copy)
     size = given.finer_pixel_size(model.scale)
 
     def finished() -> Micrograph:
-        ready.synchronize()
+        copied.result()
         return with_notes(given.with_pixels(pixels, pixel_size=size), image, model)
 
     return finished

@@ -15,7 +15,7 @@ from ..micrograph import from_unit, to_unit
 from ..quality import bicubic
 from .deploy import engine_for
 from .halving import pieces_done
-from .planes import Layout, new_pixels
+from .planes import Layout
 from .tiles import Grid, TileDone, output_shape
 from .windows import windowed
 
@@ -150,8 +150,7 @@ def _apply(
 ) -> Steps[Micrograph]:
     """Apply an engine once, tile by tile; the result has dtype and range of `like`."""
     planes = layout.planes(image.pixels)
-    shape = layout.shape(*output_shape(image.shape, grid.scale))
-    pixels = new_pixels(shape, like.pixels.dtype, engine.device)
+    pixels = np.empty(layout.shape(*output_shape(image.shape, grid.scale)), like.pixels.dtype)
     output = layout.planes(pixels)
     cuts = _in_order(list(grid.tiles(side)), len(planes), look_at)
     for count, (plane, cut) in enumerate(cuts, start=1):

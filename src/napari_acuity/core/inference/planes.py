@@ -12,14 +12,20 @@ from ..errors import ModelError
 from ..micrograph import Micrograph, from_unit, kind_of, to_unit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from ..model import Model
 
-__all__ = ["Layout", "from_device", "new_pixels", "to_device"]
+__all__ = ["Layout", "from_device", "leaving", "to_device", "unit_pixels"]
 
 # Page-locked memory is copied to several times as fast, and is scarce.
-_MOST_LOCKED_BYTES = 1 << 30
+_MOST_LOCKED_BYTES = 1 << 29
+# So many at once stay in a processor's cache.
+_CACHED_VALUES = 1 << 18
+# What a device scales and rounds itself; float32 tells all their values apart.
+_NARROW = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -93,42 +99,100 @@ class Layout:
         return pixels[0] if self.single else pixels
 
 
-def new_pixels(shape: tuple[int, ...], dtype: np.dtype[Any], device: str) -> NDArray[Any]:
-    """Return an array to fill; for a GPU in page-locked memory, where it is not too large for that."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if device.startswith("cuda") and dtype == np.uint8 and size <= _MOST_LOCKED_BYTES:
-        locked: NDArray[Any] = torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
-        return locked
-    return np.empty(shape, dtype)
-
-
 def to_device(piece: NDArray[Any], like: Micrograph, device: str) -> torch.Tensor:
-    """Bring a (C, h, w) piece of an image to a device as (1, C, h, w) float32, black 0 and white 1."""
-    if piece.dtype == np.uint8 and device != "cpu":
-        low, high = like.range()
-        # As it lies in memory: interleaved colours stay so, and are what the network likes.
-        raw = torch.from_numpy(np.ascontiguousarray(np.moveaxis(piece, 0, -1)))
-        unit = (raw.to(device).permute(2, 0, 1).float() - low) / (high - low)
-        return unit[None]
-    unit_pixels = to_unit(_sized(piece, like))
-    return torch.from_numpy(np.ascontiguousarray(unit_pixels))[None].to(device)
+    """Bring a (C, h, w) piece of an image to a device as (1, C, h, w) float32, black 0 and white 1.
 
-
-def from_device(
-    output: torch.Tensor, like: Micrograph, target: NDArray[Any], *, wait: bool = True
-) -> None:
-    """Write a network's (1, C, h, w) output into a (C, h, w) target in the dtype and range of `like`.
-
-    Without `wait` the copy from a GPU into page-locked memory may still be under way on return.
+    On a CPU it may be the piece itself: it is for reading.
     """
-    if target.dtype == np.uint8 and output.device.type != "cpu":
-        low, high = like.range()
-        values = (output[0] * (high - low) + low).round_().clamp_(max(low, 0), min(high, 255))
-        rows = values.to(torch.uint8).permute(1, 2, 0)
-        torch.from_numpy(np.moveaxis(target, 0, -1)).copy_(rows, non_blocking=not wait)
-        return
-    target[...] = from_unit(output[0].cpu().numpy(), like)
+    low, high = like.range()
+    if device == "cpu" or piece.dtype not in _NARROW:
+        piece = unit_pixels(Micrograph(piece, value_range=(low, high)))
+        low, high = 0.0, 1.0
+    # As it lies in memory: interleaved colours stay so, and are what the network likes.
+    order = _order(piece)
+    # Memory that cannot be written to is none for torch.
+    # To lock it first would take longer than the copy does.
+    raw = _tensor(np.require(piece.transpose(order), requirements=["C", "W"])).to(device)
+    if piece.dtype == np.uint16:
+        raw = raw.int().bitwise_and_(0xFFFF)
+    unit = raw.float()
+    if low:
+        unit = unit - low
+    if high - low != 1:
+        unit = unit / (high - low)
+    return unit.permute(*np.argsort(order).tolist())[None]
 
 
-def _sized(piece: NDArray[Any], like: Micrograph) -> Micrograph:
-    return Micrograph(piece, value_range=like.range())
+def from_device(output: torch.Tensor, like: Micrograph, target: NDArray[Any]) -> None:
+    """Write a network's (1, C, h, w) output into a (C, h, w) target in the dtype and range of `like`."""
+    leaving(output, like, target)()
+
+
+def leaving(output: torch.Tensor, like: Micrograph, target: NDArray[Any]) -> Callable[[], None]:
+    """Launch what `from_device` has a GPU do; return what waits for it and writes into the target."""
+    if target.dtype not in _NARROW:
+        target[...] = from_unit(output[0].cpu().numpy(), like)
+        return _nothing
+    order = _order(target)
+    place = _tensor(target.transpose(order))
+    unit = output[0].permute(order)
+    if output.device.type == "cpu":
+        some = max(1, _CACHED_VALUES // unit[0].numel())
+        for at in range(0, len(unit), some):
+            part = _valued(unit[at : at + some], like, target.dtype)
+            place[at : at + some].copy_(part)
+        return _nothing
+    rows = _valued(unit, like, target.dtype).contiguous()
+    if output.device.type != "cuda" or rows.nbytes > _MOST_LOCKED_BYTES:
+        place.copy_(rows)
+        return _nothing
+    # Not into locked memory that is given away: locking it anew takes longer than all the rest.
+    staged = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
+    staged.copy_(rows, non_blocking=True)
+    ready = torch.cuda.current_stream(output.device).record_event()
+
+    def finish() -> None:
+        # New memory is laid out at its first touch: while the GPU still computes.
+        place.zero_()
+        ready.synchronize()
+        place.copy_(staged)
+
+    return finish
+
+
+def unit_pixels(image: Micrograph) -> NDArray[np.float32]:
+    """Return what `to_unit` does; pixels that are so already as they are: they are for reading."""
+    if image.pixels.dtype == np.float32 and image.range() == (0.0, 1.0):
+        return image.pixels
+    return to_unit(image)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _order(pixels: NDArray[Any]) -> tuple[int, int, int]:
+    """Return the axes of (C, h, w) pixels in the order that they have in memory."""
+    last = len(pixels) == 1 or abs(pixels.strides[0]) < abs(pixels.strides[2])
+    return (1, 2, 0) if last else (0, 1, 2)
+
+
+def _tensor(pixels: NDArray[Any]) -> torch.Tensor:
+    """View an array as a tensor; one of 16 bits as signed, since torch does little with unsigned ones."""
+    return torch.from_numpy(pixels.view(np.int16) if pixels.dtype == np.uint16 else pixels)
+
+
+def _valued(unit: torch.Tensor, like: Micrograph, dtype: np.dtype[Any]) -> torch.Tensor:
+    """Do what `from_unit` does; 16 bits as signed."""
+    low, high = like.range()
+    if dtype == np.float32:
+        values = unit if high - low == 1 else unit * (high - low)
+        return values + low if low else values
+    # Each pass over the output takes the GPU some 2 % of what the network takes it.
+    values = unit * (high - low)
+    if low:
+        values += low
+    values = values.round_().clamp_(max(low, 0), min(high, np.iinfo(dtype).max))
+    whole = torch.uint8 if dtype == np.uint8 else torch.int32
+    values = values.to(whole, memory_format=torch.contiguous_format)
+    return values if dtype == np.uint8 else values.to(torch.int16)

@@ -16,8 +16,7 @@ import torch
 
 from ..errors import AcuityError
 from ..jobs import Event
-from ..micrograph import from_unit
-from .planes import new_pixels, to_device
+from .planes import from_device, to_device
 from .tiles import TileDone
 
 if TYPE_CHECKING:
@@ -73,20 +72,23 @@ def windowed(
     """
     side = -(-max(image.shape) // size) * size if whole else size
     planes = layout.planes(image.pixels)
-    pixels = new_pixels(layout.shape(*image.shape), like.pixels.dtype, engine.device)
+    pixels = np.empty(layout.shape(*image.shape), like.pixels.dtype)
     output = layout.planes(pixels)
     spans = [_spans(length, side) for length in image.shape]
     corners = list(product(range(len(planes)), *spans))
     for count, (plane, rows, cols) in enumerate(corners, start=1):
-        if (rows.start, cols.start) == (0, 0):
-            total = np.zeros((layout.channels, *image.shape), np.float32)
-            weight = np.zeros(image.shape, np.float32)
-        made = _through(engine, planes[plane][:, rows, cols], image, side)
-        share = np.outer(_ramps(rows, image.shape[0]), _ramps(cols, image.shape[1]))
-        total[:, rows, cols] += share * made
-        weight[rows, cols] += share
         part = (slice(None), rows, cols)
-        output[plane][part] = from_unit(total[part] / weight[rows, cols], like)
+        made = _through(engine, planes[plane][part], image, side)
+        if len(spans[0]) * len(spans[1]) > 1:
+            if (rows.start, cols.start) == (0, 0):
+                total = torch.zeros(layout.channels, *image.shape)
+                weight = torch.zeros(image.shape)
+            ramps = _ramps(rows, image.shape[0]), _ramps(cols, image.shape[1])
+            share = torch.from_numpy(np.outer(*ramps))
+            total[part] += share * made[0].cpu()
+            weight[rows, cols] += share
+            made = (total[part] / weight[rows, cols])[None]
+        from_device(made, like, output[plane][part])
         new = TileDone((plane, rows, cols), layout.piece(output[plane][part]))
         yield Event(f"window {count} of {len(corners)}", count / len(corners), new)
     words = _words(image.shape, side, len(spans[0]) * len(spans[1]))
@@ -117,20 +119,19 @@ def _ramps(span: slice, length: int) -> NDArray[np.float32]:
     return weight
 
 
-def _through(
-    engine: Engine, piece: NDArray[Any], image: Micrograph, side: int
-) -> NDArray[np.float32]:
+def _through(engine: Engine, piece: NDArray[Any], image: Micrograph, side: int) -> torch.Tensor:
     rows, cols = piece.shape[-2:]
-    filled = np.pad(piece, [(0, 0), (0, side - rows), (0, side - cols)], mode="symmetric")
+    if (rows, cols) != (side, side):
+        around = [(0, 0), (0, side - rows), (0, side - cols)]
+        piece = np.pad(piece, around, mode="symmetric")
     try:
-        found = engine.run(to_device(filled, image, engine.device))
+        found = engine.run(to_device(piece, image, engine.device))
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise AcuityError(
             f"The memory does not hold {side} x {side} px, which the network must see at once.",
             "Close other programs, or choose the CPU as the device.",
         ) from error
-    made: NDArray[np.float32] = found[0, :, :rows, :cols].cpu().numpy()
-    return made
+    return found[..., :rows, :cols]
 
 
 def _words(shape: tuple[int, int], side: int, windows: int) -> str:

@@ -35,6 +35,8 @@ _CELL_PX, _MOST_CELLS = 8, 160
 _ERR_ALIKE_CELLS = 2
 _LOCAL_PX = 16.0
 _RINGS = 64
+# Where many add to one number at once, as a GPU does, they wait for each other: each ring has so many.
+_SUMS_ON_GPU = 64
 _PAD_PX = 8
 
 
@@ -145,7 +147,8 @@ class _Spectrum:
         What it is padded to before it is transformed.
     transform : (h, w // 2 + 1) complex tensor
     ring : (h * (w // 2 + 1),) int64 tensor
-        The ring of spatial frequency in which each coefficient lies.
+        The ring of spatial frequency in which each coefficient lies, plus that many rings times one of the
+        sums to add it to.
     count : (_RINGS,) tensor
         How many coefficients lie in each ring.
     inner, beyond : (h * (w // 2 + 1),) int64 and float32 tensors
@@ -168,6 +171,8 @@ class _Spectrum:
         radius = (torch.hypot(fy[:, None], fx) * 2 * _RINGS).clamp_max(_RINGS - 1.001)
         ring, size = radius.long().flatten(), (height, width)
         count = torch.bincount(ring, minlength=_RINGS).clamp_min(1)
+        if ring.is_cuda:
+            ring += torch.arange(len(ring), device=ring.device) % _SUMS_ON_GPU * _RINGS
         between = (radius - 0.5).clamp_min(0).flatten()
         inner = between.long()
         return cls(image, size, _transform(image, size), ring, count, inner, between.sub_(inner))
@@ -195,9 +200,10 @@ class _Spectrum:
 
     def _in_rings(self, powers: Tensor) -> Tensor:
         """Average (n, h, w // 2 + 1) over each ring -> (n, _RINGS)."""
-        total = torch.zeros((len(powers), _RINGS), device=powers.device)
+        sums = _SUMS_ON_GPU if powers.is_cuda else 1
+        total = torch.zeros((len(powers), sums * _RINGS), device=powers.device)
         total.index_add_(1, self.ring, powers.flatten(1))
-        return total / self.count
+        return total.view(len(powers), sums, _RINGS).sum(1) / self.count
 
     def _filtered(self, transform: Tensor, weights: Tensor) -> Tensor:
         rise = torch.cat([weights.diff(), weights.new_zeros(1)])
