@@ -1,7 +1,7 @@
 """The plain arithmetic of a lens: what each operation makes of its images, all at once.
 
 Within a lens images are float32 with black 0 and white 1, those of three channels RGB; masks are images of
-zeros and ones, labels uint8.
+zeros and ones, labels uint8. torch computes on all cores.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from ..colours import merge
 from ..errors import ModelError
@@ -54,10 +56,11 @@ def _merge(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograp
 def _add(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Add up images; a sum beyond white stays."""
     check_sizes(step, images)
-    total = images[0].pixels + images[1].pixels
-    for image in images[2:]:
-        total += image.pixels
-    return images[0].with_pixels(total)
+    first, second, *others = (_tensor(image.pixels) for image in images)
+    total = first + second
+    for other in others:
+        total += other
+    return images[0].with_pixels(total.numpy())
 
 
 def _multiply(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
@@ -65,10 +68,13 @@ def _multiply(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Microg
     check_sizes(step, images)
     # The image is what has most axes; a product of masks is one.
     first, *others = sorted(images, key=lambda image: -image.pixels.ndim)
-    product = first.pixels
-    for other in others:
-        product = _times(product, other.pixels, own=product is not first.pixels, last=first.rgb)
-    return first.with_pixels(product)
+    product = _tensor(first.pixels)
+    for number, other in enumerate(others):
+        factor = _tensor(other.pixels)
+        if factor.ndim < product.ndim:
+            factor = factor.unsqueeze(-1 if first.rgb else -3)
+        product = product.mul_(factor) if number else product * factor
+    return first.with_pixels(product.numpy())
 
 
 def _threshold(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
@@ -79,64 +85,48 @@ def _threshold(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
 
 def _classify(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Make labels: of each pixel the kind whose colour is nearest in RGB, or 0 where black is nearer."""
-    pixels = images[0].pixels
-    labels = np.zeros(pixels.shape[:-1], np.uint8)
+    pixels = _tensor(images[0].pixels)
+    labels = torch.zeros(pixels.shape[:-1], dtype=torch.uint8)
     # |p - c|^2 = |p|^2 - (2 p c - |c|^2): the nearest colour has the largest bracket, and black has 0.
-    nearest = np.zeros(labels.shape, np.float32)
+    nearest = torch.zeros(labels.shape)
     for number, colour in enumerate(map(_rgb, step.settings["colours"]), start=1):
-        nearness = pixels @ (2 * colour)
-        nearness -= colour @ colour
+        nearness = (pixels @ torch.from_numpy(2 * colour)).sub_(float(colour @ colour))
         # The numbers rise: the last kind that is nearer than those before has the largest.
-        nearer = (nearness > nearest).view(np.uint8)
-        nearer *= np.uint8(number)
-        np.maximum(nearer, labels, out=labels)
-        np.maximum(nearness, nearest, out=nearest)
-    return images[0].with_pixels(labels, rgb=False, value_range=None)
+        torch.maximum(
+            labels, (nearness > nearest) * torch.tensor(number, dtype=torch.uint8), out=labels
+        )
+        torch.maximum(nearness, nearest, out=nearest)
+    return images[0].with_pixels(labels.numpy(), rgb=False, value_range=None)
 
 
 def _mask(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Make a mask of where labels have a kind."""
     names = [name for name, _ in kinds[0].classes]
     number = names.index(step.settings["kind"]) + 1
-    pixels = (images[0].pixels == number).astype(np.float32)
-    return images[0].with_pixels(pixels, value_range=(0.0, 1.0))
+    pixels = (_tensor(images[0].pixels) == number).float()
+    return images[0].with_pixels(pixels.numpy(), value_range=(0.0, 1.0))
 
 
 def _colourise(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Give each kind its colour, as bright as the image is; what is of no kind stays as it is."""
     check_sizes(step, images)
     labels, image = images
-    luma = grey(image)
     # Of 256 labels those that are of no kind would be white: luma as it is.
-    colours = np.ones((3, 256), np.float32)
-    colours[:, 1 : len(kinds[0].classes) + 1] = np.transpose(
-        [_rgb(colour) for _, colour in kinds[0].classes]
-    )
+    colours = np.ones((256, 3), np.float32)
+    colours[1 : len(kinds[0].classes) + 1] = [_rgb(colour) for _, colour in kinds[0].classes]
     # Where an image has colours, they are added where there is no kind.
-    colours[:, 0] = not image.rgb
-    of_none = (labels.pixels == 0).astype(np.float32)
-    numbers = labels.pixels.astype(np.intp)
-    pixels = np.empty((*luma.shape, 3), np.float32)
-    # Channel by channel: over an axis of three, NumPy is slow.
-    for channel, shades in enumerate(colours):
-        part = shades.take(numbers)
-        part *= luma
-        if image.rgb:
-            part += image.pixels[..., channel] * of_none
-        pixels[..., channel] = part
-    return image.with_pixels(pixels, rgb=True)
+    colours[0] = not image.rgb
+    numbers = _tensor(labels.pixels).int()
+    pixels = functional.embedding(numbers, torch.from_numpy(colours))
+    pixels *= torch.from_numpy(grey(image))[..., None]
+    if image.rgb:
+        pixels.addcmul_(_tensor(image.pixels), (numbers == 0).float()[..., None])
+    return image.with_pixels(pixels.numpy(), rgb=True)
 
 
-def _times(pixels: NDArray[Any], others: NDArray[Any], *, own: bool, last: bool) -> NDArray[Any]:
-    """Multiply pixels with others, or a mask on each of their channels; in place if they are our own."""
-    product = pixels if own else np.empty(pixels.shape, np.float32)
-    if others.ndim == pixels.ndim:
-        return np.multiply(pixels, others, out=product)
-    # Channel by channel: over an axis of three, NumPy is slow.
-    for channel in range(pixels.shape[-1 if last else -3]):
-        at = (..., channel) if last else (..., channel, slice(None), slice(None))
-        np.multiply(pixels[at], others, out=product[at])
-    return product
+def _tensor(pixels: NDArray[Any]) -> torch.Tensor:
+    """View an array as a tensor, for reading: torch takes none that is read-only or runs backwards."""
+    return torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
 
 
 def _rgb(colour: str) -> NDArray[np.float32]:
