@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TypeAlias, TypeVar, cast
 
-__all__ = ["Event", "Steps", "altered", "run", "together", "within"]
+__all__ = ["Event", "Steps", "altered", "at_once", "run", "together", "within"]
 
 T = TypeVar("T")
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ def run(steps: Steps[T], *, progress: bool | None = None) -> T:
                 return cast("T", end.value)
             bar.set_description_str(event.stage, refresh=False)
             bar.update(max(0.0, event.fraction - bar.n))
+
+
+def at_once(function: Callable[[Given], T], all_given: Sequence[Given]) -> list[T]:
+    """Do the same with several things, each in a thread: NumPy and OpenCV let other threads go on."""
+    with ThreadPoolExecutor(len(all_given)) as threads:
+        return list(threads.map(function, all_given))
 
 
 def altered(steps: Steps[T], change: Callable[[Event], Event]) -> Steps[T]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import RegistrationError
+from ..jobs import at_once
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey, wide_enough
 from .hot_pixels import without_hot_pixels
 from .starts.landmarks import paired
@@ -82,27 +83,35 @@ def checked(
     if fixed.pixel_size is not None and moving.pixel_size is not None:
         scale = fixed.pixel_size[0] / moving.pixel_size[0]
     names = moving.name, fixed.name
+    grey_fixed, grey_moving = at_once(_grey, (fixed, moving))
     return Images(
-        _grey(fixed), _grey(moving), names, trusted, points, scale, pixel_size=fixed.pixel_size
+        grey_fixed, grey_moving, names, trusted, points, scale, pixel_size=fixed.pixel_size
     )
 
 
 def check_start(images: Images) -> None:
     """Refuse images that show too little for a start to be found from."""
-    for name, image in zip(images.names, (images.moving, images.fixed), strict=True):
-        rows, cols = (n // _CELL_PX for n in image.shape)
-        tiled = image[: rows * _CELL_PX, : cols * _CELL_PX].reshape(rows, _CELL_PX, -1)
-        # Along columns first: what is left to look at along rows is a sixteenth.
-        low, high = (
-            limit(limit(tiled, axis=1).reshape(rows, cols, _CELL_PX), axis=2)
-            for limit in (np.min, np.max)
-        )
-        detail = high - low > np.ptp(image) / 250
-        if detail.sum() < min(_FEWEST_CELLS, detail.size / 2):
+    for name, blank in zip(
+        images.names, at_once(_blank, (images.moving, images.fixed)), strict=True
+    ):
+        if blank:
             raise RegistrationError(
                 f"'{name}' is nearly blank: it shows no more than a spot or two.",
                 "Choose a field with more in it, or set landmarks in both images.",
             )
+
+
+def _blank(image: NDArray[np.float32]) -> bool:
+    """Return whether all detail of an image lies in a few cells."""
+    rows, cols = (n // _CELL_PX for n in image.shape)
+    tiled = image[: rows * _CELL_PX, : cols * _CELL_PX].reshape(rows, _CELL_PX, -1)
+    # Along columns first: what is left to look at along rows is a sixteenth.
+    low, high = (
+        limit(limit(tiled, axis=1).reshape(rows, cols, _CELL_PX), axis=2)
+        for limit in (np.min, np.max)
+    )
+    detail = high - low > np.ptp(image) / 250
+    return bool(detail.sum() < min(_FEWEST_CELLS, detail.size / 2))
 
 
 def _grey(image: Micrograph) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from ...geometry import apply_homography
+from ...jobs import at_once
 from ..plane import NAMES, Matches, Transform, flip, implausible, shrunk, squared_misses
 
 if TYPE_CHECKING:
@@ -89,8 +91,8 @@ def _matching_points(
     fixed: NDArray[np.float32], moving: NDArray[np.float32], side: int, count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (n, 2) points (row, col) in px of either image whose features match."""
-    (points_f, features_f), (points_m, features_m) = (
-        _features(image, side, count) for image in (fixed, moving)
+    (points_f, features_f), (points_m, features_m) = at_once(
+        partial(_features, side=side, count=count), (fixed, moving)
     )
     if min(len(points_f), len(points_m)) < 2:
         return np.zeros((0, 2)), np.zeros((0, 2))
