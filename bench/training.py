@@ -26,8 +26,9 @@ from training_peer import plain_speed
 
 from napari_acuity import AcuityError, Model, Pair
 from napari_acuity.core.device import choose_device
+from napari_acuity.core.quality.set_scores import SetScores
 from napari_acuity.core.recipe import recipe_by_name
-from napari_acuity.core.training.score import IMAGES, Scores, score
+from napari_acuity.core.training.score import IMAGES, score
 from napari_acuity.core.training.session import Epoch
 from napari_acuity.core.training.train import train_steps
 
@@ -106,7 +107,9 @@ def quality(chosen: argparse.Namespace, recipes: list[str]) -> str:
     return f"{caption}\n\n{quality_table(data, found, bar)}"
 
 
-def quality_table(data: Fields, found: dict[str, Scores], bar: tuple[float, float, float]) -> str:
+def quality_table(
+    data: Fields, found: dict[str, SetScores], bar: tuple[float, float, float]
+) -> str:
     lines = ["| field | image | PSNR, dB | SSIM | CIE-94 |", "|---|---|---|---|---|"]
     for name in (pair.name for pair in data.test):
         for image in IMAGES[:-1]:
@@ -123,7 +126,7 @@ def quality_table(data: Fields, found: dict[str, Scores], bar: tuple[float, floa
     return "\n".join([*lines, *(f"\n{name} failed: {why}" for name, why in failed.items())])
 
 
-def means(found: dict[str, Scores]) -> list[str]:
+def means(found: dict[str, SetScores]) -> list[str]:
     """Return the rows of means and standard deviations over the fields that were scored."""
     first = next(iter(found.values()))
     rows = [(image, first, image) for image in IMAGES[:-1]]
@@ -142,7 +145,7 @@ def means(found: dict[str, Scores]) -> list[str]:
     return lines
 
 
-def figures(scores: Scores, name: str, image: str) -> tuple[float, ...] | None:
+def figures(scores: SetScores, name: str, image: str) -> tuple[float, ...] | None:
     found = scores.fields.get(name)
     return (found[image].psnr, found[image].ssim, found[image].cie94) if found else None
 
