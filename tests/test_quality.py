@@ -179,6 +179,13 @@ def test_floats_beyond_0_to_1_must_state_their_range():
     assert quality.psnr(beyond, beyond / 2, data_range=2) > 0
 
 
+@pytest.mark.parametrize("wrong", ["white", (0, 1, 2), (0, "white"), {"white": 1}])
+def test_a_range_that_is_none_is_told(wrong):
+    image = np.linspace(0, 1, 400).reshape(20, 20)
+    with pytest.raises(ImageError, match="is no range"):
+        quality.ssim(image, image, data_range=wrong)
+
+
 def test_twelve_bits_in_sixteen_must_be_stated():
     image = np.linspace(0, 4095, 400).reshape(20, 20).astype(np.uint16)
     with pytest.raises(ImageError, match=r"12-bit data.*value_range=\(0, 4095\)"):

@@ -608,6 +608,8 @@ def test_recipes_by_name():
     assert (mobile.patch, mobile.batch, mobile.learning_rate) == (60, 32, 2e-4)
     with pytest.raises(TrainingError, match=r"no recipe 'darkfield'.*or a \.toml file"):
         recipe_by_name("darkfield")
+    with pytest.raises(TrainingError, match="no recipe"):
+        recipe_by_name({"patch": 60})
 
 
 @given(

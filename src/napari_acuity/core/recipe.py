@@ -309,11 +309,12 @@ def recipe_by_name(recipe: str | Recipe) -> Recipe:
     """
     if isinstance(recipe, Recipe):
         return recipe
-    if recipe in RECIPES:
-        return RECIPES[recipe]
-    if str(recipe).endswith(".toml"):
-        return Recipe.load(recipe)
+    name = str(recipe)
+    if name in RECIPES:
+        return RECIPES[name]
+    if name.endswith(".toml"):
+        return Recipe.load(name)
     raise TrainingError(
-        f"There is no recipe '{recipe}'.",
+        f"There is no recipe '{name}'.",
         "Use one of: " + ", ".join(RECIPES) + ", or a .toml file.",
     )

@@ -78,10 +78,13 @@ def matched(
 
 def as_range(data_range: float | tuple[float, float]) -> tuple[float, float]:
     """Return black and white: one number stands for (0, number)."""
-    values = np.atleast_1d(np.asarray(data_range, dtype=float))
+    try:
+        values = np.atleast_1d(np.asarray(data_range, dtype=float))
+    except (TypeError, ValueError):
+        values = np.zeros(0)
     if values.shape not in ((1,), (2,)):
         raise ImageError(
-            f"The data range {data_range} is no range.", "Give (black, white), or one number."
+            f"The data range {data_range!r} is no range.", "Give (black, white), or one number."
         )
     low, high = (0.0, *values)[-2:]
     return float(low), float(high)
