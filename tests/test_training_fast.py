@@ -13,13 +13,21 @@ from torch.nn import functional
 
 from napari_acuity import Model
 from napari_acuity.core.device import Device, choose_device
-from napari_acuity.core.networks.pyramid_resnet import PyramidResNet, padded
+from napari_acuity.core.networks.pyramid_resnet import PyramidResNet, fit, padded, trim
 from napari_acuity.core.recipe import recipe_by_name
-from napari_acuity.core.training.fast import autocast, fit, optimiser_of, training_form
+from napari_acuity.core.training.fast import autocast, optimiser_of, training_form
 from napari_acuity.core.training.steps import Trainee
 from napari_acuity.core.training.world import World
 
 CPU = Device("cpu", "CPU", "tests")
+
+
+@pytest.fixture(params=[torch.bfloat16, None], ids=["bfloat16", "float32"])
+def precisions(request, monkeypatch):
+    """What "auto" computes in, whatever the processor likes."""
+    monkeypatch.setattr(
+        "napari_acuity.core.training.fast.half_precision", lambda device: request.param
+    )
 
 
 def batch(side: int = 16, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,7 +72,7 @@ def test_a_padded_network_is_the_same_function_and_comes_back_bit_for_bit(
     network = PyramidResNet(width=width, growth=growth, blocks=blocks, scale=scale)
     wide = padded(network, multiple)
     back = PyramidResNet(width=width, growth=growth, blocks=blocks, scale=scale)
-    training_form(network, CPU).write_back(wide, back)
+    trim(wide, back)
     image = torch.rand(1, 3, 11, 14)
 
     with torch.inference_mode():
@@ -89,24 +97,20 @@ def test_padding_draws_no_random_numbers():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_the_added_weights_stay_exactly_zero_while_the_others_learn(half, monkeypatch):
-    monkeypatch.setattr(
-        "napari_acuity.core.training.fast.half_precision",
-        lambda device: torch.bfloat16 if half else None,
-    )
+@pytest.mark.usefixtures("precisions")
+def test_the_added_weights_stay_exactly_zero_while_the_others_learn():
     network = PyramidResNet()
     form = training_form(network, CPU)
-    optimiser = learn(form.module, 20, "auto")
+    optimiser = learn(form, 20, "auto")
 
-    assert sum(part.numel() for part in added(form.module, network)) > 10_000
-    assert all((part == 0).all() for part in added(form.module, network))
-    moments = copy.deepcopy(form.module)
+    assert sum(part.numel() for part in added(form, network)) > 10_000
+    assert all((part == 0).all() for part in added(form, network))
+    moments = copy.deepcopy(form)
     for name in ("exp_avg", "exp_avg_sq"):
-        for moment, weight in zip(moments.parameters(), form.module.parameters(), strict=True):
+        for moment, weight in zip(moments.parameters(), form.parameters(), strict=True):
             moment.data = optimiser.state[weight][name]
         assert all((part == 0).all() for part in added(moments, network))
-    assert not torch.equal(form.module.up.weight[:, :62], network.up.weight)
+    assert not torch.equal(form.up.weight[:, :62], network.up.weight)
 
 
 def test_training_in_the_fast_form_gives_the_plain_network_s_weights():
@@ -118,13 +122,13 @@ def test_training_in_the_fast_form_gives_the_plain_network_s_weights():
     trained = copy.deepcopy(network)
     for module, optimiser in (
         (trained, torch.optim.Adam(trained.parameters(), lr=1e-3)),
-        (form.module, optimiser_of(form.module.parameters(), 1e-3, CPU)),
+        (form, optimiser_of(form.parameters(), 1e-3, CPU)),
     ):
         for _ in range(5):
             optimiser.zero_grad()
             functional.mse_loss(module(low), high).backward()
             optimiser.step()
-    form.write_back(form.module, network)
+    trim(form, network)
 
     for name, weight in trained.state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], weight, rtol=0, atol=1e-9)
@@ -134,11 +138,11 @@ def test_the_form_is_a_copy_and_a_running_mean_of_it_can_be_written_back():
     network = PyramidResNet(width=12, growth=5, blocks=2)
     before = copy.deepcopy(network.state_dict())
     form = training_form(network, CPU)
-    mean = copy.deepcopy(form.module)
-    learn(form.module, 2)
+    mean = copy.deepcopy(form)
+    learn(form, 2)
     for name, weight in network.state_dict().items():
         assert torch.equal(weight, before[name]), name
-    form.write_back(mean, network)
+    trim(mean, network)
 
     assert all(torch.equal(w, before[name]) for name, w in network.state_dict().items())
 
@@ -147,10 +151,9 @@ def test_a_network_that_cannot_be_padded_is_trained_as_it_is():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.Conv2d(5, 3, 3))
     form = training_form(network, CPU)
 
-    assert [w.shape for w in form.module.parameters()] == [w.shape for w in network.parameters()]
+    assert [w.shape for w in form.parameters()] == [w.shape for w in network.parameters()]
     assert all(
-        torch.equal(a, b)
-        for a, b in zip(form.module.parameters(), network.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(form.parameters(), network.parameters(), strict=True)
     )
 
 
@@ -191,12 +194,8 @@ def test_block_by_block_the_last_layers_learn_what_the_plain_ones_do(scale):
     assert all((part == 0).all() for part in added(blocks, network))
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_block_by_block_the_added_weights_stay_exactly_zero(half, monkeypatch):
-    monkeypatch.setattr(
-        "napari_acuity.core.training.fast.half_precision",
-        lambda device: torch.bfloat16 if half else None,
-    )
+@pytest.mark.usefixtures("precisions")
+def test_block_by_block_the_added_weights_stay_exactly_zero():
     network = PyramidResNet()
     wide = padded(network, 32, by_blocks=32)
     learn(wide, 10, "auto")
@@ -317,7 +316,7 @@ def test_on_a_gpu_the_form_is_the_same_function_and_added_weights_stay_zero():
     form = training_form(network, device)
     low, _ = batch()
     with torch.inference_mode():
-        torch.testing.assert_close(form.module(low.cuda()).cpu(), network(low), rtol=0, atol=1e-4)
-    learn(form.module, 20, "auto", device)
+        torch.testing.assert_close(form(low.cuda()).cpu(), network(low), rtol=0, atol=1e-4)
+    learn(form, 20, "auto", device)
 
-    assert all((part == 0).all() for part in added(form.module, network))
+    assert all((part == 0).all() for part in added(form, network))

@@ -81,7 +81,7 @@ def _one(network: Folded) -> int | None:
         return None
     last = network.up.in_channels - 1
     makers = [network.head, *(block.get_submodule("second") for block in network.blocks)]
-    biases = (dict(conv.named_parameters())["bias"] for conv in makers)
+    biases = (conv.get_parameter("bias") for conv in makers)
     next(bias for bias in biases if len(bias) > last)[last] = 1
     return last
 
@@ -89,19 +89,19 @@ def _one(network: Folded) -> int | None:
 def _tail_by_blocks(network: Folded, one: int | None) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the last three layers as two convolutions and a shuffle."""
     channels, p, q = network.down.out_channels, network.shuffle, network.stride
-    values = channels * p * p
-    inputs = -(-(values + 1) // _TAIL_MULTIPLE) * _TAIL_MULTIPLE
+    count = channels * p * p
+    values = -(-(count + 1) // _TAIL_MULTIPLE) * _TAIL_MULTIPLE
     # The value after the last is 1, for the bias of the convolution of blocks.
-    up = functional.pad(network.up.weight, (0, 0, 0, 0, 0, 0, 0, inputs - values))
-    up_bias = functional.pad(network.up.bias, (0, inputs - values))  # type: ignore[arg-type]
-    up_bias[values] = 1
+    up = functional.pad(network.up.weight, (0, 0, 0, 0, 0, 0, 0, values - count))
+    up_bias = functional.pad(network.up.bias, (0, values - count))  # type: ignore[arg-type]
+    up_bias[count] = 1
     up, some = _with_bias(up, up_bias, one, at=1)
-    weight, bias = weight_of_blocks(network.down, shuffle=p, inputs=inputs, outputs=inputs)
-    kernel = _with_bias(weight, bias, values, at=1)
+    weight, bias = weight_of_blocks(network.down, shuffle=p, values=values)
+    kernel = _with_bias(weight, bias, count, at=1)
 
     def tail(features: torch.Tensor) -> torch.Tensor:
         made = functional.conv2d(features, up, some, padding=1)
-        fine = enlarge_by_blocks(made, *kernel, channels=channels, shuffle=p, stride=q)  # type: ignore[arg-type]
+        fine = enlarge_by_blocks(made, *kernel, channels=channels, shuffle=p, stride=q)
         return fine.float()
 
     return tail

@@ -6,7 +6,7 @@ zeros and ones, labels uint8. torch computes on all cores.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional
 from ..colours import merge
 from ..errors import ModelError
 from ..micrograph import Micrograph, grey
+from .planes import as_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ def _merge(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograp
 def _add(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Add up images; a sum beyond white stays."""
     check_sizes(step, images)
-    first, second, *others = (_tensor(image.pixels) for image in images)
+    first, second, *others = (as_tensor(image.pixels) for image in images)
     total = first + second
     for other in others:
         total += other
@@ -68,9 +69,9 @@ def _multiply(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Microg
     check_sizes(step, images)
     # The image is what has most axes; a product of masks is one.
     first, *others = sorted(images, key=lambda image: -image.pixels.ndim)
-    product = _tensor(first.pixels)
+    product = as_tensor(first.pixels)
     for number, other in enumerate(others):
-        factor = _tensor(other.pixels)
+        factor = as_tensor(other.pixels)
         if factor.ndim < product.ndim:
             factor = factor.unsqueeze(-1 if first.rgb else -3)
         product = product.mul_(factor) if number else product * factor
@@ -85,7 +86,7 @@ def _threshold(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
 
 def _classify(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Make labels: of each pixel the kind whose colour is nearest in RGB, or 0 where black is nearer."""
-    pixels = _tensor(images[0].pixels)
+    pixels = as_tensor(images[0].pixels)
     labels = torch.zeros(pixels.shape[:-1], dtype=torch.uint8)
     # |p - c|^2 = |p|^2 - (2 p c - |c|^2): the nearest colour has the largest bracket, and black has 0.
     nearest = torch.zeros(labels.shape)
@@ -103,7 +104,7 @@ def _mask(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph
     """Make a mask of where labels have a kind."""
     names = [name for name, _ in kinds[0].classes]
     number = names.index(step.settings["kind"]) + 1
-    pixels = (_tensor(images[0].pixels) == number).float()
+    pixels = (as_tensor(images[0].pixels) == number).float()
     return images[0].with_pixels(pixels.numpy(), value_range=(0.0, 1.0))
 
 
@@ -116,17 +117,12 @@ def _colourise(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
     colours[1 : len(kinds[0].classes) + 1] = [_rgb(colour) for _, colour in kinds[0].classes]
     # Where an image has colours, they are added where there is no kind.
     colours[0] = not image.rgb
-    numbers = _tensor(labels.pixels).int()
+    numbers = as_tensor(labels.pixels).int()
     pixels = functional.embedding(numbers, torch.from_numpy(colours))
     pixels *= torch.from_numpy(grey(image))[..., None]
     if image.rgb:
-        pixels.addcmul_(_tensor(image.pixels), (numbers == 0).float()[..., None])
+        pixels.addcmul_(as_tensor(image.pixels), (numbers == 0).float()[..., None])
     return image.with_pixels(pixels.numpy(), rgb=True)
-
-
-def _tensor(pixels: NDArray[Any]) -> torch.Tensor:
-    """View an array as a tensor, for reading: torch takes none that is read-only or runs backwards."""
-    return torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
 
 
 def _rgb(colour: str) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..model import Model
 
-__all__ = ["Layout", "from_device", "leaving", "to_device", "unit_pixels"]
+__all__ = ["Layout", "as_tensor", "from_device", "leaving", "to_device", "unit_pixels"]
 
 # Page-locked memory is copied to several times as fast, and is scarce.
 _MOST_LOCKED_BYTES = 1 << 29
@@ -110,9 +110,8 @@ def to_device(piece: NDArray[Any], like: Micrograph, device: str) -> torch.Tenso
         low, high = 0.0, 1.0
     # As it lies in memory: interleaved colours stay so, and are what the network likes.
     order = _order(piece)
-    # Memory that cannot be written to is none for torch.
     # To lock it first would take longer than the copy does.
-    raw = _tensor(np.require(piece.transpose(order), requirements=["C", "W"])).to(device)
+    raw = as_tensor(piece.transpose(order)).to(device)
     if piece.dtype == np.uint16:
         raw = raw.int().bitwise_and_(0xFFFF)
     unit = raw.float()
@@ -165,6 +164,11 @@ def unit_pixels(image: Micrograph) -> NDArray[np.float32]:
     if image.pixels.dtype == np.float32 and image.range() == (0.0, 1.0):
         return image.pixels
     return to_unit(image)
+
+
+def as_tensor(pixels: NDArray[Any]) -> torch.Tensor:
+    """View an array as a tensor, for reading: torch takes none that is read-only or runs backwards."""
+    return _tensor(np.require(pixels, requirements=["C", "W"]))
 
 
 def _nothing() -> None:

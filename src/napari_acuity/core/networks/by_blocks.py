@@ -24,7 +24,7 @@ __all__ = ["enlarge_by_blocks", "weight_of_blocks"]
 def enlarge_by_blocks(
     values: torch.Tensor,
     weight: torch.Tensor,
-    bias: torch.Tensor,
+    bias: torch.Tensor | None,
     *,
     channels: int,
     shuffle: int,
@@ -37,7 +37,7 @@ def enlarge_by_blocks(
     values : (n, m, h, w) tensor
         What is shuffled; channels beyond those of the image are not looked at.
     weight, bias : tensors
-        From `weight_of_blocks`, with m inputs.
+        From `weight_of_blocks` for m values; without a bias None.
     channels : int
         C, of the image.
     shuffle, stride : int
@@ -61,7 +61,7 @@ def enlarge_by_blocks(
 
 
 def weight_of_blocks(
-    down: nn.Conv2d, *, shuffle: int, inputs: int, outputs: int = 0
+    down: nn.Conv2d, *, shuffle: int, values: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the kernel and bias with which `enlarge_by_blocks` convolves; gradients pass through.
 
@@ -71,23 +71,20 @@ def weight_of_blocks(
         3x3, C to C channels, of stride q, padded by 1.
     shuffle : int
         p.
-    inputs, outputs : int
-        Channels of the values and of what is made of them: at least C p p; what is more is zero.
+    values : int
+        m, at least C p p: how many there are, and how many are made of them; what is more is zero.
 
     Returns
     -------
-    (outputs, inputs, k, k), (outputs,) tensors
+    (m, m, k, k), (m,) tensors
     """
     p, q = shuffle, down.stride[0]
     weight = _spread(_spread(down.weight, p, q).movedim(2, -1), p, q)
     # Of output channel and place in its block; of channel, place in its pixel, and pixel:
     weight = weight.permute(0, 5, 2, 1, 7, 4, 6, 3).flatten(0, 2).flatten(1, 3)
     bias = down.bias.repeat_interleave(p * p)  # type: ignore[union-attr]
-    more_out, more_in = max(0, outputs - len(weight)), inputs - weight.shape[1]
-    return (
-        functional.pad(weight, (0, 0, 0, 0, 0, more_in, 0, more_out)),
-        functional.pad(bias, (0, more_out)),
-    )
+    more = values - len(weight)
+    return functional.pad(weight, (0, 0, 0, 0, 0, more, 0, more)), functional.pad(bias, (0, more))
 
 
 def _spread(taps: torch.Tensor, p: int, q: int) -> torch.Tensor:

@@ -21,7 +21,7 @@ from .by_blocks import enlarge_by_blocks, weight_of_blocks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PyramidResNet", "padded", "trim"]
+__all__ = ["PyramidResNet", "fit", "padded", "trim"]
 
 _MOST_BLOCKS = 1000
 
@@ -101,10 +101,10 @@ class PyramidResNet(nn.Module):
         return self._enlarged(self.up(features))
 
     def _enlarged(self, values: torch.Tensor) -> torch.Tensor:
-        p, q, count = self.shuffle, self.stride, values.shape[1]
+        p, q = self.shuffle, self.stride
         if not self.by_blocks:
             return self.down(functional.pixel_shuffle(values, p))
-        weight, bias = weight_of_blocks(self.down, shuffle=p, inputs=count, outputs=count)
+        weight, bias = weight_of_blocks(self.down, shuffle=p, values=values.shape[1])
         channels = self.down.out_channels
         return enlarge_by_blocks(values, weight, bias, channels=channels, shuffle=p, stride=q)
 
@@ -155,7 +155,21 @@ def trim(wide: nn.Module, network: nn.Module) -> None:
     """
     weights = wide.state_dict()
     for name, plain in network.state_dict().items():
-        plain.copy_(weights[name][tuple(map(slice, plain.shape))])
+        plain.copy_(fit(weights[name], plain))
+
+
+def fit(saved: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Return weights of one form in the shape of another: forms differ in zeros at the end of each axis.
+
+    Parameters
+    ----------
+    saved, like : tensors
+        Of any shapes with as many axes.
+    """
+    common = tuple(slice(min(sizes)) for sizes in zip(saved.shape, like.shape, strict=True))
+    fitted = torch.zeros_like(like)
+    fitted[common] = saved[common].to(like)
+    return fitted
 
 
 class _Block(nn.Module):

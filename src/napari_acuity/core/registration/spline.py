@@ -217,7 +217,8 @@ def fit(
         if (search.energy <= enough).all():
             break
         advance()
-    return search.solution.clone() if right.is_cuda else search.solution
+    # Those of a graph are overwritten by the next fit.
+    return search.solution.clone()
 
 
 class _Search(NamedTuple):
@@ -260,7 +261,7 @@ class _System:
         area = len(splines.rows) * len(splines.cols) / cells
         mean = information[..., :2, :, :].mean((-3, -2, -1), keepdim=True) / area + 1e-30
         cost = mean * stiffness * splines.bending
-        solved = slice(_SOLVED_ON_GPU if cost.is_cuda else _SOLVED)
+        solved = _solved(cost)
         rows, cols = (
             (at[:, solved, None] * at[:, None, solved]).flatten(1)
             for at in (splines.cell_rows, splines.cell_cols)
@@ -281,7 +282,7 @@ class _System:
 
     def preconditioned(self, residual: Tensor) -> Tensor:
         """Return about the coefficients (..., 2, ky, kx) whose equations leave a residual."""
-        solved = slice(_SOLVED_ON_GPU if residual.is_cuda else _SOLVED)
+        solved = _solved(residual)
         ahead, low = self.single * residual, residual[..., solved, solved]
         slow = self.inverse @ low.flatten(-2)[..., None]
         ahead[..., solved, solved] = slow.reshape(low.shape)
@@ -298,6 +299,11 @@ class _System:
         before = energy + _TINY
         torch.sum(residual * ahead, (-3, -2, -1), keepdim=True, out=energy)
         torch.addcmul(ahead, energy / before, direction, out=direction)
+
+
+def _solved(values: Tensor) -> slice:
+    """Return which functions of an axis are solved for at once where these values lie."""
+    return slice(_SOLVED_ON_GPU if values.is_cuda else _SOLVED)
 
 
 def _replayed(system: _System, search: _Search) -> tuple[Callable[[], object], _Search]:

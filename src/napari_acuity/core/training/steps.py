@@ -12,8 +12,9 @@ from torch import nn
 
 from ..errors import TrainingError
 from ..graphs import Graph
+from ..networks.pyramid_resnet import fit, trim
 from .critic import Critic
-from .fast import autocast, can_compile, fit, optimiser_of, searching, training_form
+from .fast import autocast, can_compile, optimiser_of, training_form
 from .losses import POINTWISE, loss_terms
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class Trainee:
 
     def _build(self) -> None:
         device = self._world.device
-        self._fast = training_form(self._model.network, device)
-        self.network: nn.Module = self._fast.module.train()
+        self.network = training_form(self._model.network, device).train()
         _freeze(self.network, self._frozen)
         self.average = copy.deepcopy(self.network).eval()
         self._trained = [p for p in self.network.parameters() if p.requires_grad]
@@ -133,12 +133,11 @@ class Trainee:
         """Do what `_gradients` does, all that it launches at once where that can be."""
         if not self._quick:
             return self._gradients(low, high, share)
-        with searching(self._world.device):
-            if self._graphs and (self._graph is None or not self._graph.fits(low, high)):
-                self._capture(low, high, share)
-            if self._graph is None:
-                return self._gradients(low, high, share)
-            terms, made, gradients = self._graph(low, high)
+        if self._graphs and (self._graph is None or not self._graph.fits(low, high)):
+            self._capture(low, high, share)
+        if self._graph is None:
+            return self._gradients(low, high, share)
+        terms, made, gradients = self._graph(low, high)
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
         return {name: term.clone() for name, term in terms.items()}, made
@@ -165,13 +164,9 @@ class Trainee:
         for part_low, part_high in zip(low.chunk(self.parts), high.chunk(self.parts), strict=True):
             terms, output = self._computed(part_low, part_high)
             if output is not None:
-                terms = {
-                    **terms,
-                    **loss_terms(output, part_high, self._others),
-                    **self._adversarial(output, part_low, self.weights),
-                }
-            if self.critic is not None and output is not None:
-                made.append(output.detach())
+                terms = {**terms, **self._terms(output, part_high, part_low, self._others)}
+                if self.critic is not None:
+                    made.append(output.detach())
             weight = share * len(part_low) / len(low)
             torch.autograd.backward(weight * torch.stack([*terms.values()]).sum())
             for name, term in terms.items():
@@ -195,8 +190,7 @@ class Trainee:
         """Return the weights with which the terms take the shares that the recipe asks for."""
         wanted = {name: part for name, part in self._recipe.losses.items() if part > 0}
         made = torch.cat([self._output(part) for part in low.chunk(self.parts)])
-        ones = dict.fromkeys(wanted, 1.0)
-        terms = {**loss_terms(made, high, ones), **self._adversarial(made, low, ones)}
+        terms = self._terms(made, high, low, dict.fromkeys(wanted, 1.0))
         means = [share * terms[name] for name in wanted]
         self._world.sum(means)
         weights = {
@@ -240,13 +234,17 @@ class Trainee:
             self._judged = self._judge
             return self._judged(low, high)
 
-    def _adversarial(
-        self, output: torch.Tensor, low: torch.Tensor, weights: Mapping[str, float]
+    def _terms(
+        self,
+        output: torch.Tensor,
+        high: torch.Tensor,
+        low: torch.Tensor,
+        weights: Mapping[str, float],
     ) -> dict[str, torch.Tensor]:
-        """Return the term of the loss that the critic decides, where there is one."""
-        if self.critic is None:
-            return {}
-        return {"adversarial": weights["adversarial"] * self.critic.term(output, low)}
+        terms = loss_terms(output, high, weights)
+        if self.critic is not None:
+            terms["adversarial"] = weights["adversarial"] * self.critic.term(output, low)
+        return terms
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
@@ -290,7 +288,7 @@ class Trainee:
     def model(self) -> Model:
         """Return the running mean as a model of its own."""
         fresh = replace(self._model, network=copy.deepcopy(self._model.network))
-        self._fast.write_back(self.average, fresh.network)
+        trim(self.average, fresh.network)
         return fresh
 
     def state(self) -> dict[str, Any]:
