@@ -230,13 +230,14 @@ def grey(image: Micrograph) -> NDArray[np.float32]:
     """Return the luma of an image as float32 (Rec. 601 weights for RGB), in the image's own units."""
     if not image.rgb:
         return np.asarray(image.pixels, dtype=np.float32)
-    weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    import cv2
+
     lines = image.pixels.reshape(-1, image.pixels.shape[-2], 3)
     luma = np.empty(lines.shape[:2], np.float32)
     # So many at once as stay in a processor's cache: twice as fast.
     for at in range(0, len(lines), _GREY_ROWS):
         part = slice(at, at + _GREY_ROWS)
-        np.matmul(lines[part].astype(np.float32), weights, out=luma[part])
+        cv2.cvtColor(lines[part].astype(np.float32), cv2.COLOR_RGB2GRAY, luma[part])
     return luma.reshape(image.pixels.shape[:-1])
 
 

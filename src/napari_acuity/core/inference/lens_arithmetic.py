@@ -1,16 +1,16 @@
 """The plain arithmetic of a lens: what each operation makes of its images, all at once.
 
 Within a lens images are float32 with black 0 and white 1, those of three channels RGB; masks are images of
-zeros and ones, labels uint8. torch computes on all cores.
+zeros and ones, labels uint8. torch computes on all cores; what it does slowly with three colours beside each
+other is left to OpenCV, which takes a tenth to a fifth of the time.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import cv2
 import numpy as np
-import torch
-from torch.nn import functional
 
 from ..colours import merge
 from ..errors import ModelError
@@ -71,9 +71,10 @@ def _multiply(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Microg
     first, *others = sorted(images, key=lambda image: -image.pixels.ndim)
     product = as_tensor(first.pixels)
     for number, other in enumerate(others):
-        factor = as_tensor(other.pixels)
+        fewer = other.pixels.ndim < first.pixels.ndim
+        factor = as_tensor(_in_colours(other.pixels) if fewer and first.rgb else other.pixels)
         if factor.ndim < product.ndim:
-            factor = factor.unsqueeze(-1 if first.rgb else -3)
+            factor = factor.unsqueeze(-3)
         product = product.mul_(factor) if number else product * factor
     return first.with_pixels(product.numpy())
 
@@ -86,26 +87,26 @@ def _threshold(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
 
 def _classify(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Make labels: of each pixel the kind whose colour is nearest in RGB, or 0 where black is nearer."""
-    pixels = as_tensor(images[0].pixels)
-    labels = torch.zeros(pixels.shape[:-1], dtype=torch.uint8)
+    shape = images[0].pixels.shape[:-1]
+    lines = _lines(images[0].pixels, 3)
+    labels = np.zeros(lines.shape[:2], np.uint8)
     # |p - c|^2 = |p|^2 - (2 p c - |c|^2): the nearest colour has the largest bracket, and black has 0.
-    nearest = torch.zeros(labels.shape)
+    nearest = np.zeros(lines.shape[:2], np.float32)
     for number, colour in enumerate(map(_rgb, step.settings["colours"]), start=1):
-        nearness = (pixels @ torch.from_numpy(2 * colour)).sub_(float(colour @ colour))
+        nearness = cv2.transform(lines, np.append(2 * colour, -colour @ colour)[None])
         # The numbers rise: the last kind that is nearer than those before has the largest.
-        torch.maximum(
-            labels, (nearness > nearest) * torch.tensor(number, dtype=torch.uint8), out=labels
-        )
-        torch.maximum(nearness, nearest, out=nearest)
-    return images[0].with_pixels(labels.numpy(), rgb=False, value_range=None)
+        np.maximum(labels, (nearness > nearest) * np.uint8(number), out=labels)
+        np.maximum(nearness, nearest, out=nearest)
+    return images[0].with_pixels(labels.reshape(shape), rgb=False, value_range=None)
 
 
 def _mask(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Make a mask of where labels have a kind."""
     names = [name for name, _ in kinds[0].classes]
-    number = names.index(step.settings["kind"]) + 1
-    pixels = (as_tensor(images[0].pixels) == number).float()
-    return images[0].with_pixels(pixels.numpy(), value_range=(0.0, 1.0))
+    of_kind = np.zeros(256, np.float32)
+    of_kind[names.index(step.settings["kind"]) + 1] = 1
+    pixels = cv2.LUT(_lines(images[0].pixels), of_kind).reshape(images[0].pixels.shape)
+    return images[0].with_pixels(pixels, value_range=(0.0, 1.0))
 
 
 def _colourise(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
@@ -117,12 +118,24 @@ def _colourise(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
     colours[1 : len(kinds[0].classes) + 1] = [_rgb(colour) for _, colour in kinds[0].classes]
     # Where an image has colours, they are added where there is no kind.
     colours[0] = not image.rgb
-    numbers = as_tensor(labels.pixels).int()
-    pixels = functional.embedding(numbers, torch.from_numpy(colours))
-    pixels *= torch.from_numpy(grey(image))[..., None]
+    numbers = _lines(_in_colours(labels.pixels), 3)
+    made = as_tensor(cv2.LUT(numbers, colours[None]).reshape(*labels.pixels.shape, 3))
+    made *= as_tensor(_in_colours(grey(image)))
     if image.rgb:
-        pixels.addcmul_(as_tensor(image.pixels), (numbers == 0).float()[..., None])
-    return image.with_pixels(pixels.numpy(), rgb=True)
+        of_none = (labels.pixels == 0).astype(np.float32)
+        made.addcmul_(as_tensor(image.pixels), as_tensor(_in_colours(of_none)))
+    return image.with_pixels(made.numpy(), rgb=True)
+
+
+def _in_colours(plane: NDArray[Any]) -> NDArray[Any]:
+    """Return (..., Y, X) as (..., Y, X, 3), all three alike."""
+    return cv2.cvtColor(_lines(plane), cv2.COLOR_GRAY2RGB).reshape(*plane.shape, 3)
+
+
+def _lines(pixels: NDArray[Any], *channels: int) -> NDArray[Any]:
+    """View planes, or RGB ones, as a single image of all their rows, as OpenCV takes it."""
+    rows = np.ascontiguousarray(pixels)
+    return rows.reshape(-1, pixels.shape[-1 - len(channels)], *channels)
 
 
 def _rgb(colour: str) -> NDArray[np.float32]:
