@@ -26,7 +26,7 @@ import psutil
 import napari_acuity as acuity
 from napari_acuity.core.device import choose_device
 from napari_acuity.core.inference.deploy import engine_for
-from napari_acuity.core.inference.large import enhance_large_steps
+from napari_acuity.core.inference.large.enhance import enhance_large_steps
 from napari_acuity.core.io.ngff_levels import finish_zarr, new_zarr
 from napari_acuity.samples import slide
 

@@ -25,9 +25,9 @@ import zarr
 import napari_acuity as acuity
 from large_images import content, left_behind, model_of, stages, tiles_done
 from napari_acuity import AcuityError, FileError, ImageError, Micrograph, ModelError
-from napari_acuity.core.inference import cluster, large_input, large_tiles
-from napari_acuity.core.inference.large import enhance_large, enhance_large_steps
-from napari_acuity.core.inference.lazy import enhance_lazy
+from napari_acuity.core.inference.large import cluster, every_tile, inputs
+from napari_acuity.core.inference.large.enhance import enhance_large, enhance_large_steps
+from napari_acuity.core.inference.large.lazy import enhance_lazy
 from napari_acuity.core.io.ngff import lazy_stack, lazy_zarr
 from napari_acuity.core.io.ngff_levels import finish_zarr, new_zarr
 
@@ -270,7 +270,7 @@ def test_a_half_written_tile_is_written_again(slide, tmp_path):
 
 JOB = """
 import sys
-from napari_acuity.core.inference.large import enhance_large
+from napari_acuity.core.inference.large.enhance import enhance_large
 image, model, out, workers = sys.argv[1:]
 if __name__ == "__main__":
     enhance_large(image, model, out, tile=16, device="cpu", workers=int(workers))
@@ -399,8 +399,8 @@ def test_an_input_that_changes_meanwhile_is_noticed(slide, field, tmp_path):
 
 
 def test_a_chunk_of_the_input_that_changes_is_noticed(field, tmp_path, monkeypatch):
-    monkeypatch.setattr(large_input, "_WATCH_S", 0.0)
-    monkeypatch.setattr(large_input, "_WATCH_SHARE", np.inf)
+    monkeypatch.setattr(inputs, "_WATCH_S", 0.0)
+    monkeypatch.setattr(inputs, "_WATCH_SHARE", np.inf)
     image = write_zarr(field, tmp_path / "in.zarr")
     steps = enhance_large_steps(image, model_of(), tmp_path / "out.zarr", tile=32)
     while not next(steps).stage.startswith("tile 3"):
@@ -506,7 +506,7 @@ def test_a_damaged_part(field, tmp_path):
 
 
 def test_a_file_in_one_piece(field, tmp_path, monkeypatch):
-    monkeypatch.setattr(large_input, "_LARGEST_PIECE_BYTES", 1000)
+    monkeypatch.setattr(inputs, "_LARGEST_PIECE_BYTES", 1000)
     with pytest.raises(FileError, match="too large to be read one by one"):
         enhance_large(write_zarr(field, tmp_path / "in.zarr"), model_of(), tmp_path / "out.zarr")
 
@@ -605,7 +605,7 @@ def test_places_that_cannot_be_used(slide, field, tmp_path):
 
 
 def test_a_full_disk_loses_no_tile(slide, tmp_path, monkeypatch):
-    room, write = [9], large_tiles.write_tile
+    room, write = [9], every_tile.write_tile
 
     def writing(*what: Any) -> None:
         room[0] -= 1
@@ -613,7 +613,7 @@ def test_a_full_disk_loses_no_tile(slide, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(*what)
 
-    monkeypatch.setattr(large_tiles, "write_tile", writing)
+    monkeypatch.setattr(every_tile, "write_tile", writing)
     with pytest.raises(FileError, match="no space left to write"):
         enhance_large(slide, model_of(), tmp_path / "out.zarr", tile=32)
     monkeypatch.undo()
@@ -624,7 +624,7 @@ def test_a_full_disk_loses_no_tile(slide, tmp_path, monkeypatch):
 
 def engine_of_memory(most_px: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let large images be enhanced by a device that holds so many pixels."""
-    engine = large_tiles.engine_for(model_of(), acuity.core.device.choose_device("cpu"))
+    engine = every_tile.engine_for(model_of(), acuity.core.device.choose_device("cpu"))
 
     def run(image: torch.Tensor) -> torch.Tensor:
         if image.shape[-1] * image.shape[-2] > most_px:
@@ -632,7 +632,7 @@ def engine_of_memory(most_px: float, monkeypatch: pytest.MonkeyPatch) -> None:
         return engine.run(image)
 
     tight = replace(engine, run=run)
-    monkeypatch.setattr(large_tiles, "engine_for", lambda *_, **__: tight)
+    monkeypatch.setattr(every_tile, "engine_for", lambda *_, **__: tight)
 
 
 def test_a_tile_too_large_for_the_memory_is_halved(slide, tmp_path, monkeypatch):
@@ -850,7 +850,7 @@ import numpy as np
 import pint
 import psutil
 import napari_acuity as acuity
-from napari_acuity.core.inference.large import enhance_large
+from napari_acuity.core.inference.large.enhance import enhance_large
 image, warm, out = sys.argv[1:]
 model = acuity.Model.new("brightfield", width=8, growth=2, blocks=1, channels=1)
 process, peak = psutil.Process(), [0]

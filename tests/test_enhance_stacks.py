@@ -16,7 +16,7 @@ import tifffile
 import napari_acuity as acuity
 from large_images import content, left_behind, model_of, stages, tiles_done
 from napari_acuity import FileError, ImageError, Micrograph, ModelError
-from napari_acuity.core.inference.large import enhance_large, enhance_large_steps
+from napari_acuity.core.inference.large.enhance import enhance_large, enhance_large_steps
 from napari_acuity.core.io.axes import Axis
 from napari_acuity.core.io.ngff import lazy_levels, lazy_stack
 from napari_acuity.core.io.ngff_levels import finish_zarr, new_zarr
@@ -264,7 +264,7 @@ def test_a_stack_that_was_stopped_goes_on(field, tmp_path):
 
 JOB = """
 import sys
-from napari_acuity.core.inference.large import enhance_large
+from napari_acuity.core.inference.large.enhance import enhance_large
 enhance_large(*sys.argv[1:], tile=16, device="cpu")
 """
 
@@ -321,7 +321,7 @@ def test_who_takes_no_stacks_still_takes_none(field, tmp_path):
 NOISY = """
 import sys
 from napari_acuity.core.errors import FileError
-from napari_acuity.core.inference.large import enhance_large
+from napari_acuity.core.inference.large.enhance import enhance_large
 try:
     enhance_large(*sys.argv[1:], tile=32, device="cpu,cpu")
 except FileError as error:

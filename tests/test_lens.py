@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Lens, Micrograph, Model, ModelError
 from napari_acuity.core.colours import merge
-from napari_acuity.core.inference.lens_operations import FUNCTIONS, GATHERERS, Moments
+from napari_acuity.core.inference.lens.operations import FUNCTIONS, GATHERERS, Moments
 from napari_acuity.core.lens import Input, Output, Step
 from napari_acuity.core.lens.rules import OPERATIONS
 

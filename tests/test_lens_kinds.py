@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import napari_acuity as acuity
 from napari_acuity import AcuityError, ImageError, Lens, Micrograph, Model, ModelError
-from napari_acuity.core.inference.lens_apply import _waves
-from napari_acuity.core.inference.lens_arithmetic import FUNCTIONS
+from napari_acuity.core.inference.lens.apply import _waves
+from napari_acuity.core.inference.lens.arithmetic import FUNCTIONS
 from napari_acuity.core.lens import Input, Output, Step
 from napari_acuity.core.lens.diagram import _Picture
 from napari_acuity.core.lens.layout import laid_out

@@ -113,9 +113,9 @@ def test_a_run_to_ome_zarr_that_is_cancelled_says_what_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("ome_zarr")
-    from napari_acuity.core.inference import large
+    from napari_acuity.core.inference.large import enhance
 
-    go_on, steps = threading.Semaphore(0), large.enhance_large_steps
+    go_on, steps = threading.Semaphore(0), enhance.enhance_large_steps
 
     def slow(*args: Any, **how: Any) -> Any:
         inner = steps(*args, **how)
@@ -130,7 +130,7 @@ def test_a_run_to_ome_zarr_that_is_cancelled_says_what_stays(
         finally:
             inner.close()
 
-    monkeypatch.setattr(large, "enhance_large_steps", slow)
+    monkeypatch.setattr(enhance, "enhance_large_steps", slow)
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "a"), ""))
     panel.options.zarr.click()
     click(qtbot, panel.job.button)

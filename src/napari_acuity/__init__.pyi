@@ -29,8 +29,8 @@ from .core.inference.enhance import enhance_steps as enhance_steps
 from .core.inference.enhance import generations as generations
 from .core.inference.guard import guard as guard
 from .core.inference.guard import guard_steps as guard_steps
-from .core.inference.large import enhance_large as enhance_large
-from .core.inference.large import enhance_large_steps as enhance_large_steps
+from .core.inference.large.enhance import enhance_large as enhance_large
+from .core.inference.large.enhance import enhance_large_steps as enhance_large_steps
 from .core.inference.many import enhance_many as enhance_many
 from .core.io import read as read
 from .core.io import write as write

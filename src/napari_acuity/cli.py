@@ -157,7 +157,7 @@ def enhance(
                 "To a .zarr a model is applied once, in the type of the input, without maps.",
                 "Leave out --iterations, --grid, --stop-below, --dtype, --guard and --resample.",
             )
-        from napari_acuity.core.inference.large import enhance_large
+        from napari_acuity.core.inference.large.enhance import enhance_large
 
         given = acuity.read(image) if image.suffix.lower() in READ_WHOLE else image
         written = enhance_large(

@@ -21,7 +21,7 @@ from ..micrograph import (
 from ..model import Model
 from ..model import load as load_model
 from .clipping import with_clip_note
-from .lens_apply import lens_steps
+from .lens.apply import lens_steps
 from .model_steps import Generation, OnGrid, change_by, model_steps, told
 from .pixel_size import with_size_note
 
@@ -233,7 +233,7 @@ def _is_dask(pixels: Any) -> bool:
 
 
 def _lazily(image: Micrograph, model: Model, **options: Any) -> Micrograph:
-    from .lazy import enhance_lazy
+    from .large.lazy import enhance_lazy
 
     return with_size_note(enhance_lazy(image, model, **options), model, image.pixel_size)
 

@@ -1,6 +1,6 @@
 """What each kind of step takes and makes, and what it refuses.
 
-A new operation is one entry in `OPERATIONS` here, and one function in `inference.lens_operations`.
+A new operation is one entry in `OPERATIONS` here, and one function in `inference.lens.operations`.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def enhance_to_zarr(
         Where the layer lies and how it is shown.
     """
     from ...core.inference.clipping import clip_note
-    from ...core.inference.large import enhance_large_steps
+    from ...core.inference.large.enhance import enhance_large_steps
     from ...core.io.ngff import lazy_levels
 
     made = yield from enhance_large_steps(

@@ -55,7 +55,7 @@ def add_levels(
 def kept_words(layer: Image, out: str) -> str:
     """Say what a cancelled run left behind."""
     # torch has been imported by the run.
-    from ...core.inference.unfinished import kept_of
+    from ...core.inference.large.unfinished import kept_of
 
     folder = kept_of(Path(out).absolute())
     if folder is None:

@@ -8,19 +8,19 @@ from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..device import choose_device
-from ..jobs import Event, Steps
-from ..micrograph import plane_of
+from ...device import choose_device
+from ...jobs import Event, Steps
+from ...micrograph import plane_of
+from ..deploy import engine_for
 from .cluster import connected, on_cluster
-from .deploy import engine_for
 from .tile_work import Work, enhanced, write_tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..micrograph import Micrograph
-    from ..model import Model
-    from .large_input import Watched
+    from ...micrograph import Micrograph
+    from ...model import Model
+    from .inputs import Watched
     from .stack import Part
     from .unfinished import Unfinished
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError
-from ..io.axes import Axis, known_name, named, stored_order
-from .planes import Layout
+from ...errors import ModelError
+from ...io.axes import Axis, known_name, named, stored_order
+from ..planes import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..micrograph import Micrograph
-    from ..model import Model
-    from .tiles import Grid, Tile
+    from ...micrograph import Micrograph
+    from ...model import Model
+    from ..tiles import Grid, Tile
 
 __all__ = ["Part", "Stack"]
 

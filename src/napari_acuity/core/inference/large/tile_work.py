@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..device import choose_device
-from ..io.pyramid import Pyramid, opened
-from ..micrograph import plane_of
-from ..model import Model, load
-from .deploy import Engine, engine_for
-from .halving import pieces_done
+from ...device import choose_device
+from ...io.pyramid import Pyramid, opened
+from ...micrograph import plane_of
+from ...model import Model, load
+from ..deploy import Engine, engine_for
+from ..halving import pieces_done
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..micrograph import Micrograph
+    from ...micrograph import Micrograph
+    from ..tiles import Grid, Tile
     from .stack import Part
-    from .tiles import Grid, Tile
 
 __all__ = ["Ready", "Work", "do_tile", "enhanced", "read_tile", "ready", "write_tile"]
 

@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..device import choose_device
-from ..errors import AcuityError, FileError, ImageError
-from ..io.ngff import check_zarr
-from ..io.ngff_levels import finish_zarr_steps, new_zarr
-from ..io.pyramid import opened
-from ..io.replacing import behind_links
-from ..jobs import Event, Steps, run, within
-from ..micrograph import Micrograph
-from ..model import Model, load
-from ..scales import ratio
+from ...device import choose_device
+from ...errors import AcuityError, FileError, ImageError
+from ...io.ngff import check_zarr
+from ...io.ngff_levels import finish_zarr_steps, new_zarr
+from ...io.pyramid import opened
+from ...io.replacing import behind_links
+from ...jobs import Event, Steps, run, within
+from ...micrograph import Micrograph
+from ...model import Model, load
+from ...scales import ratio
+from ..tiles import Grid, output_shape
 from .cluster import check_scheduler
-from .large_input import Watched, black_and_white, checked
-from .large_tiles import locally, noted, remotely
+from .every_tile import locally, noted, remotely
+from .inputs import Watched, black_and_white, checked
 from .stack import Stack
 from .tile_work import Work, read_tile
-from .tiles import Grid, output_shape
 from .unfinished import unfinished
 
 if TYPE_CHECKING:
     import os
 
-    from ..io.pyramid import Pyramid
-    from ..io.shown import Shown
-    from ..micrograph import ImageLike
+    from ...io.pyramid import Pyramid
+    from ...io.shown import Shown
+    from ...micrograph import ImageLike
     from .unfinished import Unfinished
 
 __all__ = ["enhance_large", "enhance_large_steps", "sides"]

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import FileError
-from ..jobs import Event, Steps
-from ..micrograph import Micrograph, check_content, fingerprint
+from ...errors import FileError
+from ...jobs import Event, Steps
+from ...micrograph import Micrograph, check_content, fingerprint
 
 if TYPE_CHECKING:
     import os
 
-    from ..io.pyramid import Pyramid
-    from ..micrograph import ImageLike
+    from ...io.pyramid import Pyramid
+    from ...micrograph import ImageLike
     from .stack import Stack
 
 __all__ = ["Watched", "black_and_white", "checked"]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .lens_arithmetic import FUNCTIONS, Function, check_sizes
+from .arithmetic import FUNCTIONS, Function, check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..lens import Step
-    from ..lens.steps import Kind
-    from ..micrograph import Micrograph
+    from ...lens import Step
+    from ...lens.steps import Kind
+    from ...micrograph import Micrograph
 
 __all__ = ["FUNCTIONS", "GATHERERS", "Gatherer", "Moments", "gatherer_for"]
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import FileError
-from ..micrograph import Micrograph
-from .large import sides
-from .planes import Layout
+from ...errors import FileError
+from ...micrograph import Micrograph
+from ..planes import Layout
+from ..tiles import Grid
+from .enhance import sides
 from .tile_work import Work, enhanced, ready
-from .tiles import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from ..model import Model
+    from ...model import Model
 
 __all__ = ["enhance_lazy"]
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AcuityError
+from ...errors import AcuityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..micrograph import Micrograph
+    from ...micrograph import Micrograph
     from .stack import Part
     from .tile_work import Work
 

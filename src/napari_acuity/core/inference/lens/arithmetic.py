@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import cv2
 import numpy as np
 
-from ..colours import merge
-from ..errors import ModelError
-from ..micrograph import Micrograph, grey
-from .planes import as_tensor
+from ...colours import merge
+from ...errors import ModelError
+from ...micrograph import Micrograph, grey
+from ..planes import as_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from ..lens import Step
-    from ..lens.steps import Kind
+    from ...lens import Step
+    from ...lens.steps import Kind
 
 __all__ = ["FUNCTIONS", "Function", "check_sizes"]
 
@@ -143,7 +143,7 @@ def _rgb(colour: str) -> NDArray[np.float32]:
 
 
 FUNCTIONS: dict[str, Function] = {
-    "model": _given,  # the model is applied to it by `lens_apply`
+    "model": _given,  # the model is applied to it by `apply`
     "merge": _merge,
     "add": _add,
     "multiply": _multiply,

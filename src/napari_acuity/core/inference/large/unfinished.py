@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from ..errors import FileError
-from ..io.replacing import replacing, storage_error
+from ...errors import FileError
+from ...io.replacing import replacing, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..device import choose_device
-from ..jobs import Event, altered, together, within
-from .lens_input import images_for
-from .lens_operations import gatherer_for
-from .model_steps import cautioned, model_steps, of_type
-from .planes import from_device, unit_pixels
+from ...device import choose_device
+from ...jobs import Event, altered, together, within
+from ..model_steps import cautioned, model_steps, of_type
+from ..planes import from_device, unit_pixels
+from .inputs import images_for
+from .operations import gatherer_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..jobs import Steps
-    from ..lens import Lens, Output, Step
-    from ..micrograph import ImageLike, Micrograph
+    from ...jobs import Steps
+    from ...lens import Lens, Output, Step
+    from ...micrograph import ImageLike, Micrograph
 
 __all__ = ["lens_steps"]
 

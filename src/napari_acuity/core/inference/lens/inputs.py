@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ImageError, ModelError
-from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content
-from .planes import Layout
+from ...errors import ImageError, ModelError
+from ...micrograph import ImageLike, Micrograph, as_micrograph, check_content
+from ..planes import Layout
 
 if TYPE_CHECKING:
-    from ..lens import Input, Lens
+    from ...lens import Input, Lens
 
 __all__ = ["images_for"]
 

@@ -1,0 +1,1 @@
+"""Apply a lens: models and plain arithmetic, step by step."""
