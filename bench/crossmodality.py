@@ -27,7 +27,7 @@ from scipy import ndimage
 
 import napari_acuity as acuity
 from napari_acuity.core.device import choose_device
-from napari_acuity.core.quality.modality import compare_modalities
+from napari_acuity.core.quality.modalities.compare import compare_modalities
 from napari_acuity.core.simulate.fluorescence import STED, bead_pair
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_acuity.core.quality.modality_report import ModalityReport
+    from napari_acuity.core.quality.modalities.report import ModalityReport
     from napari_acuity.core.simulate.fluorescence import BeadPair
 
 TRAINED, GUARD, TESTED = slice(0, 704), slice(704, 768), slice(768, 1024)

@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.registration import phase_cross_correlation
 
-from napari_acuity.core.quality.modality_scores import fitted_scores
+from napari_acuity.core.quality.modalities.scores import fitted_scores
 from napari_acuity.core.training import plan
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from napari_acuity import FileError, ImageError, Micrograph
 from napari_acuity.core import quality
 from napari_acuity.core.jobs import run
-from napari_acuity.core.quality.modality_scores import best_deconvolution_steps
+from napari_acuity.core.quality.modalities.scores import best_deconvolution_steps
 from napari_acuity.core.quality.reports.modality_parts import sections_of
 from napari_acuity.core.simulate import STED, BeadPair, bead_pair
 
@@ -304,7 +304,7 @@ def test_a_field_of_nothing_but_texture_is_not_fatal(monkeypatch, field):
     def refuse(*_, **__):
         raise ImageError("Too many.", "Crop it.")
 
-    monkeypatch.setattr("napari_acuity.core.quality.modality.fwhm_spots", refuse)
+    monkeypatch.setattr("napari_acuity.core.quality.modalities.compare.fwhm_spots", refuse)
     found = quality.compare_modalities(field.high, {}, low=field.low, psf=field.low_psf)
     assert found.scores["STED"].spots is None
     assert any("Too many. Crop it." in text for text in found.warnings)

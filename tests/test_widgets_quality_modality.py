@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import napari_acuity as acuity
 from gui import click, names, opened, wait
 from napari_acuity.cli import app
-from napari_acuity.core.quality import modality_scores
+from napari_acuity.core.quality.modalities import scores
 from napari_acuity.core.simulate import bead_pair
 from napari_acuity.widgets.quality import QualityPanel
 
@@ -40,8 +40,8 @@ OPTICS = {"na": 1.4, "wavelength_um": 0.64}
 @pytest.fixture(autouse=True)
 def few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try one deconvolution: how the best is found is the engine's, which has tests of its own."""
-    monkeypatch.setattr(modality_scores, "_ITERATIONS", (5,))
-    monkeypatch.setattr(modality_scores, "_WIDENINGS", (1.0,))
+    monkeypatch.setattr(scores, "_ITERATIONS", (5,))
+    monkeypatch.setattr(scores, "_WIDENINGS", (1.0,))
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ def size(layer: Image) -> str:
 
 def comparing(task: Task) -> Steps[ModalityPart]:
     """Compare snapshots, and lay out the table; what takes time to import is imported in the thread."""
-    from ...core.quality.modality import compare_modalities_steps
+    from ...core.quality.modalities.compare import compare_modalities_steps
     from .modality_part import part_of
 
     report = yield from compare_modalities_steps(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from qtpy.QtWidgets import QTableWidget
 
-    from ...core.quality.modality_report import ModalityReport
+    from ...core.quality.modalities.report import ModalityReport
     from .modality_job import Task
 
 __all__ = ["keep_names", "map_layers"]

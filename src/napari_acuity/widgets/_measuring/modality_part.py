@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ...core.quality.modality_report import ModalityReport
+    from ...core.quality.modalities.report import ModalityReport
     from ...core.quality.reports.charts import Chart
 
 __all__ = ["ModalityPart", "part_of", "save"]

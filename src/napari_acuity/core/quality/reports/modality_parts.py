@@ -19,7 +19,7 @@ from .target_parts import spots_part
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..modality_report import ModalityReport, ModalityScores
+    from ..modalities.report import ModalityReport, ModalityScores
 
 __all__ = ["save", "sections_of"]
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ImageError
-from ..micrograph import ImageLike, Micrograph, as_micrograph
-from .baselines import enlargement
-from .deconvolution import enlarged
-from .matching import inside, matched
-from .modality_scores import one_channel
-from .plane import square_pixel_size
+from ...errors import ImageError
+from ...micrograph import ImageLike, Micrograph, as_micrograph
+from ..baselines import enlargement
+from ..deconvolution import enlarged
+from ..matching import inside, matched
+from ..plane import square_pixel_size
+from .scores import one_channel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
-    from .modality_scores import Deconvolution
-    from .reports.page import Box
+    from ..reports.page import Box
+    from .scores import Deconvolution
 
 __all__ = ["Field", "baselines", "disagreements", "given_images", "second_acquisitions"]
 

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from ..errors import ImageError
-from ..jobs import Event
-from ..micrograph import as_micrograph
-from .deconvolution import enlarged, psf_of, richardson_lucy
-from .matching import inside, matched
-from .plane import grey_plane
-from .similarity import psnr, ssim
+from ...errors import ImageError
+from ...jobs import Event
+from ...micrograph import as_micrograph
+from ..deconvolution import enlarged, psf_of, richardson_lucy
+from ..matching import inside, matched
+from ..plane import grey_plane
+from ..similarity import psnr, ssim
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from ..jobs import Steps
-    from ..micrograph import ImageLike, Micrograph
-    from .reports.page import Box
+    from ...jobs import Steps
+    from ...micrograph import ImageLike, Micrograph
+    from ..reports.page import Box
 
     Array = NDArray[np.float64]
 

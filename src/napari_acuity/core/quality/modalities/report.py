@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .columns import aligned
-from .definitions import DEFINITIONS
-from .plane import full_scale
-from .spots.spots import FwhmSummary, fwhm_summary
+from ..columns import aligned
+from ..definitions import DEFINITIONS
+from ..plane import full_scale
+from ..spots.spots import FwhmSummary, fwhm_summary
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
 
-    from ..micrograph import Micrograph
-    from .modality_scores import Deconvolution
-    from .reports.page import Box
-    from .resolution.error_map import ErrorMap
-    from .resolution.frc import Resolution
-    from .spots.spots import SpotTable
+    from ...micrograph import Micrograph
+    from ..reports.page import Box
+    from ..resolution.error_map import ErrorMap
+    from ..resolution.frc import Resolution
+    from ..spots.spots import SpotTable
+    from .scores import Deconvolution
 
 __all__ = ["ModalityReport", "ModalityScores"]
 
@@ -158,7 +158,7 @@ class ModalityReport:
         FileError
             For another suffix, a folder that is missing or may not be written, or a full disk.
         """
-        from .reports.modality_parts import save
+        from ..reports.modality_parts import save
 
         save(self, Path(path))
 

@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import jobs
-from ..errors import ImageError
-from ..micrograph import ImageLike, Micrograph, fingerprint
-from .modality_inputs import Field, baselines, disagreements, given_images, second_acquisitions
-from .modality_report import ModalityReport, ModalityScores
-from .modality_scores import best_deconvolution_steps, fitted_scores, limits
-from .resolution.error_map import error_map
-from .resolution.frc import frc
-from .spots.spot_pairs import close_pairs
-from .spots.spots import fwhm_spots
+from ... import jobs
+from ...errors import ImageError
+from ...micrograph import ImageLike, Micrograph, fingerprint
+from ..resolution.error_map import error_map
+from ..resolution.frc import frc
+from ..spots.spot_pairs import close_pairs
+from ..spots.spots import fwhm_spots
+from .inputs import Field, baselines, disagreements, given_images, second_acquisitions
+from .report import ModalityReport, ModalityScores
+from .scores import best_deconvolution_steps, fitted_scores, limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike
 
-    from .modality_scores import FittedScores
-    from .reports.page import Box
-    from .resolution.frc import Resolution
-    from .spots.spots import SpotTable
+    from ..reports.page import Box
+    from ..resolution.frc import Resolution
+    from ..spots.spots import SpotTable
+    from .scores import FittedScores
 
 __all__ = ["compare_modalities", "compare_modalities_steps"]
 

@@ -1,0 +1,1 @@
+"""Compare the images of two instruments: what a network gains, and what it makes up."""
