@@ -71,10 +71,7 @@ def _multiply(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Microg
     first, *others = sorted(images, key=lambda image: -image.pixels.ndim)
     product = as_tensor(first.pixels)
     for number, other in enumerate(others):
-        fewer = other.pixels.ndim < first.pixels.ndim
-        factor = as_tensor(_in_colours(other.pixels) if fewer and first.rgb else other.pixels)
-        if factor.ndim < product.ndim:
-            factor = factor.unsqueeze(-3)
+        factor = as_tensor(_on_all_channels(other.pixels, first))
         product = product.mul_(factor) if number else product * factor
     return first.with_pixels(product.numpy())
 
@@ -88,7 +85,7 @@ def _threshold(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
 def _classify(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Make labels: of each pixel the kind whose colour is nearest in RGB, or 0 where black is nearer."""
     shape = images[0].pixels.shape[:-1]
-    lines = _lines(images[0].pixels, 3)
+    lines = _lines(images[0].pixels, rgb=True)
     labels = np.zeros(lines.shape[:2], np.uint8)
     # |p - c|^2 = |p|^2 - (2 p c - |c|^2): the nearest colour has the largest bracket, and black has 0.
     nearest = np.zeros(lines.shape[:2], np.float32)
@@ -118,7 +115,7 @@ def _colourise(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
     colours[1 : len(kinds[0].classes) + 1] = [_rgb(colour) for _, colour in kinds[0].classes]
     # Where an image has colours, they are added where there is no kind.
     colours[0] = not image.rgb
-    numbers = _lines(_in_colours(labels.pixels), 3)
+    numbers = _lines(_in_colours(labels.pixels), rgb=True)
     made = as_tensor(cv2.LUT(numbers, colours[None]).reshape(*labels.pixels.shape, 3))
     made *= as_tensor(_in_colours(grey(image)))
     if image.rgb:
@@ -127,15 +124,21 @@ def _colourise(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
     return image.with_pixels(made.numpy(), rgb=True)
 
 
-def _in_colours(plane: NDArray[Any]) -> NDArray[Any]:
+def _on_all_channels(pixels: NDArray[Any], image: Micrograph) -> NDArray[Any]:
+    """Return pixels as they multiply with those of an image, which may have an axis of channels more."""
+    if pixels.ndim == image.pixels.ndim:
+        return pixels
+    return _in_colours(pixels) if image.rgb else np.expand_dims(pixels, -3)
+
+
+def _in_colours(planes: NDArray[Any]) -> NDArray[Any]:
     """Return (..., Y, X) as (..., Y, X, 3), all three alike."""
-    return cv2.cvtColor(_lines(plane), cv2.COLOR_GRAY2RGB).reshape(*plane.shape, 3)
+    return cv2.cvtColor(_lines(planes), cv2.COLOR_GRAY2RGB).reshape(*planes.shape, 3)
 
 
-def _lines(pixels: NDArray[Any], *channels: int) -> NDArray[Any]:
-    """View planes, or RGB ones, as a single image of all their rows, as OpenCV takes it."""
-    rows = np.ascontiguousarray(pixels)
-    return rows.reshape(-1, pixels.shape[-1 - len(channels)], *channels)
+def _lines(pixels: NDArray[Any], *, rgb: bool = False) -> NDArray[Any]:
+    """View (..., Y, X), or (..., Y, X, 3), as one image of all the rows there are: OpenCV knows no more."""
+    return np.ascontiguousarray(pixels).reshape(-1, *pixels.shape[-2 if rgb else -1 :])
 
 
 def _rgb(colour: str) -> NDArray[np.float32]:
