@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -83,9 +83,11 @@ class Real:
         return acuity.Pair(low, high, 1, name=self.name)
 
 
-def trained(pairs: list[acuity.Pair], recipe: str, minutes: float, device: str) -> acuity.Model:
-    """Train a model, in silence."""
-    return acuity.train(pairs, recipe, minutes=minutes, device=device, test=0.0)
+def trained(
+    pairs: list[acuity.Pair], recipe: str | acuity.Recipe, device: str, **bound: Any
+) -> acuity.Model:
+    """Train a model, in silence, for "minutes" or "epochs"."""
+    return acuity.train(pairs, recipe, device=device, test=0.0, **bound)
 
 
 def tested(found: Real, images: dict[str, acuity.Micrograph]) -> ModalityReport:
@@ -113,7 +115,7 @@ def registered(data: Path, structures: list[str], epochs: int, device: str) -> I
         truth_rsp = acuity.quality.error_map(found.low, found.high).rsp
         for seed in range(SEEDS):
             recipe, start = replace(RECIPES["crossmodality"], seed=seed), time.perf_counter()
-            model = acuity.train([found.pair()], recipe, epochs=epochs, device=device, test=0.0)
+            model = trained([found.pair()], recipe, device, epochs=epochs)
             took = f"{epochs} epochs, {(time.perf_counter() - start) / 60:.1f} min"
             output = acuity.enhance(found.low, model, device=device)
             scores = tested(found, {"output": output}).scores["output"]
@@ -134,7 +136,7 @@ def real(data: Path, structures: list[str], minutes: float, device: str) -> Iter
         bars = BARS[name]
         found = Real.read(data / "fluorescence", name)
         models = [
-            trained([found.pair()], recipe, minutes, device)
+            trained([found.pair()], recipe, device, minutes=minutes)
             for recipe in ("crossmodality", "crossmodality-2019")
         ]
         images = {
@@ -173,7 +175,7 @@ def beads(minutes: float, device: str) -> Iterator[str]:
     pairs = [
         acuity.Pair(field.low, field.high, 1, name=f"beads {n}") for n, field in enumerate(fields)
     ]
-    model = trained(pairs, "crossmodality", minutes, device)
+    model = trained(pairs, "crossmodality", device, minutes=minutes)
     test = bead_pair((768, 768), count=100, pair_distances_um=distances, seed=99)
     output = acuity.enhance(test.low, model, device=device)
     singles = test.positions[2 * PAIRS :]

@@ -332,7 +332,6 @@ def test_a_result_is_written_to_ome_zarr_and_shown_from_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("ome_zarr")
-    pytest.importorskip("napari_acuity.core.inference.large.enhance")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "big"), ""))
     panel.options.zarr.click()
 

@@ -100,9 +100,7 @@ def _classify(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Microg
 def _mask(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micrograph:
     """Make a mask of where labels have a kind."""
     names = [name for name, _ in kinds[0].classes]
-    of_kind = np.zeros(256, np.float32)
-    of_kind[names.index(step.settings["kind"]) + 1] = 1
-    pixels = cv2.LUT(_lines(images[0].pixels), of_kind).reshape(images[0].pixels.shape)
+    pixels = _where(images[0].pixels, names.index(step.settings["kind"]) + 1)
     return images[0].with_pixels(pixels, value_range=(0.0, 1.0))
 
 
@@ -115,13 +113,16 @@ def _colourise(step: Step, kinds: list[Kind], images: list[Micrograph]) -> Micro
     colours[1 : len(kinds[0].classes) + 1] = [_rgb(colour) for _, colour in kinds[0].classes]
     # Where an image has colours, they are added where there is no kind.
     colours[0] = not image.rgb
-    numbers = _lines(_in_colours(labels.pixels), rgb=True)
-    made = as_tensor(cv2.LUT(numbers, colours[None]).reshape(*labels.pixels.shape, 3))
+    made = as_tensor(colours.take(labels.pixels, axis=0))
     made *= as_tensor(_in_colours(grey(image)))
     if image.rgb:
-        of_none = (labels.pixels == 0).astype(np.float32)
-        made.addcmul_(as_tensor(image.pixels), as_tensor(_in_colours(of_none)))
+        of_none = _in_colours(_where(labels.pixels, 0))
+        made.addcmul_(as_tensor(image.pixels), as_tensor(of_none))
     return image.with_pixels(made.numpy(), rgb=True)
+
+
+def _where(labels: NDArray[np.uint8], number: int) -> NDArray[np.float32]:
+    return (labels == number).astype(np.float32)
 
 
 def _on_all_channels(pixels: NDArray[Any], image: Micrograph) -> NDArray[Any]:
