@@ -69,6 +69,51 @@ def test_elastic_part_pays(seen: tuple) -> None:
     assert median > 5 * np.median(end_point_errors(phone, found))
 
 
+# ---- bright where the other is dark -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def opposite(seen: tuple) -> np.ndarray:
+    """The capture as a dye would show it: bright on a dark ground, not linearly."""
+    grey = seen[0].image.pixels.mean(-1)
+    return (65535 * ((255 - grey) / 255) ** 0.8).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def of_opposites(seen: tuple, opposite: np.ndarray) -> acuity.Registration:
+    return acuity.register(opposite, seen[1])
+
+
+def test_opposite_images_are_registered_like_alike_ones(
+    seen: tuple, of_opposites: acuity.Registration
+) -> None:
+    assert of_opposites.start.endswith("the moving image inverted")
+    assert of_opposites.correlation[1] > of_opposites.correlation[0] > 0.3
+    assert np.median(end_point_errors(seen[0], of_opposites)) < 0.1
+    assert np.percentile(end_point_errors(seen[0], of_opposites), 95) < 0.5
+
+
+def test_opposite_images_are_registered_from_what_is_known(
+    seen: tuple, opposite: np.ndarray, of_opposites: acuity.Registration
+) -> None:
+    phone, bench, _ = seen
+    marks = np.array([[80.0, 90], [70, 600], [500, 110], [520, 610], [300, 350]])
+    by_marks = acuity.register(opposite, bench, landmarks=(marks, phone.map_points(marks)))
+    again = acuity.register(opposite, bench, start=of_opposites)
+    over = acuity.register(of_opposites.warp(opposite), bench, start="none")
+    assert np.median(end_point_errors(phone, by_marks)) < 0.1
+    assert np.median(end_point_errors(phone, again)) < 0.1
+    np.testing.assert_allclose(over.map_points(marks), marks, atol=0.5)
+    for found in (by_marks, again, over):
+        assert found.correlation[1] > 0.3
+
+
+def test_steps_go_forward_where_images_are_opposite(seen: tuple, opposite: np.ndarray) -> None:
+    fractions = [event.fraction for event in acuity.register_steps(opposite, seen[1])]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] <= 1
+
+
 def test_evidence(seen: tuple) -> None:
     phone, bench, found = seen
     assert found.homography is not None

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from .registration import Registration
     from .starts.find import Found
 
-__all__ = ["agreement", "doubt_about"]
+__all__ = ["agreement", "alike", "doubt_about"]
 
 # A template's place, clear of all others, is right where the images agree so well before anything is bent:
 # true places of crops of 64 to 150 px agree by 0.93 or more, false ones that were clear by 0.23 and 0.39.
 _PLAIN = 0.7
 # How much better than by chance images must agree after any other start, on Fisher's scale (arctanh of the
-# correlation): how many times the chance's, and how much more.
-_TIMES_CHANCE, _ABOVE_CHANCE = 2.0, 0.1
+# correlation): how many times the chance's, and how much more. Opposite images are rare and need more.
+_TIMES_CHANCE, _TIMES_CHANCE_INVERTED, _ABOVE_CHANCE = 2.0, 3.0, 0.1
 _LEAST_SIDE_TO_TELL_PX = 512
 
 
@@ -33,6 +33,16 @@ def agreement(images: Images, found: Found) -> float:
     still = np.zeros((2, *images.fixed.shape), np.float32)
     levels = elastic_levels(views_of(images, found, STRUCTURE), still)
     return max(level.correlation for level in islice(levels, 2))
+
+
+def alike(images: Images, found: Found) -> Images:
+    """Return the images, the moving one inverted where a map that is right shows it opposite."""
+    still = np.zeros((2, *images.fixed.shape), np.float32)
+    shift_map = still if found.before is None else found.before.shift_map
+    opposite = (
+        views_of(images, found, STRUCTURE).through(shift_map).correlation < -LEAST_CORRELATION
+    )
+    return images.inverted() if opposite else images
 
 
 def doubt_about(images: Images, found: Found, registration: Registration) -> str | None:
@@ -44,8 +54,11 @@ def doubt_about(images: Images, found: Found, registration: Registration) -> str
         return None
     if found.name == "template" and registration.correlation[0] >= _PLAIN:
         return None
+    if images.is_inverted and min(images.moving.shape) < _LEAST_SIDE_TO_TELL_PX:
+        return f"{words}, but the image is too small to be told by its outlines when inverted"
     reached, by_chance = agreement(images, found), _agreement_by_chance(images, found)
-    if np.arctanh(reached) >= _TIMES_CHANCE * np.arctanh(by_chance) + _ABOVE_CHANCE:
+    times = _TIMES_CHANCE_INVERTED if images.is_inverted else _TIMES_CHANCE
+    if np.arctanh(reached) >= times * np.arctanh(by_chance) + _ABOVE_CHANCE:
         return None
     return (
         f"{words}, but the structure's correlation is {reached:.2f}, and {by_chance:.2f} with the "

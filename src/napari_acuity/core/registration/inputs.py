@@ -44,6 +44,12 @@ class Images:
     transform: Transform = "auto"
     smallest_block: int | None = None
     local_px: float | None = None
+    is_inverted: bool = False
+
+    def inverted(self) -> Images:
+        """Return them with the moving image bright where it was dark."""
+        low, high = self.moving.min(), self.moving.max()
+        return replace(self, moving=low + (high - self.moving), is_inverted=not self.is_inverted)
 
     def seen_by(self, look: Look) -> Look:
         """Return a look with the blocks and the local scale that the user chose."""

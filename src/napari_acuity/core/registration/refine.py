@@ -94,7 +94,7 @@ def _started(images: Images, found: Found) -> Registration:
         shift_map=np.zeros((2, *images.fixed.shape), np.float32),
         moving_shape=(images.moving.shape[0], images.moving.shape[1]),
         correlation=(0.0, 0.0),
-        start=found.words,
+        start=found.words + (", the moving image inverted" if images.is_inverted else ""),
         fixed_points=found.matches.fixed if found.matches else no_points(),
         moving_points=found.matches.moving if found.matches else no_points(),
         pixel_size=images.pixel_size,

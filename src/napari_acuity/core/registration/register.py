@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from ..device import choose_device
 from ..errors import RegistrationError
-from ..jobs import Event, Steps, run, within
-from .agreement import agreement, doubt_about
+from ..jobs import Event, Steps, altered, run, within
+from .agreement import agreement, alike, doubt_about
 from .inputs import Images, check_start, checked
 from .plane import Transform
 from .refine import ENOUGH, LEAST_CORRELATION, follow
@@ -48,7 +49,8 @@ def register(
     Parameters
     ----------
     moving, fixed : Micrograph, array or napari Image layer
-        Two images of one field, (H, W) or (H, W, 3) each, of any dtype, range and pixel size.
+        Two images of one field, (H, W) or (H, W, 3) each, of any dtype, range and pixel size. One may be
+        bright where the other is dark, as fluorescence beside a bright field.
     start : str or Registration
         "features": matching details (SIFT), for any shift, turn, scale and mirroring; "phase": turn,
         scale and mirroring from the spectra, then the shift, for images that show about the same
@@ -140,32 +142,20 @@ def register_steps(
         local_px=local_px,
     )
     if isinstance(start, Registration):
-        return (yield from follow(images, go_on(start, images), elastic=elastic))
+        found = go_on(start, images)
+        return (yield from follow(alike(images, found), found, elastic=elastic))
     if start not in get_args(Start):
         raise RegistrationError(
             f"There is no start called '{start}'.", "Choose one of: " + ", ".join(get_args(Start))
         )
     if start == "landmarks" or (start == "auto" and landmarks is not None):
-        found = find("landmarks", images)
-        if isinstance(found, str):
-            raise RegistrationError(f"The landmarks fit no map: {found}.", "Set them anew.")
-        return (yield from follow(images, found, elastic=elastic))
+        marked = find("landmarks", images)
+        if isinstance(marked, str):
+            raise RegistrationError(f"The landmarks fit no map: {marked}.", "Set them anew.")
+        return (yield from follow(alike(images, marked), marked, elastic=elastic))
     if start != "none":
         check_start(images)
-    if start == "auto":
-        return (yield from _best(images, elastic=elastic))
-    yield Event(f"start: {start}", 0.0)
-    found = find(start, images)
-    if isinstance(found, str):
-        raise _unrelated(images, [f"{start}: {found}"])
-    yield Event(found.words, 0.2, found.matches)
-    registration = yield from within(follow(images, found, elastic=elastic), 0.2, 1.0)
-    if start == "none":
-        return _with_caution(registration)
-    doubt = doubt_about(images, found, registration)
-    if doubt is not None:
-        raise _unrelated(images, [doubt])
-    return registration
+    return (yield from _as_it_is_or_inverted(start, images, elastic=elastic))
 
 
 def _check_options(
@@ -186,7 +176,52 @@ def _check_options(
             )
 
 
-def _best(images: Images, *, elastic: bool) -> Steps[Registration]:
+def _as_it_is_or_inverted(start: Start, images: Images, *, elastic: bool) -> Steps[Registration]:
+    """Register; where the images do not agree, invert the moving one and try again.
+
+    Fluorescence is bright where a bright field is dark.
+    """
+    reached = 0.0
+
+    def followed(event: Event) -> Event:
+        nonlocal reached
+        reached = event.fraction
+        return event
+
+    attempt = _best if start == "auto" else partial(_from_one, start)
+    first = yield from altered(attempt(images, elastic=elastic), followed)
+    if first.doubts:
+        inverted = attempt(images.inverted(), elastic=elastic)
+        second = yield from within(inverted, reached, 1.0)
+        if not second.doubts and second.registration is not None:
+            return second.registration
+    if first.registration is None:
+        raise _unrelated(images, first.doubts)
+    return first.registration
+
+
+class _Outcome(NamedTuple):
+    """What an attempt came to: a registration, why it may be wrong, or both where the user insists."""
+
+    registration: Registration | None
+    doubts: tuple[str, ...] = ()
+
+
+def _from_one(start: Start, images: Images, *, elastic: bool) -> Steps[_Outcome]:
+    """Register by one start."""
+    yield Event(f"start: {start}", 0.0)
+    found = find(start, images)
+    if isinstance(found, str):
+        return _Outcome(None, (f"{start}: {found}",))
+    yield Event(found.words, 0.2, found.matches)
+    registration = yield from within(follow(images, found, elastic=elastic), 0.2, 1.0)
+    if start == "none":
+        return _with_caution(registration)
+    doubt = doubt_about(images, found, registration)
+    return _Outcome(registration) if doubt is None else _Outcome(None, (doubt,))
+
+
+def _best(images: Images, *, elastic: bool) -> Steps[_Outcome]:
     """Take features where they lead to images that agree, else the best of the other starts."""
     failed, likely = list[str](), list[tuple[float, Found]]()
     yield Event("start: features", 0.0)
@@ -198,7 +233,7 @@ def _best(images: Images, *, elastic: bool) -> Steps[Registration]:
         refining = within(follow(images, found, elastic=elastic), 0.1, 1.0)
         registration = yield from _if_it_agrees(refining)
         if registration is not None:
-            return registration
+            return _Outcome(registration)
         likely.append((agreement(images, found), found))
     for step, name in enumerate(_OTHERS):
         yield Event(f"start: {name}", 0.3 + 0.05 * step)
@@ -211,14 +246,14 @@ def _best(images: Images, *, elastic: bool) -> Steps[Registration]:
     likely.sort(key=lambda scored: (scored[1].name != "none", scored[0]), reverse=True)
     scores = {found.name: score for score, found in likely}
     for number, (_, found) in enumerate(likely):
-        begin, end = (0.5 + 0.5 * (number + side) / len(likely) for side in (0, 1))
+        begin, end = (0.5 + 0.25 * (number + side) / len(likely) for side in (0, 1))
         yield Event(found.words, begin, found.matches)
         registration = yield from within(follow(images, found, elastic=elastic), begin, end)
         doubt = doubt_about(images, found, registration)
         if doubt is None:
-            return replace(registration, scores=scores)
+            return _Outcome(replace(registration, scores=scores))
         failed.append(doubt)
-    raise _unrelated(images, failed)
+    return _Outcome(None, tuple(failed))
 
 
 def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
@@ -239,13 +274,13 @@ def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
         yield event
 
 
-def _with_caution(registration: Registration) -> Registration:
+def _with_caution(registration: Registration) -> _Outcome:
     """Say so where the frames were laid over each other and the images do not agree."""
     reached = registration.correlation[1]
     if reached >= LEAST_CORRELATION:
-        return registration
-    words = f"{registration.start}; the images hardly agree there, correlation {reached:.2f}"
-    return replace(registration, start=words)
+        return _Outcome(registration)
+    doubt = f"the images hardly agree there, correlation {reached:.2f}"
+    return _Outcome(replace(registration, start=f"{registration.start}; {doubt}"), (doubt,))
 
 
 def _unrelated(images: Images, failed: Sequence[str]) -> RegistrationError:
@@ -253,7 +288,6 @@ def _unrelated(images: Images, failed: Sequence[str]) -> RegistrationError:
     return RegistrationError(
         f"'{moving}' and '{fixed}' could not be registered: they show no common content that "
         f"was found ({'; '.join(failed)}).",
-        "Check that they show one field; crop the larger one to it; invert one if it is bright where the "
-        "other is dark; set landmarks in both; if the frames already lie over each other, choose start "
-        "'none'.",
+        "Check that they show one field; crop the larger one to it; set landmarks in both; if the frames "
+        "already lie over each other, choose start 'none'.",
     )

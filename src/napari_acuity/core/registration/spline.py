@@ -24,7 +24,7 @@ from ..graphs import Graph
 from .unfold import unfolded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -83,7 +83,7 @@ class Splines:
     rows: Tensor
     cols: Tensor
     bending: Tensor
-    graphs: dict[tuple[torch.Size, ...], Graph[None]] = field(default_factory=dict)
+    graphs: dict[tuple[torch.Size, ...], Graph[None] | None] = field(default_factory=dict)
 
     def at_cells(self, coefficients: Tensor) -> Tensor:
         """Evaluate (..., ky, kx) coefficients at the cells -> (..., ny, nx)."""
@@ -321,10 +321,20 @@ def _replayed(system: _System, search: _Search) -> tuple[Callable[[], object], _
     tensors = (*search, system.information, system.cost, system.single, system.inverse)
     key = tuple(tensor.shape for tensor in tensors)
     if key not in splines.graphs:
-        splines.graphs[key] = Graph(steps, tensors)
+        splines.graphs[key] = _kept(steps, tensors)
     graph = splines.graphs[key]
+    if graph is None:
+        return partial(system.advance, search), search
     graph.take(*tensors)
     return graph.replay, _Search(*graph.given[:count])
+
+
+def _kept(steps: Callable[..., None], tensors: Sequence[Tensor]) -> Graph[None] | None:
+    """Return steps as a graph; None where that cannot be, such as for want of memory."""
+    try:
+        return Graph(steps, tensors)
+    except RuntimeError:
+        return None
 
 
 @_one_thread()
