@@ -21,6 +21,7 @@ import napari_acuity as acuity
 from napari_acuity import FileError, ImageError, Micrograph
 from napari_acuity.core.io import check_folder, check_target, replacing
 from napari_acuity.core.io.pyramid import opened
+from napari_acuity.core.io.tiff import plane_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,6 +203,27 @@ def test_tiff_keeps_black_and_white_of_a_mask(tmp_path):
     np.testing.assert_array_equal(found.pixels, grey() > 100)
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".ome.zarr"])
+@pytest.mark.parametrize(
+    "notes", [(), ("5",), ("pixels of 0.6 um; trained on 0.62", "1 < 2 & \u00b5: 3 %, clipped")]
+)
+def test_notes_come_back(tmp_path, suffix, notes):
+    if suffix == ".ome.zarr":
+        pytest.importorskip("ome_zarr")
+    path = acuity.write(Micrograph(grey(), notes=notes), tmp_path / f"a{suffix}")
+
+    assert acuity.read(path).notes == notes
+    with opened(path) as pyramid:
+        assert pyramid.levels[0].notes == notes
+
+
+def test_what_others_describe_is_no_note(tmp_path):
+    metadata = {"axes": "YX", "Description": "Slide 5"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", grey(), metadata=metadata)
+
+    assert acuity.read(tmp_path / "a.ome.tif").notes == ()
+
+
 def test_write_takes_arrays_and_says_where(tmp_path):
     assert acuity.write(grey(), str(tmp_path / "a.tif")) == tmp_path / "a.tif"
 
@@ -357,28 +379,223 @@ def test_slides_tell_microns_per_pixel(tmp_path, tissue):
 # Files of others
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_jpegs_are_turned_upright(tmp_path, orientation):
-    picture = Image.fromarray(grey())
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_photographs_are_turned_upright(tmp_path, suffix, orientation):
+    picture, path = Image.fromarray(grey()), tmp_path / f"phone{suffix}"
     exif = picture.getexif()
     exif[0x0112] = orientation
-    turns: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-        1: lambda a: a,
-        2: np.fliplr,
-        3: lambda a: np.rot90(a, 2),
-        4: np.flipud,
-        5: np.transpose,
-        6: lambda a: np.rot90(a, -1),
-        7: lambda a: np.rot90(a, 2).T,
-        8: np.rot90,
-    }
     exif[0x011A], exif[0x011B], exif[0x0128] = 10000.0, 20000.0, 3  # per cm along x and y
-    picture.save(tmp_path / "phone.jpg", exif=exif, quality=100)
+    picture.save(path, exif=exif, quality=100, dpi=(25400, 50800))
 
-    found = acuity.read(tmp_path / "phone.jpg")
+    found = acuity.read(path)
 
-    assert np.abs(found.pixels.astype(float) - turns[orientation](grey())).mean() < 2
-    assert found.pixel_size == ((0.5, 1.0) if orientation < 5 else (1.0, 0.5))
+    assert np.abs(found.pixels.astype(float) - TURNS[orientation](grey())).mean() < 2
+    size = (0.5, 1.0) if orientation < 5 else (1.0, 0.5)
+    assert found.pixel_size == pytest.approx(size)
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_tiffs_are_turned_upright(tmp_path, tissue, orientation, rgb):
+    pixels, path = colour(tissue) if rgb else grey(), tmp_path / "a.tif"
+    tags = [(274, 3, 1, orientation, True)]
+    options = {"resolution": (10000, 20000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, tile=(32, 32), extratags=tags, **options)
+    upright = TURNS[orientation](pixels)
+
+    found = acuity.read(path)
+
+    size = (0.5, 1.0) if orientation < 5 else (1.0, 0.5)
+    assert (found.pixel_size, plane_shape(path)) == (size, upright.shape[:2])
+    np.testing.assert_array_equal(found.pixels, upright)
+    with opened(path) as pyramid:
+        part = pyramid.region((20, 30, 50, 60))[0]
+        assert (part.pixel_size, pyramid.shape) == (size, upright.shape[:2])
+        np.testing.assert_array_equal(part.pixels, upright[20:50, 30:60])
+    planes = np.stack([pixels, 255 - pixels])
+    kind = "rgb" if rgb else "minisblack"
+    tifffile.imwrite(path, planes, photometric=kind, metadata=None, extratags=tags)
+    stack = np.stack([upright, 255 - upright])
+    np.testing.assert_array_equal(acuity.read(path).pixels, stack)
+
+
+# Colours of others
+
+
+@pytest.mark.parametrize("layout", [{}, {"tile": (32, 32), "compression": "zlib"}])
+@pytest.mark.parametrize("bits", [8, 16])  # of the palette: some programs write 8 where 16 are due
+def test_the_numbers_in_a_palette_come_as_its_colours(tmp_path, tissue, layout, bits):
+    path, picture = tmp_path / "a.tif", Image.fromarray(colour(tissue)).quantize(256)
+    numbers, colours = np.asarray(picture), np.reshape(picture.getpalette(), (256, 3))
+    palette = (colours.T * (257 if bits == 16 else 1)).astype(np.uint16)
+    options = {"photometric": "palette", "colormap": palette, **layout}
+    for pixels in (numbers, np.stack([numbers, numbers[::-1]])):
+        tifffile.imwrite(path, pixels, **options)
+
+        found = acuity.read(path)
+
+        assert found.rgb and found.value_range is None
+        np.testing.assert_array_equal(found.pixels, colours[pixels])
+        with opened(path, stacks=True) as pyramid:
+            at = (1,) * (pixels.ndim - 2)
+            part = pyramid.region((10, 20, 50, 70), at=at)[0]
+            assert part.rgb
+            np.testing.assert_array_equal(part.pixels, colours[pixels][at][10:50, 20:70])
+    tifffile.imwrite(path, numbers, extratags=[(274, 3, 1, 6, True)], **options)
+    with opened(path) as pyramid:
+        turned = np.rot90(colours[numbers], -1)
+        np.testing.assert_array_equal(pyramid.region(pyramid.box)[0].pixels, turned)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_grey_palette_gives_a_grey_image(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    picture = Image.fromarray(255 - grey()).convert("P")
+    picture.putpalette(np.repeat(np.arange(256)[::-1], 3).astype(np.uint8).tobytes())
+    picture.save(path)
+
+    found = acuity.read(path)
+
+    assert not found.rgb
+    np.testing.assert_array_equal(found.pixels, grey())
+
+
+def test_palettes_of_few_colours_are_read(tmp_path, tissue):
+    palette = np.zeros((3, 2), np.uint16)
+    palette[:, 1] = 65535, 0, 256
+    # tifffile writes no palettes of one bit.
+    rows, cols = 8, 16
+    bits = np.random.default_rng(0).integers(0, 2, (rows, cols), np.uint8)
+    content = np.packbits(bits).tobytes() + palette.tobytes()
+    tags = [(256, 4, 1, cols), (257, 4, 1, rows), (258, 3, 1, 1), (259, 3, 1, 1), (262, 3, 1, 3)]
+    tags += [(273, 4, 1, 134), (277, 3, 1, 1), (278, 4, 1, rows), (279, 4, 1, rows * cols // 8)]
+    tags += [(320, 3, 6, 134 + rows * cols // 8)]
+    page = b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, 10) + page + content)
+
+    found = acuity.read(tmp_path / "a.tif")
+
+    assert found.range() == (0, 255)
+    np.testing.assert_array_equal(found.pixels, np.array([[0, 0, 0], [255, 0, 1]])[bits])
+    pictures = [Image.fromarray(colour(tissue)).quantize(count) for count in (16, 200)]
+    pictures[0].save(tmp_path / "b.tif", save_all=True, append_images=pictures[1:])
+    with pytest.raises(FileError, match=r"b\.tif holds planes with palettes of their own\. Save"):
+        acuity.read(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("pixels", [grey(), grey().astype(np.uint16) * 257, grey() > 100])
+def test_white_by_0_is_turned_round(tmp_path, pixels):
+    path = tmp_path / "a.tif"
+    # Made from the inverted image, it means this one.
+    tifffile.imwrite(path, pixels ^ pixels.max(), photometric="miniswhite", rowsperstrip=16)
+
+    np.testing.assert_array_equal(acuity.read(path).pixels, pixels)
+    with opened(path) as pyramid:
+        np.testing.assert_array_equal(pyramid.region(pyramid.box)[0].pixels, pixels)
+
+
+def test_measured_values_stay_whatever_shows_them(tmp_path):
+    """ImageJ writes an image that it shows in false colours, or inverted, with the tags of these."""
+    path, palette = tmp_path / "a.tif", np.zeros((3, 256), np.uint16)
+    palette[1] = np.arange(256) * 257  # its green
+    for shown in ({"photometric": "palette", "colormap": palette}, {"photometric": "miniswhite"}):
+        tifffile.imwrite(path, grey(), description="ImageJ=1.54f\n", metadata=None, **shown)
+
+        np.testing.assert_array_equal(acuity.read(path).pixels, grey())
+
+
+def aperio(pixels: np.ndarray, path: Path) -> None:
+    """Write a slide whose tiles are JPEG 2000 in YCbCr, as Aperio's scanners do, which say RGB."""
+    side = 32
+    luma_chroma = np.asarray(Image.fromarray(pixels).convert("YCbCr"))
+    margin = [(0, -n % side) for n in pixels.shape[:2]]
+    padded = np.pad(luma_chroma, [*margin, (0, 0)])
+    tiles = (
+        imagecodecs.jpeg2k_encode(
+            padded[row : row + side, col : col + side].copy(), mct=False, codecformat="j2k"
+        )
+        for row in range(0, pixels.shape[0], side)
+        for col in range(0, pixels.shape[1], side)
+    )
+    tifffile.imwrite(
+        path,
+        tiles,
+        shape=pixels.shape,
+        dtype=np.uint8,
+        tile=(side, side),
+        compression=33003,
+        photometric="rgb",
+        description="Aperio Image Library v11\n80x60 (32x32) J2K/YUV16 Q=70|MPP = 0.5",
+        metadata=None,
+    )
+
+
+@pytest.mark.parametrize("kind", ["plain", "lzw", "jpeg", "subsampled", "aperio"])
+def test_luma_and_chroma_come_as_rgb(tmp_path, tissue, kind):
+    path, pixels = tmp_path / "a.svs", colour(tissue)
+    picture = Image.fromarray(pixels).convert("YCbCr")
+    if kind == "aperio":
+        aperio(pixels, path)
+    elif kind in ("plain", "lzw"):
+        compression = "tiff_lzw" if kind == "lzw" else None
+        picture.save(path, "TIFF", compression=compression)
+    else:
+        options = {"subsampling": (2, 2) if kind == "subsampled" else (1, 1), "tile": (32, 32)}
+        tifffile.imwrite(path, pixels, compression="jpeg", photometric="rgb", **options)
+        with tifffile.TiffFile(path) as file:
+            assert file.pages.first.photometric == tifffile.PHOTOMETRIC.YCBCR
+
+    found = acuity.read(path)
+
+    assert found.rgb
+    assert np.abs(found.pixels.astype(float) - pixels).mean() < 4
+    with opened(path) as pyramid:
+        part = pyramid.region((10, 20, 50, 70))[0]
+        np.testing.assert_array_equal(part.pixels, found.pixels[10:50, 20:70])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("CMYK", r"printing colours \(CMYK\)"),
+        ("LAB", "colours as CIELab"),
+        ("YCbCr", "colours as YCbCr of a kind that is not read here"),
+        ("cfa", "a camera's raw mosaic"),
+    ],
+)
+def test_colours_that_are_not_read_are_refused(tmp_path, tissue, kind, words):
+    path = tmp_path / "a.tif"
+    if kind == "cfa":
+        tifffile.imwrite(path, grey(), photometric="cfa")
+    else:
+        Image.fromarray(colour(tissue)).convert(kind).save(path)
+    if kind == "YCbCr":
+        with tifffile.TiffFile(path, mode="r+b") as file:
+            file.pages.first.tags["YCbCrSubSampling"].overwrite((2, 2))
+
+    with pytest.raises(FileError, match=rf"a\.tif holds {words}\. Save it as RGB"):
+        acuity.read(path)
+    with pytest.raises(FileError, match=words), opened(path):
+        pass
+
+
+def test_printing_colours_are_converted_in_jpeg(tmp_path, tissue):
+    Image.fromarray(colour(tissue)).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+
+    assert np.abs(acuity.read(tmp_path / "a.jpg").pixels.astype(float) - colour(tissue)).mean() < 3
 
 
 def test_planes_of_colour_kept_apart_come_together(tmp_path, tissue):
@@ -456,16 +673,6 @@ def test_png_palettes_and_bits_are_expanded(tmp_path, tissue):
 
     np.testing.assert_array_equal(palette.pixels, np.asarray(picture.convert("RGB")))
     np.testing.assert_array_equal(bits.pixels, 255 * (grey() > 100))
-
-
-def test_printing_colours_are_refused_in_tiff_and_converted_in_jpeg(tmp_path, tissue):
-    picture = Image.fromarray(colour(tissue)).convert("CMYK")
-    picture.save(tmp_path / "a.tif")
-    picture.save(tmp_path / "a.jpg", quality=100)
-
-    with pytest.raises(FileError, match=r"CMYK.* Save it as RGB"):
-        acuity.read(tmp_path / "a.tif")
-    assert np.abs(acuity.read(tmp_path / "a.jpg").pixels.astype(float) - colour(tissue)).mean() < 3
 
 
 def test_pictures_larger_than_pillow_trusts_are_read(tmp_path, tissue, monkeypatch):
@@ -885,6 +1092,23 @@ def test_images_in_a_collection_are_read_one_by_one(tmp_path, zarr_format, unit,
     np.testing.assert_array_equal(found.pixels, np.stack([grey()] * 2))
     with opened(tmp_path / "a.zarr" / "0", stacks=True) as pyramid:
         assert pyramid.shape == grey().shape
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.3"])
+def test_an_old_ome_zarr_without_sizes_is_read(tmp_path, version):
+    zarr = pytest.importorskip("zarr")
+    pytest.importorskip("ome_zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    shape = (1, 2, 1, *grey().shape) if version == "0.1" else (2, *grey().shape)
+    group.create_array("0", data=np.stack([grey(), 255 - grey()]).reshape(shape))
+    axes = {} if version == "0.1" else {"axes": ["c", "y", "x"]}
+    told = {"version": version, **axes, "datasets": [{"path": "0"}]}
+    group.attrs["multiscales"] = [told]
+
+    found = acuity.read(tmp_path / "a.zarr")
+
+    assert found.pixel_size is None
+    np.testing.assert_array_equal(found.pixels.squeeze(), [grey(), 255 - grey()])
 
 
 def break_writers(monkeypatch: pytest.MonkeyPatch, number: int) -> None:

@@ -83,15 +83,14 @@ def images_by_name(
 
 
 def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
-    """Read an image with its pixel size.
+    """Read an image with its pixel size, turned upright as the file says.
 
     Parameters
     ----------
     path : path
-        TIFF, OME-TIFF (also the first level of SVS and other tiled slides), PNG, JPEG (turned upright as
-        its EXIF data say), a phone's raw DNG (developed to 16-bit sRGB; needs the extra
-        ``napari-acuity[raw]``), or an OME-Zarr folder (its finest level, read into memory; needs the
-        extra ``napari-acuity[mosaic]``).
+        TIFF, OME-TIFF (also the first level of SVS and other tiled slides), PNG, JPEG, a phone's raw DNG
+        (developed to 16-bit sRGB; needs the extra ``napari-acuity[raw]``), or an OME-Zarr folder (its
+        finest level, read into memory; needs the extra ``napari-acuity[mosaic]``).
     channels : int
         How many channels the image has, where that is known. A TIFF of an array (3, Y, X) or (4, Y, X)
         often calls its planes red, green, blue (and transparency); with as many channels, or -1 for any

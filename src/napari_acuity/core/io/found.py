@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MICROMETRES", "micrograph", "reading", "resolution_from_size", "size_from_resolution"]
+__all__ = [
+    "MICROMETRES",
+    "micrograph",
+    "on_its_side",
+    "reading",
+    "resolution_from_size",
+    "size_from_resolution",
+    "upright",
+]
 
 # What OME-XML, OME-Zarr, ImageJ and MetaMorph call their units of length.
 MICROMETRES = {
@@ -120,3 +128,28 @@ def resolution_from_size(
         return None
     y, x = (unit_um / size for size in pixel_size)
     return (y, x) if min(y, x) >= 1 and max(y, x) <= _MOST_PER_UNIT else None
+
+
+def upright(pixels: Any, orientation: int, *, rgb: bool) -> Any:
+    """Turn an array (..., Y, X), or (..., Y, X, 3) when `rgb`, as TIFF's and EXIF's orientation says.
+
+    Parameters
+    ----------
+    pixels : array
+        Of NumPy or Dask.
+    orientation : int
+        1 to 8; others, which mean nothing, turn nothing.
+    rgb : bool
+    """
+    if not 1 < orientation <= 8:
+        return pixels
+    rows, cols = pixels.ndim - 2 - rgb, pixels.ndim - 1 - rgb
+    if on_its_side(orientation):
+        pixels = pixels.swapaxes(rows, cols)
+    both = {2: (cols,), 3: (rows, cols), 0: (rows,)}
+    return np.flip(pixels, both.get(orientation % 4, ()))
+
+
+def on_its_side(orientation: int) -> bool:
+    """Say whether what is stored as rows is shown as columns."""
+    return 5 <= orientation <= 8

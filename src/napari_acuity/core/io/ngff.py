@@ -90,9 +90,9 @@ def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Sh
     axes = {axis["name"]: axis for axis in metadata["axes"]}
     # Those of all levels together come after those of each.
     shared = attributes["multiscales"][0].get("coordinateTransformations") or []
-    placed = [
-        _placement([*own, *shared], list(axes)) for own in metadata["coordinateTransformations"]
-    ]
+    # Up to 0.3 there were none.
+    each = metadata.get("coordinateTransformations") or [[]] * len(nodes[0].data)
+    placed = [_placement([*own, *shared], list(axes)) for own in each]
     lengths = dict(zip(axes, nodes[0].data[0].shape, strict=True))
     rgb = _is_rgb(attributes, lengths)
     before = leading(axes, placed[0][0], lengths, _order_told(attributes), rgb=rgb)
@@ -181,7 +181,7 @@ def _level(
         pixel_size=_pixel_size(axes, steps),
         value_range=_window(attributes, pixels.dtype),
     )
-    return replace(image, rgb=rgb)
+    return replace(image, rgb=rgb, notes=tuple(_noted(attributes).get("notes", ())))
 
 
 def _arranged(pixels: Any, names: list[str], order: list[str]) -> Any:
@@ -199,11 +199,11 @@ def _channels(attributes: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _order_told(attributes: dict[str, Any]) -> list[str]:
     """Return the order that the axes before the rows had in memory, where this package noted it."""
-    order: list[str] = _notes(attributes).get("axes", [])
+    order: list[str] = _noted(attributes).get("axes", [])
     return order
 
 
-def _notes(attributes: dict[str, Any]) -> dict[str, Any]:
+def _noted(attributes: dict[str, Any]) -> dict[str, Any]:
     """Return what this package noted in a file that it wrote."""
     metadata = attributes["multiscales"][0].get("metadata", {})
     notes = metadata.get("acuity", {}) if isinstance(metadata, dict) else {}
@@ -227,7 +227,7 @@ def _window(attributes: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, fl
     usual = (0.0, 1.0)
     if dtype.kind in "ui":
         usual = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
-    stated = _notes(attributes).get("range_stated") is True
+    stated = _noted(attributes).get("range_stated") is True
     return (float(low), float(high)) if stated or (low, high) != usual else None
 
 

@@ -104,7 +104,7 @@ def finish_zarr(
     path : Path
         The folder, with a filled `new_zarr`. Coarser levels that are there are made anew.
     like : Micrograph
-        Its pixel size, colour, name and value range are told.
+        Its pixel size, colour, name, value range and notes are told.
     axes : tuple of Axis
         As for `new_zarr`; the file also tells in what order they came.
     shown : Shown, optional
@@ -138,7 +138,11 @@ def finish_zarr_steps(
         [*origin[:-2], 0.0][n] * axis.step
         for n, axis in zip(stored_order(axes, rgb=like.rgb), stored, strict=True)
     ]
-    notes = {"axes": [axis.name for axis in axes], "range_stated": like.value_range is not None}
+    acuity = {
+        "axes": [axis.name for axis in axes],
+        "range_stated": like.value_range is not None,
+        "notes": list(like.notes),
+    }
     write_multiscales_metadata(
         group,
         datasets=[
@@ -149,7 +153,7 @@ def finish_zarr_steps(
         name=like.name or "image",
         metadata={
             "omero": _omero(like, _channel_count(level, stored), shown),
-            "acuity": notes,
+            "acuity": acuity,
         },
     )
 

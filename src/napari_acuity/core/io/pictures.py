@@ -5,12 +5,19 @@ from __future__ import annotations
 import struct
 import zlib
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import FileError
-from .found import micrograph, resolution_from_size, size_from_resolution
+from .found import (
+    micrograph,
+    on_its_side,
+    resolution_from_size,
+    size_from_resolution,
+    upright,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,18 +30,30 @@ if TYPE_CHECKING:
 __all__ = ["check_picture", "read_jpeg", "read_png", "read_raw", "write_jpeg", "write_png"]
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128  # EXIF
-_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
+_ORIENTATION = 0x0112
 _UNIT_UM = {2: 25400.0, 3: 10000.0}  # EXIF's inch and centimetre
 
 
 def read_png(path: Path) -> Micrograph:
-    """Read a PNG of 8 or 16 bit."""
+    """Read a PNG of 8 or 16 bit, turned upright as its EXIF data say; in grey where its palette is."""
     import imagecodecs  # Pillow reads 16-bit RGB as 8 bit without a word
+    from PIL import Image
 
     pixels = imagecodecs.png_decode(path.read_bytes())
+    rgb = pixels.ndim == 3
     with _opened(path) as header:
         size = _dpi_pixel_size(header)
-    return micrograph(pixels, path, rgb=pixels.ndim == 3, pixel_size=size)
+        # A PNG's own method would decode it once more, to look behind the pixels.
+        orientation = Image.Image.getexif(header).get(_ORIENTATION, 1)
+        palette = header.getpalette("RGB") or []
+    if on_its_side(orientation):
+        size = size and size[::-1]
+    pixels = np.ascontiguousarray(upright(pixels, orientation, rgb=rgb))
+    image = micrograph(pixels, path, rgb=rgb, pixel_size=size)
+    # ImageJ writes all images of 8 bit with a palette.
+    if palette and palette[::3] == palette[1::3] == palette[2::3]:
+        image = replace(image, pixels=image.pixels[..., 0], rgb=False)
+    return image
 
 
 def read_jpeg(path: Path) -> Micrograph:
@@ -43,10 +62,10 @@ def read_jpeg(path: Path) -> Micrograph:
 
     with _opened(path) as picture:
         size = _exif_pixel_size(picture) or _dpi_pixel_size(picture)
-        if size and picture.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
+        if size and on_its_side(picture.getexif().get(_ORIENTATION, 1)):
             size = size[::-1]
-        upright = ImageOps.exif_transpose(picture)
-        pixels = np.asarray(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))
+        turned = ImageOps.exif_transpose(picture)
+        pixels = np.asarray(turned if turned.mode in ("L", "RGB") else turned.convert("RGB"))
     return micrograph(pixels, path, rgb=pixels.ndim == 3, pixel_size=size)
 
 

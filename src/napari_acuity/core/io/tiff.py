@@ -13,8 +13,17 @@ import numpy as np
 
 from ..errors import FileError
 from ..micrograph import opaque
-from .found import MICROMETRES, micrograph, reading, resolution_from_size, size_from_resolution
+from .found import (
+    MICROMETRES,
+    micrograph,
+    on_its_side,
+    reading,
+    resolution_from_size,
+    size_from_resolution,
+    upright,
+)
 from .tiff_axes import stack_axes
+from .tiff_pixels import has_colours, in_parts, orientation_of, stands_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,11 +76,17 @@ def read_tiff(path: Path, *, channels: int = 0) -> Micrograph:
         planes = []
         for series in _appended(file):
             _check_complete(file, series, path.name)
+            meaning = stands_for(series, path.name)
             pixels, rgb = _channels_last(series.asarray(), series, path.name, channels)
+            if meaning is not None:
+                pixels, axes = meaning(pixels), pixels.ndim
+                rgb = rgb or pixels.ndim > axes
             planes.append(pixels)
         pixels = np.stack(planes) if len(planes) > 1 else planes[0]
-        size, limits = _facts(file, pixels.dtype)
-        return micrograph(pixels, path, rgb=rgb, pixel_size=size, value_range=limits)
+        pixels = np.ascontiguousarray(upright(pixels, orientation_of(file), rgb=rgb))
+        size, limits, notes = _facts(file, pixels.dtype)
+        image = micrograph(pixels, path, rgb=rgb, pixel_size=size, value_range=limits)
+        return replace(image, notes=notes)
 
 
 def plane_shape(path: Path) -> tuple[int, int]:
@@ -84,7 +99,8 @@ def plane_shape(path: Path) -> tuple[int, int]:
     """
     with reading(path), _open(path) as file:
         page = file.series[0].keyframe
-        return page.imagelength, page.imagewidth
+        shape = page.imagelength, page.imagewidth
+        return shape[::-1] if on_its_side(orientation_of(file)) else shape
 
 
 def channels_in(path: Path) -> int:
@@ -125,6 +141,7 @@ def lazy_tiff(path: Path) -> Iterator[tuple[tuple[Micrograph, ...], tuple[Axis, 
                 "Save them as one stack.",
             )
         _check_complete(file, series, path.name)
+        meaning = stands_for(series, path.name)
         before, _, after = series.axes.rpartition("YX")
         rgb = after == "S" and series.shape[-1] == 3
         if "S" in before or (after and not rgb):
@@ -144,11 +161,15 @@ def lazy_tiff(path: Path) -> Iterator[tuple[tuple[Micrograph, ...], tuple[Axis, 
                     f"{path.name} is stored in one piece and cannot be read in parts.",
                     "Save it in tiles, best with coarser levels.",
                 )
-        size, limits = _facts(file, series.dtype)
+        orientation = orientation_of(file)
+        levels = [in_parts(pixels, meaning, orientation, rgb=rgb) for pixels in levels]
+        rgb = rgb or levels[0].ndim > len(series.axes)
+        size, limits, notes = _facts(file, series.dtype)
         finest = micrograph(levels[0], path, rgb=False, pixel_size=size, value_range=limits)
+        finest = replace(finest, rgb=rgb, notes=notes)
         ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
         axes = stack_axes(file, before, _ome_pixels(ome))
-        yield tuple(_level(replace(finest, rgb=rgb), pixels) for pixels in levels), axes
+        yield tuple(_level(finest, pixels) for pixels in levels), axes
 
 
 def write_tiff(image: Micrograph, path: Path, *, channels: bool = False) -> None:
@@ -167,7 +188,7 @@ def write_tiff(image: Micrograph, path: Path, *, channels: bool = False) -> None
     if per_cm := resolution_from_size(image.pixel_size, 1e4):
         resolution = {"resolution": per_cm[::-1], "resolutionunit": "CENTIMETER"}
     if image.notes:
-        metadata["Description"] = "; ".join(image.notes)
+        metadata["Description"] = "\n".join(image.notes)
     if bits := _significant_bits(image):
         metadata["SignificantBits"] = bits
     stated = zip((_BLACK_TAG, _WHITE_TAG), image.value_range or (), strict=False)
@@ -229,8 +250,8 @@ def _zarr() -> Any:
 
 def _facts(
     file: tifffile.TiffFile, dtype: np.dtype[Any]
-) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Return the pixel size (y, x) in um and the values of black and white, as far as the file tells."""
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None, tuple[str, ...]]:
+    """Return the pixel size (y, x) in um, black and white, and our notes, as far as the file tells."""
     import tifffile
 
     ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
@@ -241,7 +262,11 @@ def _facts(
         or _metamorph_pixel_size(file)
         or _tag_pixel_size(file)
     )
-    return size, _stated_range(file, ome) or _significant_range(file, ome, dtype)
+    if on_its_side(orientation_of(file)):
+        size = size and size[::-1]
+    ours = ome.get("OME", {}).get("Creator") == _CREATOR
+    limits = (_stated_range(file) if ours else None) or _significant_range(file, ome, dtype)
+    return size, limits, _notes(ome) if ours else ()
 
 
 def _check_complete(file: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str) -> None:
@@ -310,8 +335,6 @@ def _channels_last(
     import tifffile
 
     axes, page = series.axes, series.keyframe
-    if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-        raise FileError(f"{name} holds printing colours (CMYK).", "Save it as RGB.")
     pixels = np.moveaxis(pixels, [axes.index(axis) for axis in "YX"], [-2, -1])
     if "S" not in axes:
         return pixels, False
@@ -346,10 +369,14 @@ def _ome_pixels(ome: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _stated_range(file: tifffile.TiffFile, ome: dict[str, Any]) -> tuple[float, float] | None:
+def _notes(ome: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(ome["OME"]["Image"].get("Description", "")).splitlines())
+
+
+def _stated_range(file: tifffile.TiffFile) -> tuple[float, float] | None:
     """Return black and white as a file of ours tells them; in others the tags tell what occurs."""
     tags = file.pages.first.tags
-    if ome.get("OME", {}).get("Creator") != _CREATOR or _WHITE_TAG not in tags:
+    if _WHITE_TAG not in tags:
         return None
     low, high = (float(np.ravel(tags[tag].value)[0]) for tag in (_BLACK_TAG, _WHITE_TAG))
     return low, high
@@ -360,6 +387,8 @@ def _significant_range(
 ) -> tuple[float, float] | None:
     """Return black and white of pixels that fill fewer bits than their type has: so told, or packed."""
     bits = _ome_pixels(ome).get("SignificantBits", file.pages.first.bitspersample)
+    if has_colours(file.pages.first):
+        return None
     # All bits of a type are what other programs write of any data.
     if dtype.kind != "u" or isinstance(bits, tuple) or not 0 < int(bits) < 8 * dtype.itemsize:
         return None  # of several numbers, as of 5, 6 and 5 bits, all are spread over the type
