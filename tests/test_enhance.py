@@ -354,6 +354,9 @@ def test_a_model_for_another_pixel_size_is_noted_with_ratio_and_cure(tissue):
     assert same.shape == (50, 53)
     for fitting in (same, replace(image, pixel_size=None), replace(image, pixel_size=(0.55, 0.55))):
         assert acuity.enhance(fitting, model).notes == ()
+    for stretched in ((0.2, 1.25), (1.25, 0.2)):  # of the right area, not of the right shape
+        (note,) = acuity.enhance(replace(image, pixel_size=stretched), model).notes
+        assert "2.5 times" in note or "0.4 times" in note
     with pytest.raises(ImageError, match="none to resample to"):
         at_size_of(model, replace(image, pixel_size=None))
 

@@ -125,6 +125,16 @@ def test_what_the_file_tells(slide, tmp_path):
     assert left_behind(tmp_path) == []
 
 
+def test_the_file_tells_what_to_know_of_the_result(slide, tmp_path):
+    model = model_of()
+    model = replace(model, header=replace(model.header, pixel_size=(0.25, 0.25)))
+
+    found = acuity.read(enhance_large(slide, model, tmp_path / "out.zarr", tile=64))
+
+    (note,) = found.notes
+    assert "2 times those that the model was trained on" in note
+
+
 def told_by(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return scale and translation of each level, and how the first channel is shown."""
     ome = json.loads((out / "zarr.json").read_text())["attributes"]["ome"]

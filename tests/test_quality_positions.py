@@ -105,7 +105,7 @@ def test_without_matches_errors_are_nan(first, second):
     assert found.matches.shape == found.errors.shape == (0, 2)
     assert (found.missed, found.invented) == (len(first), len(second))
     assert np.isnan([*found.mean_px, *found.sd_px, *found.mean_um, *found.sd_um]).all()
-    assert found.rows()[1] == ["X error", "nan", "nan", "nan", "nan"]
+    assert found.rows()[1] == ["X error", "–", "–", "–", "–"]
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,12 @@ def test_the_input_may_be_shown_at_its_own_size():
     assert shapes[2][0] == pytest.approx(shapes[3][0], rel=0.1)
 
 
+def test_a_stack_is_not_laid_side_by_side():
+    stack = np.stack([skimage.data.camera()[:40, :50]] * 2)
+    with pytest.raises(ImageError, match="is a stack"):
+        quality.side_by_side([stack[0], stack])
+
+
 def test_a_page_of_text_table_and_figure(tmp_path):
     figure = Figure(layout="constrained")
     axes = figure.add_subplot()

@@ -123,11 +123,12 @@ def test_the_range_need_not_be_known(actin: tuple[np.ndarray, np.ndarray], scale
     np.testing.assert_allclose(scaled, plain, atol=0.02)
 
 
-def test_hot_pixels_change_nothing(actin: tuple[np.ndarray, np.ndarray]) -> None:
+@pytest.mark.parametrize("count", [8, 250])
+def test_hot_pixels_change_nothing(actin: tuple[np.ndarray, np.ndarray], count: int) -> None:
     widefield, sim = (image[:256, :256] for image in actin)
     moving = camera(widefield - widefield.min(), 800, gain=2, offset=200)
     hot = moving.copy()
-    hot[tuple(np.random.default_rng(1).integers(0, 256, (2, 8)))] = 65535
+    hot[tuple(np.random.default_rng(1).integers(0, 256, (2, count)))] = 65535
 
     plain, found = (register(image, sim).map_points(bright(sim)) for image in (moving, hot))
 

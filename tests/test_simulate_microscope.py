@@ -33,7 +33,7 @@ def centroid(image: np.ndarray, near: np.ndarray, radius: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("pixel_size", "rotation_deg", "shift_px", "margin"),
-    [(1.0, 0, (0, 0), 0), (2.0, 7, (5.3, -8.1), 12), (0.8, -15, (-3, 4), 40)],
+    [(1.0, 0, (0, 0), 0), (2.0, 7, (5.3, -8.1), 12), (3.5, 0, (0, 0), 0), (0.8, -15, (-3, 4), 40)],
 )
 def test_dots_land_where_the_map_says(
     pixel_size: float, rotation_deg: float, shift_px: tuple[float, float], margin: int

@@ -20,10 +20,14 @@ _TOLERANCE = 0.2
 
 
 def ratio_of(header: Header, pixel_size: tuple[float, float] | None) -> float | None:
-    """Return an image's pixel size over the one that a model was trained on; None where one is unknown."""
+    """Return an image's pixel size over the one that a model was trained on; None where one is unknown.
+
+    Of the axis that is further off, where the two differ.
+    """
     if header.pixel_size is None or pixel_size is None:
         return None
-    return math.sqrt(math.prod(pixel_size) / math.prod(header.pixel_size))
+    ratios = (own / trained for own, trained in zip(pixel_size, header.pixel_size, strict=True))
+    return max(ratios, key=lambda ratio: abs(math.log(ratio)))
 
 
 def fits(ratio: float | None) -> bool:

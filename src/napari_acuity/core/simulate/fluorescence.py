@@ -45,7 +45,8 @@ class BeadPair:
     distances_um : ndarray, (pairs,)
         Of the beads of each pair.
     low_fwhm_um, high_fwhm_um : float
-        Full width at half maximum of one bead's image without noise, its own size included.
+        Full width at half maximum of one bead's image without noise, its own size included. A Gaussian
+        fit, as `quality.fwhm_spots` makes, finds a few per cent less or more: the profile is none.
     low_psf, high_psf : ndarray
         Point spread functions on the grid of the images, of odd sides and sum 1.
     """

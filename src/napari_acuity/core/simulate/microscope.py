@@ -286,8 +286,9 @@ def _seen_positions(
     homography: NDArray[np.float64], bend: Distortion, frame: tuple[int, ...]
 ) -> NDArray[np.float64]:
     """Return where in the field each camera pixel looks, the inverse of M: (2, rows, cols)."""
-    # The displacement is smooth: it is inverted on a coarse grid and interpolated.
-    coarse = [np.linspace(0, n - 1, max(4, n // 16)) for n in frame]
+    # The displacement is smooth: it is inverted on a coarse grid and interpolated. The wobble has up to
+    # three cycles a field, however few the camera's pixels are: 65 positions a side hold them.
+    coarse = [np.linspace(0, n - 1, max(65, n // 16)) for n in frame]
     undistorted = _project(np.linalg.inv(homography), np.stack(np.meshgrid(*coarse, indexing="ij")))
     seen = undistorted
     with np.errstate(over="ignore", invalid="ignore"):  # where it folds over, it may run off to NaN

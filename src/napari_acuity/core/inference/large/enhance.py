@@ -18,9 +18,9 @@ from ...io.ngff_levels import finish_zarr_steps, new_zarr
 from ...io.pyramid import opened
 from ...io.replacing import behind_links
 from ...jobs import Event, Steps, run, within
-from ...micrograph import Micrograph
 from ...model import Model, load
 from ...scales import ratio
+from ..pixel_size import with_size_note
 from ..tiles import Grid, output_shape
 from .cluster import check_scheduler
 from .every_tile import locally, noted, remotely
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ...io.pyramid import Pyramid
     from ...io.shown import Shown
-    from ...micrograph import ImageLike
+    from ...micrograph import ImageLike, Micrograph
     from .unfinished import Unfinished
 
 __all__ = ["enhance_large", "enhance_large_steps", "sides"]
@@ -201,7 +201,7 @@ def enhance_large_steps(
                 made = locally(work, left, read, model, names)
             tiling = noted(made, job, watched, stack.count(grid, side), len(done))
             yield from within(tiling, _SCANNED, _TILED)
-            like = _like(finest, black_white, model.scale)
+            like = _like(finest, black_white, model)
             finer = _finer(shown or pyramid.shown, stack, model, black_white)
             ending = finish_zarr_steps(job.image, like, axes=stack.axes, shown=finer)
             yield from within(ending, _TILED, 1.0)
@@ -278,7 +278,7 @@ def _begun(
     low, high = yield from within(scan, 0.0, _SCANNED)
     # Not before it is known that this job can be done: what is there may be worth going on with.
     job.clear(out)
-    like = _like(pyramid.levels[0], (low, high), model.scale)
+    like = _like(pyramid.levels[0], (low, high), model)
     shape = (*stack.lengths, *output_shape(pyramid.shape, model.scale))
     new_zarr(job.image, shape, like, chunk_px=chunk, axes=stack.axes, whole=stack.channel)
     model.save(job.model)
@@ -297,7 +297,10 @@ def _finer(shown: Shown, stack: Stack, model: Model, black_white: tuple[float, f
     return replace(shown, window=(low, high))
 
 
-def _like(finest: Micrograph, black_white: tuple[float, float], scale: float) -> Micrograph:
+def _like(finest: Micrograph, black_white: tuple[float, float], model: Model) -> Micrograph:
     """Return a pixel of what comes out."""
     pixel = np.zeros((1, 1, 3)[: 2 + finest.rgb], finest.pixels.dtype)
-    return Micrograph(pixel, finest.finer_pixel_size(scale), finest.rgb, finest.name, black_white)
+    made = finest.with_pixels(
+        pixel, pixel_size=finest.finer_pixel_size(model.scale), value_range=black_white
+    )
+    return with_size_note(made, model, finest.pixel_size)

@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import ImageError
 from ...micrograph import ImageLike, Micrograph, as_micrograph, from_unit, to_unit
 from ..baselines import bicubic, enlargement
+from ..matching import check_plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,9 +37,12 @@ def side_by_side(images: Sequence[ImageLike]) -> Micrograph:
     Raises
     ------
     ImageError
-        When there is none, they mix grey and RGB, or one is no plain reduction of the last.
+        When there is none, one is a stack, they mix grey and RGB, or one is no plain reduction of the
+        last.
     """
     shown = [as_micrograph(image) for image in images]
+    for image in shown:
+        check_plane(image)
     if not shown or len({image.rgb for image in shown}) > 1:
         raise ImageError(
             "There is nothing to lay side by side, or grey beside RGB.",

@@ -133,7 +133,8 @@ def frc_single(image: ImageLike, pixel_size: float | None = None) -> Resolution:
 
     It stands on noise that is independent from pixel to pixel. Interpolated, compressed, filtered or
     network-made images break this, and come out far too good: use two acquisitions for them. Rings end
-    at a quarter of a cycle per pixel, so a resolution finer than four pixels is not seen.
+    at a quarter of a cycle per pixel, so a resolution finer than four pixels is not seen; detail that is
+    finer still, much of it, folds back and may come out as a resolution that is coarser than four pixels.
 
     Parameters
     ----------

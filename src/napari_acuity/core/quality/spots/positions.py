@@ -63,13 +63,16 @@ class PositionErrors:
         return self.pixel_size and _pair(np.multiply(self.sd_px, self.pixel_size))
 
     def rows(self) -> list[list[str]]:
-        """Return the table as text: a header, then X and Y; in um too where the pixel size is known."""
+        """Return the table as text: a header, then X and Y; in um too where the pixel size is known.
+
+        A dash stands for what too few matches do not tell.
+        """
         units = {"px": (self.mean_px, self.sd_px)}
         if self.mean_um and self.sd_um:
             units["um"] = (self.mean_um, self.sd_um)
         header = [f"{figure} ({unit})" for unit in units for figure in ("Mean", "SD")]
         body = [
-            [name, *(f"{figure[axis]:.3g}" for both in units.values() for figure in both)]
+            [name, *(_text(figure[axis]) for both in units.values() for figure in both)]
             for name, axis in (("X error", 1), ("Y error", 0))
         ]
         return [["", *header], *body]
@@ -78,6 +81,10 @@ class PositionErrors:
         """Return the table in aligned columns and the counts below it, for a terminal."""
         counts = f"{len(self.matches)} matched, {self.missed} missed, {self.invented} invented"
         return "\n".join([*aligned(self.rows()), counts])
+
+
+def _text(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3g}"
 
 
 def position_errors(
