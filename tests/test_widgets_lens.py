@@ -268,7 +268,7 @@ def test_copy_as_python_runs(
 ) -> None:
     for path, made in ((bundle, [*NAMES, "merged"]), (ensemble, ["mean", "disagreement"])):
         open_lens(qtbot, panel, path)
-        for values in ("Auto (by data type)", "Layer's contrast limits"):
+        for values in ("Auto (data type)", "Layer's contrast limits"):
             panel.options.values.box.setCurrentText(values)
             held: dict[str, Any] = {"viewer": viewer}
             exec(panel._python(), held)

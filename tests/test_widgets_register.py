@@ -304,7 +304,7 @@ def test_the_button_says_why_it_cannot_be_pressed(
     plane = viewer.add_image(np.zeros((64, 64)), name="plane")
     viewer.add_image(np.zeros((3, 64, 64)), name="stack")
     assert "'stack' is a stack" in panel.job.button.toolTip()
-    assert "acuity pairs --channels" in panel.job.button.toolTip()
+    assert "choose the stacks in Options of the pair" in panel.job.button.toolTip()
 
     panel.moving.choose(plane)
     panel.fixed.choose(plane)
@@ -318,6 +318,48 @@ def test_swap(viewer: Any, panel: RegisterPanel, qtbot: QtBot) -> None:
         viewer.layers["bench"],
         viewer.layers["phone"],
     )
+
+
+def test_a_pair_of_several_channels(
+    viewer: Any,
+    registered: RegisterPanel,
+    pair: Any,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was found for one picture holds for all channels of it."""
+    panel = registered
+    click(
+        qtbot, next(b for b in panel.findChildren(QToolButton) if b.text() == "Options of the pair")
+    )
+    on_moving, on_fixed = panel.maps.channels
+    assert on_moving.count() == 1  # no layer but "none"
+    of_moving, of_fixed = (np.moveaxis(each, -1, 0)[[0, 1, 2, 0]] for each in pair)
+    viewer.add_image(of_moving, name="phone stains")
+    viewer.add_image(of_fixed, name="bench stains")
+    on_moving.setCurrentText("phone stains")
+    assert not panel.maps.pair.isEnabled()
+    assert "4 of the moving image and none of the fixed one" in panel.maps.pair.toolTip()
+    on_fixed.setCurrentText("bench stains")
+    folder = tmp_path / "stains"
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    click(qtbot, panel.maps.pair)
+    wait(qtbot, panel)
+
+    assert "Added 'phone stains' (x1, 4-channel) to" in panel.job.outcome.text()
+    (made,) = PairSet.open(folder)
+    assert made.channels == 4
+    low, high = made.low.pixels, made.high.pixels
+    np.testing.assert_array_equal(low[0], low[3])
+    for channel in range(3):
+        assert np.corrcoef(low[channel].ravel(), high[channel].ravel())[0, 1] > 0.9
+
+    on_moving.setCurrentText("none")
+    on_fixed.setCurrentText("none")
+    click(qtbot, panel.maps.pair)
+    wait(qtbot, panel)
+    assert "does not fit the set" in panel.job.outcome.text()
 
 
 def test_the_panel_is_set_as_it_was_when_it_made_a_layer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from napari.layers import Points, Shapes
-from qtpy.QtWidgets import QToolButton
+from qtpy.QtWidgets import QRadioButton, QToolButton
 from scipy import ndimage
 
 import napari_acuity as acuity
@@ -17,6 +17,7 @@ from napari_acuity.core.registration import refine
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets._registering.guides import Guides, outlines
+from napari_acuity.widgets._registering.job import summary
 from napari_acuity.widgets._registering.shifts import colour_by
 from napari_acuity.widgets.register import RegisterPanel
 
@@ -130,6 +131,18 @@ def test_layers_that_are_there_already_can_be_chosen(
     assert adjust.on_moving.layer is None
     click(qtbot, panel.swap)
     assert adjust.on_moving.layer == mine
+
+
+def test_adding_landmarks_shows_the_images_in_which_they_are_set(
+    viewer: Any, registered: RegisterPanel, qtbot: QtBot
+) -> None:
+    click(qtbot, next(b for b in registered.findChildren(QRadioButton) if b.text() == "difference"))
+    qtbot.waitUntil(lambda: "phone | difference" in names(viewer))
+    assert not viewer.layers["phone"].visible and not viewer.layers["bench"].visible
+    on_fixed, _ = landmarks(viewer, registered, qtbot)
+    assert viewer.layers["phone"].visible and viewer.layers["bench"].visible
+    assert "phone | difference" not in names(viewer)
+    assert viewer.layers.selection.active == on_fixed
 
 
 def test_landmarks_that_do_not_pair_up_are_told(
@@ -246,6 +259,10 @@ def test_keep_stops_at_a_level(
 
     words, level = panel.job.outcome.text(), panel._kept.registration.level  # type: ignore[union-attr]
     assert words.startswith(f"Stopped after {level} of ")
+    assert "several px off" not in words  # it was the last level
+    before_the_last = summary(panel._kept.registration, stopped="texture 2 of 4")  # type: ignore[union-attr]
+    assert before_the_last.startswith("Stopped after texture 2 of 4. The levels left out refine")
+    assert "near the corners it may be several px off" in before_the_last
     assert names(viewer) == ["bench", "phone", "phone | registered", "phone | shifts"]
     assert viewer.layers["phone | registered"].data.shape == (SIDE, SIDE, 3)
     made: dict[str, Any] = {"viewer": viewer}
@@ -279,6 +296,53 @@ def test_again_and_undo(
     assert names(viewer) == ["phone"]
     assert not registered.adjust.undo.isEnabled()
     assert not registered.maps.save.isEnabled()
+
+
+def load_settings(viewer: Any, panel: RegisterPanel, layer: str) -> None:
+    viewer.layers.selection.active = viewer.layers[layer]
+    (menu,) = (b.menu() for b in panel.findChildren(QToolButton) if b.accessibleName() == "More")
+    menu.aboutToShow.emit()
+    next(a for a in menu.actions() if a.text() == "Load settings from layer").trigger()
+
+
+def test_the_settings_of_a_layer_bring_landmarks_and_regions_back(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot, asked: list[dict[str, Any]]
+) -> None:
+    on_fixed, on_moving = landmarks(viewer, panel, qtbot)
+    on_fixed.add(PLACES)
+    on_moving.add(PLACES + SHIFT)
+    click(qtbot, panel.adjust.add_region)
+    viewer.layers["bench | excluded"].add_polygons(np.array([[5, 5], [5, 20], [20, 5]]))
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+    for name in ("bench | landmarks", "phone | landmarks", "bench | excluded"):
+        viewer.layers.remove(viewer.layers[name])
+    assert panel.adjust.said.text() == ""
+
+    load_settings(viewer, panel, "phone | registered")
+    assert panel.adjust.said.text() == "3 landmarks, 1 region left out"
+    drawn = viewer.layers["phone | landmarks"]
+    np.testing.assert_array_equal(drawn.features["number"], [1, 2, 3])
+    assert drawn.data_to_world((7, 9)) == viewer.layers["phone"].data_to_world((7, 9))
+    assert panel.adjust.on_moving.layer == drawn
+    assert panel.adjust.excluded.layer == viewer.layers["bench | excluded"]
+    count = len(viewer.layers)
+    load_settings(viewer, panel, "phone | registered")
+    assert len(viewer.layers) == count  # they are there already
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+    np.testing.assert_array_equal(asked[1]["landmarks"], asked[0]["landmarks"])
+    np.testing.assert_array_equal(asked[1]["exclude"], asked[0]["exclude"])
+
+    drawn.add(PLACES[0])  # what the user goes on with is not overwritten
+    load_settings(viewer, panel, "phone | registered")
+    assert len(drawn.data) == 4
+    assert panel.adjust.on_moving.layer == viewer.layers["phone | landmarks [1]"]
+    assert panel.adjust.said.text() == "3 landmarks, 1 region left out"
+
+    viewer.layers.remove(viewer.layers["bench"])
+    load_settings(viewer, panel, "phone | registered")
+    assert "which are not both open" in panel.job.outcome.text()
 
 
 def test_the_scripts_that_layers_carry_run(viewer: Any, panel: RegisterPanel, qtbot: QtBot) -> None:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QToolButton
 
+import napari_acuity as acuity
 from gui import click, names, opened
 from napari_acuity import Model, Pair, PairSet, Recipe
 from napari_acuity.core.quality.reports.charts import Chart, Curve
@@ -180,6 +182,63 @@ def test_layers_of_a_twelve_bit_camera(
     for made in (told, pair):
         assert made.high.range() == (0, 4095)
         assert made.low.range() == (0, 255)  # the phone has 8 bits
+
+
+def test_a_folder_whose_images_do_not_tell_white_is_refused_before_the_run(
+    panel: TrainPanel, qtbot: QtBot, tmp_path: Path, tissue: NDArray[np.uint8]
+) -> None:
+    """One dim field among others ends at 4080, as if it came of a 12-bit camera."""
+    bright = tissue[:192, :192, 0].astype(np.uint16) * 256
+    care, ours = tmp_path / "care", PairSet.open(tmp_path / "ours")
+    for part in ("low", "GT"):
+        (care / part).mkdir(parents=True)
+    for name, field in {"a": bright, "b": bright // 16, "c": bright}.items():
+        for part in ("low", "GT"):
+            tifffile.imwrite(care / part / f"{name}.tif", field)
+        ours.add(Pair(field, field, 1.0, name=name))
+    for folder, cure in ((care, "acuity pairs NEW LOW HIGH --range"), (ours.folder, "b.json")):
+        choose(qtbot, panel, folder)
+        words = panel.pairs.summary.text()
+        assert "'b' has 16-bit pixels but ends at" in words and cure in words
+        assert not panel.job.button.isEnabled()
+        assert panel.job.button.toolTip() == words
+
+    said = ours.folder / "b.json"
+    white = '_range": [0, 4095]'
+    said.write_text(said.read_text().replace('_range": null', white))
+    assert said.read_text().count(white) == 2
+    choose(qtbot, panel, care)
+    choose(qtbot, panel, ours.folder)
+    assert panel.pairs.problem is None
+    assert panel.job.button.isEnabled()
+
+
+def test_two_layers_of_several_channels_are_pairs_too(
+    viewer: Any, panel: TrainPanel, qtbot: QtBot, tissue: NDArray[np.uint8]
+) -> None:
+    high = np.stack([tissue[:96, left : left + 224, 0] for left in (0, 100, 200, 280)])
+    viewer.add_image(high, name="bench")
+    viewer.add_image(high[:, ::2, ::2], name="phone")
+    viewer.add_image(high[0], name="plane")
+    viewer.add_image(high[:3], name="others", visible=False)
+    panel.pairs.kind.setCurrentText("Two layers of channels")
+    listed = [panel.pairs.low.itemText(index) for index in range(panel.pairs.low.count())]
+    assert listed == ["others", "phone", "bench"]
+    panel.pairs.low.choose(viewer.layers["others"])
+    panel.pairs.high.choose(viewer.layers["bench"])
+    wait_for_look(qtbot, panel)
+    assert "Both images need the same number of channels" in panel.pairs.summary.text()
+    assert not panel.job.button.isEnabled()
+    panel.pairs.low.choose(viewer.layers["phone"])
+    wait_for_look(qtbot, panel)
+    assert panel.pairs.summary.text().startswith("1 field, x2, 4-channel")
+    assert panel.pairs.scale.value() == 2
+    source = panel.pairs.chosen()
+    assert source is not None
+    scope = {"viewer": viewer, "acuity": acuity}
+    (told,), (pair,) = eval(source.python, scope), source.open()
+    assert told.channels == pair.channels == 4
+    assert panel.job.button.isEnabled()
 
 
 def test_layers_that_do_not_fit_are_explained(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -651,6 +653,37 @@ def test_training_outlives_the_panel_is_stopped_and_gone_on_with(
         assert "ended without a word" in page.job.outcome.text()
         settle(qtbot, page)
         assert page.job.button.text() == "Go on" and page.job.button.isEnabled()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no interrupts to ignore")
+def test_stop_does_not_wait_for_a_process_that_ignores_interrupts(
+    page: LensTrainingPage,
+    qtbot: QtBot,
+    data: Path,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a script started napari behind itself: what napari starts ignores them as it does."""
+    monkeypatch.setattr(lens_process, "_PATIENCE_S", 45.0)
+    out = tmp_path / "lens"
+    out.mkdir()
+    LensSpec("lens", data, page.kinds.kinds, recipe=str(recipe), epochs=1).save(out / "lens.toml")
+    (out / "lens-run.json").write_text("{}")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        lens_process._processes[out.resolve()] = process
+        (out / lens_process.PROCESS).write_text(json.dumps({"pid": process.pid}))
+        page.open_run(out)
+        qtbot.waitUntil(lambda: page.job.button.text() == "Stop", timeout=30_000)
+
+        click(qtbot, page.job.button)
+        qtbot.waitUntil(lambda: not page.run.going, timeout=30_000)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.poll() is not None
+    assert page.job.outcome.text().startswith("Stopped. Go on trains further")
 
 
 def test_a_network_that_failed_says_why(

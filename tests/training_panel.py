@@ -51,10 +51,10 @@ def fresh_session() -> Iterator[None]:
     for known in lists:
         known.clear()
     yield
-    for process in run_reader._processes.values():
-        process.kill()
-        process.wait()
-    run_reader._processes.clear()
+    for started in run_reader._started.values():
+        started.process.kill()
+        started.process.wait()
+    run_reader._started.clear()
     run_reader._written.clear()
     for known in lists:
         known.clear()

@@ -34,6 +34,7 @@ __all__ = [
     "is_image",
     "is_map",
     "is_plane",
+    "may_be_channels",
     "is_result",
     "keep_selection",
     "made_by",
@@ -55,6 +56,11 @@ def is_image(layer: Layer) -> bool:
 def is_plane(layer: Layer) -> bool:
     """Whether a layer is a single 2-D image, grey or RGB."""
     return isinstance(layer, Image) and layer.ndim == 2
+
+
+def may_be_channels(layer: Layer) -> bool:
+    """Whether a layer may hold several channels: (C, Y, X), as a stack of planes does."""
+    return isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb
 
 
 def is_result(layer: Layer) -> bool:

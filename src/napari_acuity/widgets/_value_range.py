@@ -23,7 +23,7 @@ AS_MICROGRAPH = "from napari_acuity.core.micrograph import as_micrograph\n"
 
 
 _RANGES: dict[str, Any] = {
-    "Auto (by data type)": None,
+    "Auto (data type)": None,
     "10 bit, 0 to 1023": (0.0, 1023.0),
     "12 bit, 0 to 4095": (0.0, 4095.0),
     "14 bit, 0 to 16383": (0.0, 16383.0),

@@ -19,6 +19,7 @@ from ._registering.adjust import AdjustBox
 from ._registering.arrow_box import ArrowBox
 from ._registering.compare_views import CompareBox, Kept
 from ._registering.evidence import EvidenceButton
+from ._registering.guides import Guides
 from ._registering.job import Level, Result, load_and_warp, register_and_warp
 from ._registering.live import Live
 from ._registering.map_box import MapBox
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from ..core.jobs import Event
     from ..core.registration.registration import Registration
-    from ._registering.guides import Guides
 
 __all__ = ["RegisterPanel"]
 
@@ -61,7 +61,8 @@ _TIPS = {
     "Landmarks: points that you set in both images (Adjust, Add landmarks).\n"
     "None: the frames lie over each other already.",
     "elastic": "Follow with shifts that vary over the field, such as a lens's distortion.",
-    "keep": "Stop after the level at work, and keep the map as it then stands.",
+    "keep": "Stop after the level at work, and keep the map as it then stands: after the first ones it "
+    "may be several px off near the corners.",
 }
 _MOST_RUNS = 5
 # Maps of levels are kept to go on from, as far as they take less memory than this.
@@ -153,9 +154,13 @@ class RegisterPanel(QScrollArea):
         self._soon.timeout.connect(self._show_arrows)
         self.maps.load.clicked.connect(self._load)
         self.adjust.changed.connect(self._update)
+        for channels in self.maps.channels:
+            channels.changed.connect(self._update)
         self.adjust.again.connect(self._again)
         self.adjust.undo.clicked.connect(self._undo)
         self.adjust.edit_arrows.clicked.connect(self.arrows.hide_arrows)
+        # A view hides the two images, in which landmarks are set.
+        self.adjust.add_landmarks.clicked.connect(self.compare.leave)
         for chooser in (self.moving, self.fixed):
             chooser.changed.connect(self._update)
         self.start.currentIndexChanged.connect(self._update)
@@ -186,9 +191,9 @@ class RegisterPanel(QScrollArea):
         for layer in (moving, fixed):
             if not is_plane(layer):
                 return (
-                    f"'{layer.name}' is a stack of {layer.ndim} axes. Make single planes of it first: "
-                    "right-click the layer, Split Stack. Pairs of several channels are made of files, by "
-                    "acuity pairs --channels or in Python."
+                    f"'{layer.name}' is a stack of {layer.ndim} axes. Make single planes of a copy first: "
+                    "right-click the layer, Duplicate Layer, then Split Stack. For a pair of several "
+                    "channels register one of them and choose the stacks in Options of the pair."
                 )
         return None
 
@@ -250,6 +255,20 @@ class RegisterPanel(QScrollArea):
         self.start.setCurrentIndex(max(0, self.start.findData(told.get("start"))))
         self.elastic.setChecked(told.get("elastic", True))
         self.options.show_told(told)
+        if "landmarks" in told:  # a map that was loaded tells of none
+            self._show_guides(told, Guides.told(told["landmarks"], told["excluded"]))
+
+    def _show_guides(self, told: dict[str, Any], guides: Guides) -> None:
+        """Bring landmarks and regions back, where the images that they lie on are open."""
+        moving, fixed = self.moving.layer, self.fixed.layer
+        names = [None if layer is None else layer.name for layer in (moving, fixed)]
+        if moving is not None and fixed is not None and names == [told["moving"], told["fixed"]]:
+            self.adjust.show_guides(moving, fixed, guides)
+        elif guides:
+            self.job.say(
+                f"Landmarks and excluded regions were left out: they lie on '{told['moving']}' and "
+                f"'{told['fixed']}', which are not both open."
+            )
 
     def _run(
         self, moving: Image, fixed: Image, how: dict[str, Any], guides: Guides, script: Script

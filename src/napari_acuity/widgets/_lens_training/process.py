@@ -80,7 +80,9 @@ def end_lens(processes: list[psutil.Process], folder: Path) -> None:
     children = [child for process in processes for child in _children(process)]
     for process in processes:
         _interrupt(process)
-    psutil.wait_procs(processes, _PATIENCE_S)
+    # Where napari ignores interrupts, as behind a script that goes on, so does what it starts.
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    psutil.wait_procs(processes, 0 if ignored else _PATIENCE_S)
     for process in (*processes, *children):
         end_process(process)
     if (ours := _processes.get(folder)) is not None:

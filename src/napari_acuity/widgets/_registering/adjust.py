@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from napari.layers import Points, Shapes
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QVBoxLayout, QWidget
@@ -19,6 +20,7 @@ from .shifts import auto_gain
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image, Layer
+    from numpy.typing import NDArray
 
     from .compare_views import Kept
 
@@ -125,6 +127,17 @@ class AdjustBox(QWidget):
             tuple(in_px_of(fixed, region, corners) for corners in drawn),
         )
 
+    def show_guides(self, moving: Image, fixed: Image, guides: Guides) -> None:
+        """Let these be the landmarks and regions of a pair; layers that held others stay as they are."""
+        self.landmarks.show(fixed, guides.fixed)
+        self.landmarks.show(moving, guides.moving)
+        held = self.guides(moving, fixed).excluded
+        if len(held) != len(guides.excluded) or not all(map(np.array_equal, held, guides.excluded)):
+            self._regions.pop(fixed, None)
+            if guides.excluded:
+                self._make_region(fixed, guides.excluded)
+        self._on_change()
+
     def corrections(self, moving: Image, fixed: Image) -> Guides:
         """Return landmarks and regions, and the arrows that were corrected."""
         edits = self._edits_of(moving, fixed)
@@ -194,19 +207,24 @@ class AdjustBox(QWidget):
             return
         fixed = self._pair[1]
         if self._region(fixed) is None:
-            layer = Shapes(
-                ndim=2,
-                name=f"{fixed.name} | excluded",
-                face_color="#d55e0080",
-                edge_color="#d55e00",
-                edge_width=max(1.0, max(fixed.data.shape[:2]) / 400),
-                **grid_of(fixed),
-            )
-            follow(self, layer.events, ("data",), self._on_change)
-            self._regions[fixed] = layer
-            self._viewer.add_layer(layer)
+            self._make_region(fixed, ())
         self._viewer.layers.selection.active = self._regions[fixed]
         self._regions[fixed].mode = "add_polygon"
+
+    def _make_region(self, fixed: Image, drawn: tuple[NDArray[np.float64], ...]) -> None:
+        layer = Shapes(
+            list(drawn) or None,
+            ndim=2,
+            shape_type="polygon",
+            name=f"{fixed.name} | excluded",
+            face_color="#d55e0080",
+            edge_color="#d55e00",
+            edge_width=max(1.0, max(fixed.data.shape[:2]) / 400),
+            **grid_of(fixed),
+        )
+        follow(self, layer.events, ("data",), self._on_change)
+        self._regions[fixed] = layer
+        self._viewer.add_layer(layer)
 
     def _on_arrows(self) -> None:
         if self._kept is None:

@@ -32,6 +32,12 @@ class Guides:
     moving: NDArray[np.float64]
     excluded: tuple[NDArray[np.float64], ...] = ()
 
+    @classmethod
+    def told(cls, landmarks: Any, excluded: Any) -> Guides:
+        """Return what the recipe of a layer tells: lists of (row, col)."""
+        fixed, moving = (np.asarray(each, np.float64).reshape(-1, 2) for each in landmarks)
+        return cls(fixed, moving, tuple(np.asarray(outline, np.float64) for outline in excluded))
+
     def __add__(self, other: Guides) -> Guides:
         return Guides(
             np.concatenate([self.fixed, other.fixed]),

@@ -25,6 +25,10 @@ __all__ = ["Level", "Result", "add_pair", "load_and_warp", "register_and_warp", 
 
 # A preview need not be sharper than the canvas.
 _PREVIEW_PX = 1024
+_COARSE = (
+    "The levels left out refine the map: near the corners it may be several px off yet. Again after "
+    "(Adjust) goes on."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,17 +99,22 @@ def load_and_warp(path: str, moving: Any, fixed: Any) -> Result:
 
 
 def add_pair(
-    registration: Registration, moving: Any, fixed: Any, scale: float | None, folder: Path
-) -> tuple[Path, str, float, int]:
-    """Write a training pair; return the folder, the pair's name and scale, and how many there are."""
+    registration: Registration,
+    moving: Any,
+    fixed: Any,
+    scale: float | None,
+    channels: int,
+    folder: Path,
+) -> tuple[Path, str, str, int]:
+    """Write a training pair; return the folder, the pair's name and kind, and how many there are."""
     from ...core.pairs.pair_set import PairSet
 
-    pair = registration.pair(moving, fixed, scale=scale)
+    pair = registration.pair(moving, fixed, scale=scale, channels=channels)
     pair.low.range()
     pair.high.range()  # without black and white nothing could be trained on it
     pairs = PairSet.open(folder)
     name = pairs.add(pair)
-    return folder, name, pair.scale, len(pairs)
+    return folder, name, f"x{pair.scale:g}, {pair.kind}", len(pairs)
 
 
 def summary(registration: Registration, *, stopped: str = "") -> str:
@@ -129,7 +138,9 @@ def summary(registration: Registration, *, stopped: str = "") -> str:
         tried = ", ".join(f"{name} {score:.2f}" for name, score in registration.scores.items())
         lines.insert(1, f"Starts tried, correlation: {tried}")
     if stopped:
-        lines.insert(0, f"Stopped after {stopped}.")
+        level, _, last = stopped.rpartition(" of ")
+        coarse = "" if level.endswith(f" {last}") else f" {_COARSE}"
+        lines.insert(0, f"Stopped after {stopped}.{coarse}")
     return "\n".join(lines)
 
 

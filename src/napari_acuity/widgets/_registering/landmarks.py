@@ -78,20 +78,30 @@ class Landmarks(QObject):
         """Make the layers that are missing, and let the next click set a landmark."""
         for image in (fixed, moving):
             if self.layer(image) is None:
-                self._add(image)
+                self._add(image, np.zeros((0, 2)))
         self._go_on(moving, fixed)
 
-    def _add(self, image: Image) -> None:
+    def show(self, image: Image, points: NDArray[np.float64]) -> None:
+        """Let points (n, 2), px, be the landmarks of an image; a layer that held others stays as it is."""
+        if np.array_equal(self.points(image), points):
+            return
+        self.use(image, None)
+        if len(points):
+            self._add(image, points)
+
+    def _add(self, image: Image, points: NDArray[np.float64]) -> None:
         size = max(6.0, max(image.data.shape[:2]) / 60)
         layer = Points(
+            points,
             ndim=2,
             name=f"{image.name} | landmarks",
-            features={"number": np.zeros(0, int)},
+            features={"number": np.zeros(len(points), int)},
             text={"string": "{number}", "color": "white", "size": 12, "anchor": "upper_left"},
             size=size,
             symbol="cross",
             **grid_of(image),
         )
+        _number(layer)
         self._of[image] = layer
         self._made.add(layer)
         follow(self, layer.events, ("data",), partial(self._on_points, layer))

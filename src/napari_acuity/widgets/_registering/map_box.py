@@ -10,8 +10,16 @@ from qtpy.QtWidgets import QFileDialog, QLabel, QMenu, QPushButton, QVBoxLayout,
 
 from .. import _session
 from .._jobs import one_step
-from .._layers import add_result, is_plane, result_layer, snapshot
-from .._panel import drop_down, enable, options, side_by_side
+from .._layers import (
+    LayerChooser,
+    add_result,
+    finest,
+    is_plane,
+    may_be_channels,
+    result_layer,
+    snapshot,
+)
+from .._panel import add_row, drop_down, enable, options, side_by_side
 from .._value_range import ValueRange
 from .job import add_pair
 
@@ -28,6 +36,10 @@ __all__ = ["MapBox"]
 _SCALES = {"Auto": None, "x1": 1.0, "x1.5": 1.5, "x2": 2.0, "x2.5": 2.5, "x3": 3.0, "x4": 4.0}
 _TIPS = {
     "pair": "Add the registered images to a folder of training pairs; the folder may be new.",
+    "moving_channels": "For a pair of several channels: a layer (channels, rows, columns) on the moving "
+    "image's grid, which goes into the pair in its place. Layers of one channel each become such a layer by "
+    "right-click, Merge to Stack.",
+    "fixed_channels": "The same on the fixed image's grid, of as many channels in the same order.",
     "apply": "Warp another image on the moving image's grid, such as a further channel.",
     "save": "Save the map (homography and shifts) as a .npz file.",
     "load": "Load a map that was saved, and apply it to the chosen images.",
@@ -60,6 +72,11 @@ class MapBox(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         fold, rows = options("Options of the pair")
         self.values = ValueRange(rows)
+        self.channels = [
+            LayerChooser(viewer, fits=may_be_channels, rank=-1, none_text="none") for _ in range(2)
+        ]
+        for chooser, role in zip(self.channels, ("moving", "fixed"), strict=True):
+            add_row(rows, f"{role.capitalize()} channels", chooser, _TIPS[f"{role}_channels"])
         layout.addLayout(side_by_side(self.pair, scale, self.pair_scale, stretch=self.pair))
         layout.addWidget(fold)
         layout.addLayout(side_by_side(self.apply, self.save, self.load))
@@ -71,26 +88,44 @@ class MapBox(QWidget):
     def update_buttons(self, busy: str | None, not_loading: str | None) -> None:
         """Enable what can be done now, and say of the rest why not."""
         none = busy or (None if self._kept else "Register two images first.")
-        enable(self.pair, _TIPS["pair"], none)
+        enable(self.pair, _TIPS["pair"], none or self._channels_problem())
         enable(self.apply, _TIPS["apply"], none)
         enable(self.save, _TIPS["save"], none)
         enable(self.load, _TIPS["load"], busy or not_loading)
+
+    def _channels_problem(self) -> str | None:
+        """Say why the layers of all channels make no pair."""
+        layers = [chooser.layer for chooser in self.channels]
+        if layers == [None, None]:
+            return None
+        counts = [0 if layer is None else finest(layer).shape[0] for layer in layers]
+        if counts[0] == counts[1]:
+            return None
+        return (
+            f"Channels (Options of the pair): {counts[0] or 'none'} of the moving image and "
+            f"{counts[1] or 'none'} of the fixed one. Choose layers of as many channels, or none."
+        )
 
     def _make_pair(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of training pairs")
         if not folder or self._kept is None:
             return
-        kept, scale = self._kept, self.pair_scale.currentData()
-        of_moving, of_fixed = self.values.of_both(kept.moving, kept.fixed)
-        moving, fixed = snapshot(kept.moving, of_moving), snapshot(kept.fixed, of_fixed)
-        add = partial(add_pair, kept.registration, moving, fixed, scale, Path(folder))
+        kept, scale, channels = self._kept, self.pair_scale.currentData(), 0
+        low, high = (chooser.layer for chooser in self.channels)
+        if low is None or high is None:
+            low, high = kept.moving, kept.fixed
+        else:
+            channels = int(finest(low).shape[0])
+        of_moving, of_fixed = self.values.of_both(low, high)
+        moving, fixed = snapshot(low, of_moving), snapshot(high, of_fixed)
+        add = partial(add_pair, kept.registration, moving, fixed, scale, channels, Path(folder))
         self._job.run(partial(one_step, "writing the pair", add), done=self._say_pair)
 
-    def _say_pair(self, added: tuple[Path, str, float, int]) -> None:
-        folder, name, scale, count = added
+    def _say_pair(self, added: tuple[Path, str, str, int]) -> None:
+        folder, name, kind, count = added
         _session.remember_pairs(folder)
         pairs = "1 pair" if count == 1 else f"{count} pairs"
-        self._job.say(f"Added '{name}' (x{scale:g}) to {folder}, which now holds {pairs}.")
+        self._job.say(f"Added '{name}' ({kind}) to {folder}, which now holds {pairs}.")
 
     def _list_targets(self) -> None:
         menu = self.apply.menu()

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 from superqt.utils import create_worker
 
 from .. import _session
-from .._layers import LayerChooser, follow, is_plane, recipe_of
+from .._layers import LayerChooser, follow, is_plane, may_be_channels, recipe_of
 from .._panel import add_row, browse_button, drop_down, let_shrink
 from .pair_source import FolderSource, LayerSource, likely_scale
 from .preflight import Look, look
@@ -35,11 +35,23 @@ if TYPE_CHECKING:
 
 __all__ = ["PairChooser"]
 
+_KINDS = {
+    "A folder of pairs": "folder",
+    "Two open layers": "layers",
+    "Two layers of channels": "channels",
+}
+_FIRST = {
+    "folder": "Choose a folder of pairs.",
+    "layers": "Open two registered images first, grey or RGB.",
+    "channels": "Open two registered images of several channels first, (channels, rows, columns); layers of "
+    "one channel each become such a layer by right-click, Merge to Stack.",
+}
 _TYPING_MS = 250
 _IN_THE_FOLDER = "Only with two open layers: a folder of pairs tells the values itself."
 _LOOKING = "Looking at the pairs."
 _TIPS = {
-    "source": "A folder that Register pair has filled, or two open layers that are registered",
+    "source": "A folder that Register pair has filled, or two open layers that are registered: grey or RGB, "
+    "or (channels, rows, columns) of as many channels both",
     "folder": "The folder of pairs",
     "low": "The image of the modest instrument",
     "high": "The image of the better instrument, of the same field: scale times as many pixels",
@@ -129,11 +141,11 @@ class PairChooser(QObject):
         self.changed.emit()
 
     def _make(self, viewer: napari.viewer.Viewer) -> None:
-        self.kind = drop_down({"A folder of pairs": "folder", "Two open layers": "layers"})
+        self.kind = drop_down(_KINDS)
         self.folder = let_shrink(QComboBox())
         self.folder.setLineEdit(QLineEdit(placeholderText="none yet"))
-        self.low = LayerChooser(viewer, fits=is_plane, prefers=_is_registered)
-        self.high = LayerChooser(viewer, fits=is_plane, rank=1, prefers=self._is_fixed)
+        self.low = LayerChooser(viewer, fits=self._fits, prefers=_is_registered)
+        self.high = LayerChooser(viewer, fits=self._fits, rank=1, prefers=self._is_fixed)
         self.scale = QDoubleSpinBox()
         self.scale.setRange(1, 16)
         self.scale.setDecimals(3)
@@ -160,7 +172,13 @@ class PairChooser(QObject):
         for row in (2, 3, 4):
             self._form.setRowVisible(self._first_row + row, not folder)
         self._allow_values()
+        self.low.choose_anew()
+        self.high.choose_anew()
         self._on_layers()
+
+    def _fits(self, layer: Layer) -> bool:
+        several = self.kind.currentData() == "channels"
+        return may_be_channels(layer) if several else is_plane(layer)
 
     def _allow_values(self) -> None:
         folder = self.kind.currentData() == "folder"
@@ -186,14 +204,7 @@ class PairChooser(QObject):
         self._looks += 1
         source = self.chosen()
         if source is None:
-            folder = self.kind.currentData() == "folder"
-            cure = (
-                "Choose a folder of pairs."
-                if folder
-                else "Open two registered images first, grey or RGB. Pairs of several channels are made by "
-                "acuity pairs --channels and trained on from their folder."
-            )
-            self._say(Look(self._looks, problem=cure))
+            self._say(Look(self._looks, problem=_FIRST[self.kind.currentData()]))
             return
         worker = create_worker(look, source, self._intent(), self._looks)
         worker.returned.connect(self._say)

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .._layers import shape_of, snapshot
+from .._layers import finest, is_plane, shape_of, snapshot
 from .._value_range import stated_python
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class LayerSource:
-    """Two layers that lie on each other, as snapshots."""
+    """Two layers that lie on each other, as snapshots; `channels` as in `Pair`."""
 
     low: Any
     high: Any
     scale: float
     ranges: tuple[tuple[float, float] | None, ...] = (None, None)
+    channels: int = 0
 
     @classmethod
     def of(
@@ -62,7 +63,9 @@ class LayerSource:
         stated = of_low, of_high = tuple(ranges)
         held = snapshot(low, of_low), snapshot(high, of_high)
         # 1.667, as the box shows it, stands for 5/3.
-        return cls(*held, float(Fraction(scale).limit_denominator(16)), stated)
+        scale = float(Fraction(scale).limit_denominator(16))
+        channels = 0 if is_plane(low) else int(finest(low).shape[0])
+        return cls(*held, scale, stated, channels)
 
     @property
     def run_place(self) -> tuple[Path, str]:
@@ -77,13 +80,14 @@ class LayerSource:
         told = ", ".join(
             stated_python(layer, values) for layer, values in zip(layers, self.ranges, strict=True)
         )
-        return f"[acuity.Pair({told}, scale={self.scale:g})]"
+        channels = f", channels={self.channels}" if self.channels else ""
+        return f"[acuity.Pair({told}, scale={self.scale:g}{channels})]"
 
     def open(self) -> list[Pair]:
         """Make the pair; in a worker's thread."""
         from ...core.pairs.pair import Pair
 
-        return [Pair(self.low, self.high, self.scale)]
+        return [Pair(self.low, self.high, self.scale, channels=self.channels)]
 
 
 Source: TypeAlias = FolderSource | LayerSource

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import AcuityError, ModelError
+import numpy as np
+
+from ...core.errors import AcuityError, ImageError, ModelError, PairError
 from ...core.pairs.described import Described
 from .network_check import cost_note, network_of, patch_side
 from .run_words import counted
@@ -27,6 +29,8 @@ _OVERLAP = 0.4
 _LEAST_PATCHES_AN_EPOCH = 512
 _LEAST_SIMILARITY = 0.3
 _MOST_NAMED = 3
+# Folders and names of pairs whose black and white are known: reading the images takes a while.
+_ranged: set[tuple[Path, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -118,16 +122,51 @@ def time_to_expect(bound: dict[str, Any], seen: Look) -> str:
 def _fields(
     pairs: PairSet | list[Pair],
 ) -> tuple[list[Described], dict[str, AcuityError]]:
-    """Return the pairs that the run will use, and what is wrong with the others; no image is read for it."""
+    """Return the pairs that the run will use, and what is wrong with the others."""
     if isinstance(pairs, list):
         for pair in pairs:
             pair.low.range()
             pair.high.range()  # the run needs them, and says here in words where they are unknown
-        return [Described(p.name, p.group, p.scale, p.low.rgb, p.low.shape) for p in pairs], {}
+        made = [(p.name, p.group, p.scale, p.low.rgb, p.low.shape, None, p.channels) for p in pairs]
+        return [Described(*each) for each in made], {}
     fields, left_out = pairs.described()
     if not fields:
         raise next(iter(left_out.values()))
+    _check_ranges(pairs, [field.name for field in fields])
     return fields, left_out
+
+
+def _check_ranges(pairs: PairSet, names: list[str]) -> None:
+    """Fail where black and white of an image are unknown: the run would.
+
+    Images are read for it where their values alone tell. Where the first pair states them or has 8
+    bits, the others are taken to be like it.
+    """
+    for name in names:
+        if (pairs.folder, name) in _ranged:
+            continue
+        try:
+            pair = pairs[name]
+        except AcuityError:  # the run leaves it out
+            continue
+        images = pair.low, pair.high
+        for image in images:
+            try:
+                image.range()
+            except ImageError as error:
+                raise PairError(error.cause, _range_cure(pairs, name)) from None
+        _ranged.add((pairs.folder, name))
+        if all(x.value_range is not None or x.pixels.dtype in (np.uint8, bool) for x in images):
+            return
+
+
+def _range_cure(pairs: PairSet, name: str) -> str:
+    if (pairs.folder / f"{name}.json").exists():
+        return f'State "low_range" and "high_range" in {name}.json, such as [0, 4095].'
+    return (
+        "Make a new folder of the two, in which it is stated: acuity pairs NEW LOW HIGH "
+        "--range BLACK WHITE."
+    )
 
 
 def _left_out_words(left_out: dict[str, AcuityError]) -> list[str]:

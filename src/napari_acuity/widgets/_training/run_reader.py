@@ -29,12 +29,20 @@ _PAIRS = "pairs"
 _CLOCK_S = 2.0
 _TERMINATE_S = 5.0
 _NICE = 5
-# Kept, so that a process whose panel was closed is not a zombie when it ends.
-_processes: dict[Path, subprocess.Popen[bytes]] = {}
-# When they were started: what the log tells before is of an earlier process.
-_started: dict[Path, float] = {}
 # Folders of pairs that were written here, which alone may be removed again.
 _written: set[Path] = set()
+
+
+@dataclass(frozen=True, eq=False)
+class _Started:
+    """A process that was started here, and when: what the log tells before is of an earlier one."""
+
+    process: subprocess.Popen[bytes]
+    time: float
+
+
+# Kept, so that a process whose panel was closed is not a zombie when it ends.
+_started: dict[Path, _Started] = {}
 
 
 def start_run(
@@ -48,9 +56,9 @@ def start_run(
         When the pairs cannot be made, or the folder not be used.
     """
     out = out.resolve()
-    folder = _folder_of(source, out)
-    _started[out] = time.time()
-    _processes[out] = behind_the_window(launch(out, folder, recipe, device=device, **options))
+    folder, now = _folder_of(source, out), time.time()
+    process = launch(out, folder, recipe, device=device, **options)
+    _started[out] = _Started(behind_the_window(process), now)
 
 
 def resume_run(out: Path, device: str) -> None:
@@ -64,8 +72,8 @@ def resume_run(out: Path, device: str) -> None:
     run = RunFolder(out.resolve())
     if run.running:
         raise TrainingError(f"Another process is training in {out}.", "Open the run to watch it.")
-    _started[run.path] = time.time()
-    _processes[run.path] = behind_the_window(relaunch(run.path, device=device))
+    now = time.time()
+    _started[run.path] = _Started(behind_the_window(relaunch(run.path, device=device)), now)
 
 
 def behind_the_window(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
@@ -237,8 +245,7 @@ class RunReader:
 
     def _alive(self) -> bool:
         first, self._looked = not self._looked, True
-        ours = _processes.get(self.folder)
-        if ours is not None and ours.poll() is None:
+        if self._ours() is not None:
             return True
         if not self.here:
             return True  # what another machine does is told by its events alone
@@ -250,10 +257,13 @@ class RunReader:
         return self._locked
 
     def _awaited(self) -> bool:
-        ours = _processes.get(self.folder)
-        if ours is None or ours.poll() is not None:
-            return False
-        return self._begun.time < _started[self.folder]
+        ours = self._ours()
+        return ours is not None and self._begun.time < ours.time
+
+    def _ours(self) -> _Started | None:
+        """Return the process that was started here, where it still runs."""
+        ours = _started.get(self.folder)
+        return None if ours is None or ours.process.poll() is not None else ours
 
     def _process(self) -> psutil.Process | None:
         """Return the process that began the run last, where it still runs on this machine."""
@@ -269,14 +279,13 @@ class RunReader:
 
     def end(self) -> None:
         """End its process at once, where it is on this machine."""
-        ours, process = _processes.get(self.folder), self._process()
-        if ours is not None and ours.poll() is None:
-            process = psutil.Process(ours.pid)
+        ours = self._ours()
+        process = self._process() if ours is None else psutil.Process(ours.process.pid)
         if process is None:
             return
         end_process(process)
         if ours is not None:
-            ours.poll()
+            ours.process.poll()
 
 
 def end_process(process: psutil.Process) -> None:
