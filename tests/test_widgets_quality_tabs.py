@@ -596,3 +596,19 @@ def test_positions_of_the_plane_on_show(
     assert "2" in printed(viewer, tab, capsys)
     tab.points.choose(viewer.add_points(plane, name="coarse", scale=(2, 2)))
     assert tab._python() == ""
+
+
+def test_spots_that_could_not_be_measured_have_no_position(
+    viewer: Any, panel: QualityPanel, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plane = np.array([[10.0, 10.0], [20.0, 30.0]])
+    viewer.add_points(plane, name="truth")
+    spots = viewer.add_points(
+        [*plane, [50, 50]], features={"ok": [True, True, False]}, name="found"
+    )
+    tab = go_to(panel, "Positions")
+    tab.points.choose(spots)
+    tab.reference.choose(viewer.layers["truth"])
+    measure(qtbot, panel)
+    assert "2 features matched, 0 missed, 0 invented" in tab.frame.job.outcome.text()
+    assert "2 matched, 0 missed, 0 invented" in printed(viewer, tab, capsys)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PositionsTab"]
 
-_TIP = "The points that are right: features of the truth; of a stack those of the plane on show"
+_TIP = (
+    "The points that are right: features of the truth; of a stack those of the plane on show, of spots those "
+    "that the tab PSF could measure"
+)
 
 
 class PositionsTab(QWidget):
@@ -94,7 +97,7 @@ class PositionsTab(QWidget):
         if self._problem() or not _on_one_grid(*self._layers()):
             return ""
         size = pixel_size_of(self.reference.layer)
-        given = ", ".join(f"viewer.layers[{layer.name!r}].data" for layer in self._layers())
+        given = ", ".join(_in_script(layer) for layer in self._layers())
         return (
             "import napari_acuity as acuity\n\n"
             f"found = acuity.quality.position_errors({given}, "
@@ -106,9 +109,16 @@ def _is_points(layer: Layer) -> bool:
     return isinstance(layer, Points)
 
 
+def _in_script(layer: Points) -> str:
+    name = f"viewer.layers[{layer.name!r}]"
+    return f"{name}.data[{name}.features['ok']]" if "ok" in layer.features else f"{name}.data"
+
+
 def _shown(viewer: napari.viewer.Viewer, layer: Points) -> NDArray[Any]:
-    """Return the points of the plane on show, of a plain layer all."""
+    """Return the points of the plane on show; of spots those that could be measured."""
     points = np.asarray(layer.data)
+    if "ok" in layer.features:
+        points = points[layer.features["ok"].to_numpy(bool)]
     at = np.asarray(layer.world_to_data(viewer.dims.point[-layer.ndim :]))[:-2]
     return points[(np.rint(points[:, :-2]) == np.rint(at)).all(axis=1)]
 

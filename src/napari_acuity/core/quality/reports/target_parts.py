@@ -192,9 +192,9 @@ def positions_part(found: PositionErrors) -> Part:
     """Lay out the position errors of features."""
     header, *rows = found.rows()
     header = [told(title) for title in header]
-    words = (
-        f"{len(found.matches)} features matched, {found.missed} missed, {found.invented} invented."
-    )
+    count = len(found.matches)
+    features = f"{count} feature{'' if count == 1 else 's'}"
+    words = f"{features} matched, {found.missed} missed, {found.invented} invented."
     errors = Curve("matches", found.errors[:, 1], found.errors[:, 0], line="points")
     chart = Chart("X error (px)", "Y error (px)", [errors] if len(found.errors) else [])
     note = (
