@@ -108,6 +108,28 @@ def test_opposite_images_are_registered_from_what_is_known(
         assert found.correlation[1] > 0.3
 
 
+def test_going_on_says_anew_whether_the_moving_image_is_inverted(
+    seen: tuple, opposite: np.ndarray, of_opposites: acuity.Registration
+) -> None:
+    phone, bench, found = seen
+    alike = acuity.register(phone.image, bench, start=of_opposites)
+    inverted = acuity.register(opposite, bench, start=found)
+    doubted = replace(found, start=f"{found.start}; the images hardly agree there")
+    assert alike.start == of_opposites.start.removesuffix(", the moving image inverted")
+    assert inverted.start == f"{found.start}, the moving image inverted"
+    assert acuity.register(phone.image, bench, start=doubted).start == found.start
+
+
+@pytest.mark.parametrize("side", [40, 64, 128])
+def test_small_opposite_frames_are_not_bent_until_they_agree(side: int) -> None:
+    field = samples.slide().pixels[700:, 1000:]
+    fixed, moving = field[:side, :side], 255 - field[3 : 3 + side, 2 : 2 + side]
+    found = acuity.register(moving, fixed, start="none")
+    points = np.mgrid[8 : side - 8 : 4, 8 : side - 8 : 4].reshape(2, -1).T
+    assert found.start.endswith("the moving image inverted")
+    assert np.median(np.linalg.norm(found.map_points(points) - points + (3, 2), axis=1)) < 0.5
+
+
 def test_steps_go_forward_where_images_are_opposite(seen: tuple, opposite: np.ndarray) -> None:
     fractions = [event.fraction for event in acuity.register_steps(opposite, seen[1])]
     assert fractions == sorted(fractions)
@@ -459,6 +481,17 @@ def test_landmarks_start_and_hold(tissue: np.ndarray) -> None:
         acuity.register(moving, tissue, start="landmarks")
 
 
+def test_landmarks_set_crosswise_are_told_of(tissue: np.ndarray) -> None:
+    at = np.array([[100.0, 100], [400, 120], [250, 420]])
+    crossed = acuity.register(tissue, tissue, landmarks=(at, at[[1, 2, 0]]))
+    assert "landmarks" in crossed.start
+    assert "the images hardly agree there" in crossed.start
+    again = acuity.register(tissue, tissue, start=crossed)
+    assert again.start == crossed.start.partition(", correlation")[0] + (
+        f", correlation {again.correlation[1]:.2f}"
+    )
+
+
 @pytest.mark.parametrize("off", [5.0, 12.0])
 def test_a_landmark_that_contradicts_the_images_bends_only_what_is_near(
     off: float, tissue: np.ndarray
@@ -560,7 +593,15 @@ def test_loading_executes_nothing_and_refuses_the_rest(tmp_path: Path, tissue: n
     with np.load(tmp_path / "map.npz") as arrays:
         np.savez(tmp_path / "flat.npz", **{**arrays, "shift_map": np.zeros(5, np.float32)})
         np.savez(tmp_path / "size.npz", **{**arrays, "pixel_size": np.ones(1)})
-    for name in ("cut", "text", "other", "newer", "trap", "missing", "damaged", "flat", "size"):
+        for name, wrong in (
+            ("unknown", {"shift_map": np.full((2, 9, 9), np.nan)}),
+            ("empty", {"shift_map": np.zeros((2, 0, 0))}),
+            ("point", {"homography": np.zeros((3, 3))}),
+            ("nowhere", {"homography": np.full((3, 3), np.nan)}),
+        ):
+            np.savez(tmp_path / f"{name}.npz", **{**arrays, **wrong})
+    refused = ["cut", "text", "other", "newer", "trap", "missing", "damaged", "flat", "size"]
+    for name in (*refused, "unknown", "empty", "point", "nowhere"):
         with pytest.raises(acuity.FileError):
             acuity.Registration.load(tmp_path / f"{name}.npz")
     assert not (tmp_path / "sprung").exists()

@@ -40,6 +40,7 @@ from napari_acuity.core.training import session as session_module
 from napari_acuity.core.training.fit import check_batch, check_scale
 from napari_acuity.core.training.losses import TERMS, gradient_energy, loss_terms
 from napari_acuity.core.training.plan import make_plan
+from napari_acuity.core.training.process import Watch
 from napari_acuity.core.training.run_folder import RunFolder
 from napari_acuity.core.training.schedule import Bound
 from napari_acuity.core.training.session import Epoch, Session
@@ -373,6 +374,31 @@ def test_a_disk_that_is_full_at_the_end_is_waited_out(pairs, tmp_path, monkeypat
     assert acuity.load(tmp_path / "run" / "best.safetensors").header.scores == model.header.scores
 
 
+def test_a_stop_ends_the_wait_for_a_full_disk_unless_it_came_before(pairs, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    steps = train_steps(pairs, replace(QUICK, batch=64), out, epochs=9, device="cpu")
+    for event in steps:
+        if isinstance(event.new, Epoch):
+            RunFolder(out).ask("stop")
+        if event.stage.startswith("scored"):
+            break
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    for event in steps:
+        if "no space left to write" in event.stage:
+            break
+    assert "no space left to write" in next(steps).stage
+    RunFolder(out).ask("stop")
+    with pytest.raises(FileError, match=r"no space left to write .*best.safetensors"):
+        next(steps)
+
+    assert Watch(out).events()[-1]["kind"] == "failed"
+    assert acuity.load(out / "best.safetensors")
+
+
 def test_a_model_that_cannot_be_written_for_another_reason_ends_the_run(
     pairs, tmp_path, monkeypatch
 ):
@@ -428,6 +454,23 @@ def test_a_scale_of_the_recipe_that_the_pairs_do_not_have_is_refused(pairs):
     ):
         acuity.train(pairs, replace(QUICK, network_arguments=stated), epochs=1)
     check_scale(2, replace(QUICK, network_arguments=stated))
+
+
+def test_a_folder_of_pairs_without_black_and_white_says_where_to_state_them(pairs, tmp_path):
+    folder = PairSet.open(tmp_path / "set")
+    for pair in pairs:
+        low, high = (
+            Micrograph(np.asarray(image.pixels, np.uint16) * 4, rgb=True, name=pair.name)
+            for image in (pair.low, pair.high)
+        )
+        folder.add(replace(pair, low=low, high=high))
+
+    with pytest.raises(
+        PairError, match=r'10-bit data.* State "low_range" and "high_range" in .*\.json'
+    ):
+        acuity.train(folder, QUICK, tmp_path / "run", epochs=1, device="cpu")
+
+    assert not (tmp_path / "run").exists()
 
 
 def test_layers_without_a_model_to_start_from_cannot_be_frozen(pairs):
@@ -524,6 +567,7 @@ def test_a_loss_that_stays_no_number_says_what_to_change(pairs, tmp_path):
         ({"minutes": 0}, "Training for 0 minutes"),
         ({"minutes": -0.5}, "Training for -0.5 minutes"),
         ({"minutes": math.nan}, "Training for nan minutes"),
+        ({"minutes": math.inf}, "Training for inf minutes"),
         ({"epochs": 3, "minutes": 0}, "Training for 0 minutes"),
         ({"epochs": "3"}, "Training for '3' epochs is no training"),
     ],

@@ -18,6 +18,7 @@ import torch
 
 import napari_acuity as acuity
 from napari_acuity import Micrograph, Pair, PairSet, Recipe, TrainingError
+from napari_acuity.core.networks.levels import NO_LEVELS
 from napari_acuity.core.recipe import RECIPES
 from napari_acuity.core.training import session as session_module
 from napari_acuity.core.training.process import Watch, launch, relaunch
@@ -550,6 +551,26 @@ def test_a_run_from_a_model_is_told_of_that_models_network(
     usual = replace(acuity.core.recipe.RECIPES["brightfield"], batch=64)  # type: ignore[attr-defined]
     events, _ = drained(train_steps(folder, usual, epochs=1, device="cpu", start=start))
     assert not any("the recipe says" in event.stage for event in events)
+
+
+def test_levels_of_the_model_to_start_from_go_where_the_recipe_has_none(tissue: np.ndarray) -> None:
+    """The network is trained on the images' range, and the model must compute so, too."""
+    fields = [field(tissue // 4, row, col) for row in (0, 256) for col in (0, 256)]
+    levelled = replace(
+        RECIPE,
+        network="compact_unet",
+        network_arguments={"width": 4, "depth": 1},
+        batch=64,
+        losses={"mse": 1.0},
+        levels="percentiles",
+    )
+    start = acuity.train(fields, levelled, epochs=1, test=0.0, device="cpu")
+    assert start.levels != NO_LEVELS
+
+    plain = replace(levelled, levels="range")
+    model = acuity.train(fields, plain, epochs=1, test=0.0, start=start, device="cpu")
+
+    assert model.levels == NO_LEVELS
 
 
 def test_patience_ends_a_run_that_gets_no_better(folder: Path) -> None:

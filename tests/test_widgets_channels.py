@@ -73,7 +73,7 @@ def test_layers_of_channels_are_told_how_they_are_trained_on(viewer: Any, qtbot:
         panel.pairs.kind.setCurrentIndex(1)
         wait_for_look(qtbot, panel)
 
-        assert "acuity pairs --channels" in panel.pairs.summary.text()
+        assert "choose Two layers of channels" in panel.pairs.summary.text()
 
 
 def test_where_channels_may_be_invented_is_shown_at_each(

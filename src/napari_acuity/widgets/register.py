@@ -340,10 +340,12 @@ class RegisterPanel(QScrollArea):
         registered = run.live.finish(result, recipe)
         run.kept = Kept(result.registration, moving, fixed, registered, recipe)
         run.words = result.words
+        # A caution comes after the last level.
+        start = result.registration.start.partition("; ")[0]
         run.levels = {
             name: (number, level)
             for name, (number, level) in run.levels.items()
-            if level.start == result.registration.start
+            if level.start == start
         }
         if self._runs and (before := self._runs[-1].live.arrows) is not None:
             before.visible = False

@@ -30,6 +30,7 @@ LEAST_CORRELATION = 0.15
 ENOUGH = 0.3
 # What a right fit may lower the correlation by: the elastic part is finer than that can tell.
 _BLUNT = 0.01
+_INVERTED = ", the moving image inverted"
 
 
 def follow(images: Images, found: Found, *, elastic: bool) -> Steps[Registration]:
@@ -46,7 +47,9 @@ def follow(images: Images, found: Found, *, elastic: bool) -> Steps[Registration
 
 def refine(images: Images, found: Found, *, elastic: bool) -> Steps[Registration]:
     """Follow a start with the elastic levels of each of its looks, as far as they raise correlation."""
-    kept = found.before or _started(images, found)
+    kept = _started(images, found)
+    if found.before is not None:
+        kept = replace(found.before, start=kept.start)
     started = kept.correlation[0]
     for share, look in enumerate(map(images.seen_by, found.looks)):
         views = views_of(images, found, look)
@@ -94,11 +97,17 @@ def _started(images: Images, found: Found) -> Registration:
         shift_map=np.zeros((2, *images.fixed.shape), np.float32),
         moving_shape=(images.moving.shape[0], images.moving.shape[1]),
         correlation=(0.0, 0.0),
-        start=found.words + (", the moving image inverted" if images.is_inverted else ""),
+        start=_told(images, found),
         fixed_points=found.matches.fixed if found.matches else no_points(),
         moving_points=found.matches.moving if found.matches else no_points(),
         pixel_size=images.pixel_size,
     )
+
+
+def _told(images: Images, found: Found) -> str:
+    """Return what the start was; what an earlier registration said of its images may not hold for these."""
+    words = found.words.partition("; ")[0].removesuffix(_INVERTED)
+    return words + _INVERTED if images.is_inverted else words
 
 
 def views_of(images: Images, found: Found, look: Look) -> Views:

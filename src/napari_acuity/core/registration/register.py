@@ -58,7 +58,8 @@ def register(
         layers, for images whose details differ, such as neighbouring sections in unlike stains, with
         the frames roughly over each other; "landmarks": a plane map through the landmarks; "none": the
         frames lie over each other already (stretched where their sizes differ); where the images hardly
-        agree there, `Registration.start` says so, and nothing is bent. "auto": the landmarks
+        agree there, nothing is bent. After "landmarks" and "none", `Registration.start` says where the
+        images hardly agree. "auto": the landmarks
         where there are some; else features, and where they do not lead to images that agree, the start
         after which they agree best. A Registration: go on after the level it stands at.
     elastic : bool
@@ -142,8 +143,7 @@ def register_steps(
         local_px=local_px,
     )
     if isinstance(start, Registration):
-        found = go_on(start, images)
-        return (yield from follow(alike(images, found), found, elastic=elastic))
+        return (yield from _from_known(go_on(start, images), images, elastic=elastic))
     if start not in get_args(Start):
         raise RegistrationError(
             f"There is no start called '{start}'.", "Choose one of: " + ", ".join(get_args(Start))
@@ -152,7 +152,7 @@ def register_steps(
         marked = find("landmarks", images)
         if isinstance(marked, str):
             raise RegistrationError(f"The landmarks fit no map: {marked}.", "Set them anew.")
-        return (yield from follow(alike(images, marked), marked, elastic=elastic))
+        return (yield from _from_known(marked, images, elastic=elastic))
     if start != "none":
         check_start(images)
     return (yield from _as_it_is_or_inverted(start, images, elastic=elastic))
@@ -193,8 +193,11 @@ def _as_it_is_or_inverted(start: Start, images: Images, *, elastic: bool) -> Ste
     if first.doubts:
         inverted = attempt(images.inverted(), elastic=elastic)
         second = yield from within(inverted, reached, 1.0)
+        # A wide search of opposite images, too, finds places that agree a little.
         if not second.doubts and second.registration is not None:
-            return second.registration
+            insisted = -1.0 if first.registration is None else first.registration.correlation[1]
+            if second.registration.correlation[1] > insisted:
+                return second.registration
     if first.registration is None:
         raise _unrelated(images, first.doubts)
     return first.registration
@@ -216,7 +219,10 @@ def _from_one(start: Start, images: Images, *, elastic: bool) -> Steps[_Outcome]
     yield Event(found.words, 0.2, found.matches)
     registration = yield from within(follow(images, found, elastic=elastic), 0.2, 1.0)
     if start == "none":
-        return _with_caution(registration)
+        doubt = _disagreement(registration)
+        if doubt is None and registration.correlation[0] < -LEAST_CORRELATION:
+            doubt = "the images are opposite there"
+        return _Outcome(_with_caution(registration), () if doubt is None else (doubt,))
     doubt = doubt_about(images, found, registration)
     return _Outcome(registration) if doubt is None else _Outcome(None, (doubt,))
 
@@ -274,13 +280,25 @@ def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
         yield event
 
 
-def _with_caution(registration: Registration) -> _Outcome:
-    """Say so where the frames were laid over each other and the images do not agree."""
+def _from_known(found: Found, images: Images, *, elastic: bool) -> Steps[Registration]:
+    """Follow a place that the user knows."""
+    registration = yield from follow(alike(images, found), found, elastic=elastic)
+    return _with_caution(registration)
+
+
+def _with_caution(registration: Registration) -> Registration:
+    """Say so where the images do not agree at a place that the user knows."""
+    doubt = _disagreement(registration)
+    if doubt is None:
+        return registration
+    return replace(registration, start=f"{registration.start}; {doubt}")
+
+
+def _disagreement(registration: Registration) -> str | None:
     reached = registration.correlation[1]
     if reached >= LEAST_CORRELATION:
-        return _Outcome(registration)
-    doubt = f"the images hardly agree there, correlation {reached:.2f}"
-    return _Outcome(replace(registration, start=f"{registration.start}; {doubt}"), (doubt,))
+        return None
+    return f"the images hardly agree there, correlation {reached:.2f}"
 
 
 def _unrelated(images: Images, failed: Sequence[str]) -> RegistrationError:

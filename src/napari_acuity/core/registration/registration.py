@@ -374,9 +374,15 @@ class Registration:
             sized = "pixel_size" in file and file["pixel_size"].size
             size = array_of(file, "pixel_size", 2).tolist() if sized else None
             points = array_of(file, "fixed_points", None, 2)
+            shift_map = array_of(file, "shift_map", 2, None, None)
+            plane = array_of(file, "homography", 3, 3) if plane.size else None
+            if not shift_map.size or not np.isfinite(shift_map).all():
+                raise ValueError("the shift map holds no shifts")
+            if plane is not None and not (np.isfinite(plane).all() and np.linalg.det(plane)):
+                raise ValueError("the homography has no inverse")
             return cls(
-                homography=array_of(file, "homography", 3, 3) if plane.size else None,
-                shift_map=array_of(file, "shift_map", 2, None, None),
+                homography=plane,
+                shift_map=shift_map,
                 blocks=BlockShifts(
                     rows,
                     cols,

@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, cast
 
-from ..errors import TrainingError
+from ..errors import ImageError, PairError, TrainingError
 from ..micrograph import kind_of
 from ..quality.similarity import SSIM_WINDOW
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
+    from ..pairs.pair import Pair
     from ..recipe import Recipe
 
-__all__ = ["check_augmentation", "check_batch", "check_channels", "check_patch", "check_scale"]
+__all__ = [
+    "check_augmentation",
+    "check_batch",
+    "check_channels",
+    "check_patch",
+    "check_ranges",
+    "check_scale",
+]
 
 _OF_COLOUR = ("colour", "jpeg")
 
@@ -49,6 +59,21 @@ def check_augmentation(recipe: Recipe, kind: str) -> None:
         f"the pairs are {kind}.",
         f"Take {' and '.join(asked)} out of its augmentation; brightness serves any number of channels.",
     )
+
+
+def check_ranges(pair: Pair, folder: Path) -> None:
+    """Raise PairError where black and white of a pair of a folder are unknown, with where to state them."""
+    try:
+        pair.low.range()
+        pair.high.range()
+    except ImageError as error:
+        cure = f'State "low_range" and "high_range" in {pair.name}.json, such as [0, 4095].'
+        if not (folder / f"{pair.name}.json").exists():
+            cure = (
+                "Make a new folder of the two, in which it is stated: acuity pairs NEW LOW HIGH "
+                "--range BLACK WHITE."
+            )
+        raise PairError(error.cause, cure) from error
 
 
 def check_scale(scale: float, recipe: Recipe) -> None:

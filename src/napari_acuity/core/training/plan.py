@@ -21,7 +21,14 @@ from ..pairs.pair_set import PairSet
 from ..pairs.sampling import Patches
 from ..pairs.usable import readable
 from ..versions import installed
-from .fit import check_augmentation, check_batch, check_channels, check_patch, check_scale
+from .fit import (
+    check_augmentation,
+    check_batch,
+    check_channels,
+    check_patch,
+    check_ranges,
+    check_scale,
+)
 from .run_folder import FORMAT
 
 if TYPE_CHECKING:
@@ -113,6 +120,9 @@ def make_plan(
     found, unreadable = readable(pairs)
     if unreadable and not found:
         raise next(iter(unreadable.values()))
+    if isinstance(pairs, PairSet):
+        for pair in found:
+            check_ranges(pair, pairs.folder)
     try:
         division = divide_pairs(
             found, guard=recipe.patch // 2, seed=recipe.seed, test=test, table=table
@@ -234,7 +244,9 @@ def _model(recipe: Recipe, division: Division, levels: Levels | None, begin: Mod
     first = division.train[0]
     arguments = recipe.arguments if begin is None else begin.header.arguments
     fitted: dict[str, Any] = {"scale": first.scale, "channels": first.channels}
-    # The levels are the instruments', whatever those of the model to start from were.
+    # The levels are the instruments', whatever those of the model to start from were: also where it had some
+    # and the recipe trains on the images' range.
+    arguments = {name: value for name, value in arguments.items() if name != "levels"}
     if levels is not None:
         fitted["levels"] = levels
     header = Header(

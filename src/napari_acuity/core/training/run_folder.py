@@ -200,6 +200,14 @@ class RunFolder:
         except OSError:
             return "go"
 
+    @property
+    def asked_at(self) -> int:
+        """When it was last asked for something, in ns; 0 where it never was."""
+        try:
+            return (self.path / COMMAND).stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def ask(self, command: str) -> None:
         """Ask the run to "pause", "go" on, or "stop" and keep its best model.
 

@@ -17,7 +17,7 @@ class Bound:
     Raises
     ------
     TrainingError
-        When a bound is not above 0.
+        When a bound is not above 0, or infinite: the learning rate is laid over it.
     """
 
     epochs: int | None
@@ -25,10 +25,11 @@ class Bound:
 
     def __post_init__(self) -> None:
         for unit, value in (("epochs", self.epochs), ("minutes", self.minutes)):
-            if value is not None and not (isinstance(value, int | float) and value > 0):
+            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
                 said = f"{value:g}" if isinstance(value, int | float) else repr(value)
                 raise TrainingError(
-                    f"Training for {said} {unit} is no training.", "Give a number above 0."
+                    f"Training for {said} {unit} is no training.",
+                    "Give a number above 0 that is finite.",
                 )
 
     def fraction(self, epochs: float, seconds: float) -> float:

@@ -292,14 +292,20 @@ def _trained(session: Session) -> Steps[Model]:
 
 
 def _kept(model: Model, folder: RunFolder) -> Steps[None]:
-    """Write the model; a full disk is said and waited out, as what was learnt is in memory alone."""
-    said = False
+    """Write the model; a full disk is said and waited out, as what was learnt is in memory alone.
+
+    A run that is asked to stop meanwhile ends with what could not be written.
+    """
+    said, asked = False, folder.asked_at
     while True:
         try:
             model.save(folder.path / MODEL)
             return
         except FileError as error:
             if getattr(error.__cause__, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # What it was asked before, as by Stop and keep, is no reason not to wait.
+            if folder.command() == "stop" and folder.asked_at != asked:
                 raise
             words = str(error)
         if not said:

@@ -42,7 +42,8 @@ _KINDS = {
 }
 _FIRST = {
     "folder": "Choose a folder of pairs.",
-    "layers": "Open two registered images first, grey or RGB.",
+    "layers": "Open two registered images first, grey or RGB; of several channels, choose Two layers of "
+    "channels.",
     "channels": "Open two registered images of several channels first, (channels, rows, columns); layers of "
     "one channel each become such a layer by right-click, Merge to Stack.",
 }
