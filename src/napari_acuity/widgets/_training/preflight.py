@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.errors import AcuityError, ImageError, ModelError, PairError
+from ...core.errors import AcuityError, ModelError
 from ...core.pairs.described import Described
 from .network_check import cost_note, network_of, patch_side
 from .run_words import counted
@@ -142,6 +142,8 @@ def _check_ranges(pairs: PairSet, names: list[str]) -> None:
     Images are read for it where their values alone tell. Where the first pair states them or has 8
     bits, the others are taken to be like it.
     """
+    from ...core.training.fit import check_ranges
+
     for name in names:
         if (pairs.folder, name) in _ranged:
             continue
@@ -149,24 +151,11 @@ def _check_ranges(pairs: PairSet, names: list[str]) -> None:
             pair = pairs[name]
         except AcuityError:  # the run leaves it out
             continue
+        check_ranges(pair, pairs.folder)
         images = pair.low, pair.high
-        for image in images:
-            try:
-                image.range()
-            except ImageError as error:
-                raise PairError(error.cause, _range_cure(pairs, name)) from None
         _ranged.add((pairs.folder, name))
         if all(x.value_range is not None or x.pixels.dtype in (np.uint8, bool) for x in images):
             return
-
-
-def _range_cure(pairs: PairSet, name: str) -> str:
-    if (pairs.folder / f"{name}.json").exists():
-        return f'State "low_range" and "high_range" in {name}.json, such as [0, 4095].'
-    return (
-        "Make a new folder of the two, in which it is stated: acuity pairs NEW LOW HIGH "
-        "--range BLACK WHITE."
-    )
 
 
 def _left_out_words(left_out: dict[str, AcuityError]) -> list[str]:
