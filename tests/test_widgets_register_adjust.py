@@ -305,9 +305,8 @@ def load_settings(viewer: Any, panel: RegisterPanel, layer: str) -> None:
     next(a for a in menu.actions() if a.text() == "Load settings from layer").trigger()
 
 
-def test_the_settings_of_a_layer_bring_landmarks_and_regions_back(
-    viewer: Any, panel: RegisterPanel, qtbot: QtBot, asked: list[dict[str, Any]]
-) -> None:
+def register_with_guides(viewer: Any, panel: RegisterPanel, qtbot: QtBot) -> None:
+    """Set landmarks, draw a region to exclude, and register."""
     on_fixed, on_moving = landmarks(viewer, panel, qtbot)
     on_fixed.add(PLACES)
     on_moving.add(PLACES + SHIFT)
@@ -315,6 +314,12 @@ def test_the_settings_of_a_layer_bring_landmarks_and_regions_back(
     viewer.layers["bench | excluded"].add_polygons(np.array([[5, 5], [5, 20], [20, 5]]))
     click(qtbot, panel.job.button)
     wait(qtbot, panel)
+
+
+def test_the_settings_of_a_layer_bring_landmarks_and_regions_back(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot, asked: list[dict[str, Any]]
+) -> None:
+    register_with_guides(viewer, panel, qtbot)
     for name in ("bench | landmarks", "phone | landmarks", "bench | excluded"):
         viewer.layers.remove(viewer.layers[name])
     assert panel.adjust.said.text() == ""
@@ -346,13 +351,7 @@ def test_the_settings_of_a_layer_bring_landmarks_and_regions_back(
 
 
 def test_the_scripts_that_layers_carry_run(viewer: Any, panel: RegisterPanel, qtbot: QtBot) -> None:
-    on_fixed, on_moving = landmarks(viewer, panel, qtbot)
-    on_fixed.add(PLACES)
-    on_moving.add(PLACES + SHIFT)
-    click(qtbot, panel.adjust.add_region)
-    viewer.layers["bench | excluded"].add_polygons(np.array([[5, 5], [5, 20], [20, 5]]))
-    click(qtbot, panel.job.button)
-    wait(qtbot, panel)
+    register_with_guides(viewer, panel, qtbot)
     for level in ("the start", "texture 1"):
         again(panel, level)
         wait(qtbot, panel)
