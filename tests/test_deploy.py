@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 import napari_acuity as acuity
 from napari_acuity import AcuityError, Model
 from napari_acuity.core.device import choose_device
-from napari_acuity.core.inference import deploy, gpu, many
+from napari_acuity.core.inference import deploy, gpu, many, strips
 from napari_acuity.core.inference.deploy import engine_for
 from napari_acuity.core.inference.enhance import with_notes
 from napari_acuity.core.inference.many import enhance_many
 from napari_acuity.core.inference.openvino_engine import has_openvino
+from napari_acuity.core.inference.strips import in_strips
 from napari_acuity.core.networks.folded import Folded
 from napari_acuity.core.networks.pyramid_resnet import PyramidResNet
 
@@ -56,6 +57,38 @@ def test_the_folded_network_is_the_network_to_the_last_border_pixel(
 
     assert folded.shape == plain.shape
     assert float((folded - plain).abs().max()) < 1e-5 * float(plain.abs().max())
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    scale=st.sampled_from([1, 1.25, 1.5, 5 / 3, 2, 7 / 3, 2.5, 3, 4]),
+    shape=st.tuples(st.integers(1, 60), st.integers(1, 30)),
+    channels=st.sampled_from([1, 3, 4]),
+    growth=st.sampled_from([0, 3]),
+    blocks=st.integers(1, 6),
+    strip_bytes=st.sampled_from([1, 4000, 2**22]),
+)
+def test_strips_give_the_network_to_the_last_border_pixel(
+    scale: float,
+    shape: tuple[int, int],
+    channels: int,
+    growth: int,
+    blocks: int,
+    strip_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(strips, "_BYTES_A_THREAD", strip_bytes)
+    network = lively(scale, channels, growth=growth, blocks=blocks)
+    # Below 0, too: what a model takes for black is not the darkest there is.
+    image = torch.randn(1, channels, *shape)
+
+    with torch.inference_mode():
+        plain, found = network(image), in_strips(Folded(network))(image)
+
+    assert found.shape == plain.shape
+    assert float((found - plain).abs().max()) < 1e-5 * float(plain.abs().max())
 
 
 @pytest.mark.parametrize("most_by_blocks_px", [0, 1000])
@@ -146,6 +179,38 @@ def test_half_precision_on_a_processor_that_has_it_is_right_to_a_grey_level(
     half, exact = (acuity.enhance(tissue, model, exact=e).pixels for e in (False, True))
 
     assert np.abs(half.astype(int) - exact).max() <= 1
+
+
+def test_bfloat16_in_strips_is_right_to_a_grey_level(
+    tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "half_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr(deploy, "has_openvino", lambda: False)
+    model = replace(acuity.load("default"))
+    engine = engine_for(model, CPU)
+    assert engine.words == "folded, bfloat16"
+    image = torch.tensor(tissue[:64, :64]).permute(2, 0, 1)[None] / 255
+
+    with torch.inference_mode():
+        for sample in (image, torch.rand(1, 3, 40, 40), torch.ones(1, 3, 40, 40)):
+            off = float((engine.run(sample) - model.network(sample)).abs().max())
+            assert 1e-5 < off < 1 / 255
+
+
+def test_a_network_that_bfloat16_is_too_coarse_for_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deploy, "half_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr(deploy, "has_openvino", lambda: False)
+    network = lively(2.5)
+    engine = engine_for(replace(acuity.load("default"), network=network), CPU)
+    assert engine.words == "folded, float32 (bfloat16 is off by more than a grey level)"
+    image = torch.rand(1, 3, 20, 20)
+
+    with torch.inference_mode():
+        plain = network(image)
+
+    assert float((engine.run(image) - plain).abs().max()) < 1e-5 * float(plain.abs().max())
 
 
 def test_openvino_reports_to_nobody() -> None:

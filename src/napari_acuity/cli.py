@@ -134,8 +134,6 @@ def enhance(
     force: Force = False,
 ) -> None:
     """Apply a model, or a lens, to IMAGE."""
-    # torch reads it at its first tensor: large pages on Linux, of which fewer have to be fetched.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     zarr, again = out.suffix.lower() == ".zarr", iterations != 1 or grid != "finer" or stop_below
     if model.lower().endswith(".lens"):
         if again or guard or resample or workers or scheduler or zarr:

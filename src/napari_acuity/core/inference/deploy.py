@@ -3,13 +3,14 @@
 | device | engine |
 |---|---|
 | CPU, with the extra ``fast`` | OpenVINO, near the cores' peak with the network as it is |
-| CPU without it | the folded network, channels last in memory |
+| CPU without it | the folded network, strip by strip |
 | CUDA GPU | the folded network in half precision, convolutions with bias and ReLU in one kernel |
 | others | the folded network |
 
 U-Nets do not fold: there they are used as they were trained, on CUDA GPUs in half precision.
 
-What a device lacks is done by the plain network. Engines are built once and kept.
+What a device lacks is done by the plain network. Where a CPU computes in bfloat16, the engine is tried first:
+one that is off by more than a grey level computes in float32. Engines are built once and kept.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..device import Device, half_precision, place
 from ..networks.folded import Folded
 from ..networks.pyramid_resnet import PyramidResNet
 from .openvino_engine import has_openvino, openvino_engine
+from .strips import in_strips
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,8 @@ _MULTIPLE_ON_GPU = 32
 _MOST_KEPT = 8
 # Two seconds of conversion are half of what a small image takes on a slow processor.
 _WORTH_CONVERTING = 3 * 700 * 700
+_GREY_LEVEL = 1 / 255
+_NOISE_PX = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,17 +109,49 @@ def _runner(
     model: Model, device: Device, exact: bool, convert: bool
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
     network = model.network
-    half = None if exact else half_precision(device)
-    if device.name == "cpu" and convert and has_openvino():
-        return openvino_engine(network, model.channels, half=half is not None)
+    if device.name == "cpu":
+        half = None if exact else half_precision(device)
+        return _on_processor(model, device, half, convert)
     if not isinstance(network, PyramidResNet):
         return _as_trained(network, device, exact)
     if device.name.startswith("cuda"):
         return _on_gpu(network, device, exact)
-    folded = place(Folded(network), device)
-    if half is None:
-        return _channels_last(folded), "folded, float32"
-    return _in_half(folded, half), f"folded, {str(half).removeprefix('torch.')}"
+    return _channels_last(place(Folded(network), device)), "folded, float32"
+
+
+def _on_processor(
+    model: Model, device: Device, half: torch.dtype | None, convert: bool
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
+    network = model.network
+    if convert and has_openvino():
+        run, words = openvino_engine(network, model.channels, half=half is not None)
+    elif isinstance(network, PyramidResNet):
+        folded = Folded(network)
+        place(folded, device)
+        run, words = _in_strips(folded, half)
+    else:
+        return _as_trained(network, device, exact=True)
+    if half is None or _largest_error(run, model) <= _GREY_LEVEL:
+        return run, words
+    run, words = _on_processor(model, device, None, convert)
+    return run, f"{words} ({str(half).removeprefix('torch.')} is off by more than a grey level)"
+
+
+def _in_strips(
+    network: Folded, half: torch.dtype | None
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
+    if half is not None:
+        # The first and the last layer see the image itself, whose grey levels bfloat16 does not tell apart.
+        network.blocks.to(half)
+    return in_strips(network), f"folded, {str(half or torch.float32).removeprefix('torch.')}"
+
+
+@torch.inference_mode()
+def _largest_error(run: Callable[[torch.Tensor], torch.Tensor], model: Model) -> float:
+    """Return how far an engine is from the network for an image of noise, harsher than a micrograph."""
+    some = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, model.channels, _NOISE_PX, _NOISE_PX, generator=some)
+    return float((run(noise) - model.network(noise)).abs().max())
 
 
 def _as_trained(
@@ -126,7 +162,7 @@ def _as_trained(
         return _channels_last(plain), "the network as trained, float32"
     if exact:
         return _exactly(plain), "the network as trained, float32"
-    return _in_half(plain, torch.float16), "the network as trained, float16"
+    return _in_half(plain), "the network as trained, float16"
 
 
 def _fused(network: nn.Module) -> nn.Module:
@@ -148,11 +184,11 @@ def _channels_last(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]
     return run
 
 
-def _in_half(network: nn.Module, half: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
-    network = network.to(half)
+def _in_half(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    network = network.half()
 
     def run(image: torch.Tensor) -> torch.Tensor:
-        image = image.to(half).contiguous(memory_format=torch.channels_last)
+        image = image.half().contiguous(memory_format=torch.channels_last)
         output: torch.Tensor = network(image)
         return output.float()
 

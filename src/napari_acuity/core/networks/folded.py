@@ -49,7 +49,11 @@ class Folded(nn.Module):
         # Rows and columns of features beyond the last one that the last output pixel sees.
         self._after = weight.shape[-1] - 1 - _REACH
         self.tail = nn.Conv2d(
-            weight.shape[1], weight.shape[0], weight.shape[-1], stride=self.stride
+            weight.shape[1],
+            weight.shape[0],
+            weight.shape[-1],
+            stride=self.stride,
+            padding=_REACH if self.symmetric else 0,
         )
         self.tail.weight = nn.Parameter(weight)
         self.tail.bias = nn.Parameter(bias)
@@ -71,7 +75,7 @@ class Folded(nn.Module):
         """Map the last block's features (n, c, h, w) to the output."""
         p, q = self.shuffle, self.stride
         sides = (_REACH, self._after, _REACH, self._after)
-        blocks = self.tail(functional.pad(features, sides))
+        blocks = self.tail(features if self.symmetric else functional.pad(features, sides))
         height, width = (-(-p * n // q) for n in features.shape[-2:])
         output = functional.pixel_shuffle(blocks, p)[..., :height, :width]
         self.mend(output, features)
