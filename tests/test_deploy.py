@@ -232,9 +232,13 @@ def test_openvino_reports_to_nobody() -> None:
 
 
 def test_a_small_image_does_not_wait_for_a_conversion() -> None:
-    model = acuity.load("default")
+    strips, u_net = acuity.load("default"), Model.new("crossmodality")
 
-    assert "OpenVINO" not in engine_for(model, CPU, exact=True, work=3 * 100 * 100).words
+    for model, too_small, enough in ((strips, 3 * 2000**2, 3 * 4000**2), (u_net, 200**2, 2000**2)):
+        model = replace(model)
+        assert "OpenVINO" not in engine_for(model, CPU, exact=True, work=too_small).words
+        words = engine_for(model, CPU, exact=True, work=enough).words
+        assert ("OpenVINO" in words) == has_openvino()
 
 
 def test_engines_are_built_once() -> None:
