@@ -6,12 +6,13 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QCheckBox,
     QComboBox,
+    QDockWidget,
     QFormLayout,
     QFrame,
     QHBoxLayout,
@@ -80,7 +81,7 @@ def scroll_to(panel: QScrollArea, widget: QWidget) -> None:
 
 
 class _Keeper(QObject):
-    """Keeps a panel as wide as its contents need, and deletes it when its dock is closed.
+    """Keeps a panel as wide as its contents need, in a tab beside other panels; deletes it with its dock.
 
     napari takes a closed panel out of its dock and leaves it to itself, with whatever it is doing;
     deleting it stops its job and ends what it listens to. The wheel scrolls the panel alone: it would
@@ -89,7 +90,7 @@ class _Keeper(QObject):
 
     def __init__(self, panel: QScrollArea, body: QWidget) -> None:
         super().__init__(panel)
-        self._panel, self._body = panel, body
+        self._panel, self._body, self._placed = panel, body, False
         panel.setMinimumWidth(_LEAST_WIDTH_PX)
         for watched in (panel, body):
             watched.installEventFilter(self)
@@ -108,7 +109,28 @@ class _Keeper(QObject):
         elif event.type() == QEvent.Type.ParentChange and watched == self._panel:
             if self._panel.parent() is None:
                 self._panel.deleteLater()
+        elif event.type() == QEvent.Type.Show and watched == self._panel and not self._placed:
+            self._placed = True
+            QTimer.singleShot(0, self._share_a_tab)  # once napari has placed the dock
         return False
+
+    def _share_a_tab(self) -> None:
+        """Lie over the panels that are docked at this side: one below the other they are too low to use."""
+        dock: Any = self._panel.parent()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parent()
+        if dock is None or dock.isFloating():
+            return
+        # Tabs are narrow, and the name of the plugin is the same on all of them.
+        dock.setWindowTitle(dock.windowTitle().removesuffix(" (napari-acuity)"))
+        window: Any = dock.parent()
+        for other in window.findChildren(QDockWidget):
+            at_this_side = window.dockWidgetArea(other) == window.dockWidgetArea(dock)
+            panel = other is not dock and other.findChild(_Keeper) is not None
+            if panel and at_this_side and not other.isFloating():
+                window.tabifyDockWidget(other, dock)
+                dock.raise_()
+                break
 
 
 def form() -> QFormLayout:
