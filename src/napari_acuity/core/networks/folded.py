@@ -35,6 +35,8 @@ class Folded(nn.Module):
     ----------
     stride, halo : int
         As those of the network.
+    before, after : int
+        How many rows and columns of zeros the tail sees before the first and after the last feature.
     spare : int
         How many of the last block's channels were added, and are zero.
     """
@@ -46,14 +48,9 @@ class Folded(nn.Module):
         self.shuffle, self.stride, self.halo = plain.shuffle, plain.stride, plain.halo
         self.spare = plain.up.in_channels - network.up.in_channels
         weight, bias = _folded(plain)
-        # Rows and columns of features beyond the last one that the last output pixel sees.
-        self._after = weight.shape[-1] - 1 - _REACH
+        self.before, self.after = _REACH, weight.shape[-1] - 1 - _REACH
         self.tail = nn.Conv2d(
-            weight.shape[1],
-            weight.shape[0],
-            weight.shape[-1],
-            stride=self.stride,
-            padding=_REACH if self.symmetric else 0,
+            weight.shape[1], weight.shape[0], weight.shape[-1], stride=self.stride
         )
         self.tail.weight = nn.Parameter(weight)
         self.tail.bias = nn.Parameter(bias)
@@ -69,13 +66,13 @@ class Folded(nn.Module):
     @property
     def symmetric(self) -> bool:
         """Whether the tail sees as far beyond the last row as before the first: 2 px on each side."""
-        return self._after == _REACH
+        return self.after == self.before
 
     def enlarged(self, features: torch.Tensor) -> torch.Tensor:
         """Map the last block's features (n, c, h, w) to the output."""
         p, q = self.shuffle, self.stride
-        sides = (_REACH, self._after, _REACH, self._after)
-        blocks = self.tail(features if self.symmetric else functional.pad(features, sides))
+        sides = (self.before, self.after, self.before, self.after)
+        blocks = self.tail(functional.pad(features, sides))
         height, width = (-(-p * n // q) for n in features.shape[-2:])
         output = functional.pixel_shuffle(blocks, p)[..., :height, :width]
         self.mend(output, features)
@@ -84,17 +81,30 @@ class Folded(nn.Module):
     def mend(self, output: torch.Tensor, features: torch.Tensor) -> None:
         """Compute the first and the last row and column of the output by the plain layers."""
         for axis in (-2, -1):
-            length, last = features.shape[axis], output.shape[axis] - 1
-            before = min(length, 1 // self.shuffle + 2)
-            ends = self._plain(features.narrow(axis, 0, before)).narrow(axis, 0, 1)
-            output.narrow(axis, 0, 1).copy_(ends)
-            if last * self.stride + 1 < length * self.shuffle:
-                continue  # the last pixel sees nothing beyond the border
-            first = max(0, (last * self.stride - 1) // self.shuffle - 1)
-            first = first // self.stride * self.stride
-            ends = self._plain(features.narrow(axis, first, length - first))
-            at = last - first // self.stride * self.shuffle
-            output.narrow(axis, last, 1).copy_(ends.narrow(axis, at, 1))
+            length = features.shape[axis]
+            before, first = self.ends(length)
+            self.mend_first(output, features.narrow(axis, 0, before), axis)
+            self.mend_last(output, features.narrow(axis, first, length - first), axis, length)
+
+    def ends(self, length: int) -> tuple[int, int]:
+        """Return how many features from the start the first output pixel sees, and where the last begins to see."""
+        last = -(-self.shuffle * length // self.stride) - 1
+        first = max(0, (last * self.stride - 1) // self.shuffle - 1)
+        return min(length, 1 // self.shuffle + 2), first // self.stride * self.stride
+
+    def mend_first(self, output: torch.Tensor, features: torch.Tensor, axis: int) -> None:
+        """Compute the first row or column of the output, of the features that it sees."""
+        output.narrow(axis, 0, 1).copy_(self._plain(features).narrow(axis, 0, 1))
+
+    def mend_last(
+        self, output: torch.Tensor, features: torch.Tensor, axis: int, length: int
+    ) -> None:
+        """Compute the last row or column of the output, of the features that it sees, of so many in all."""
+        last = output.shape[axis] - 1
+        if last * self.stride + 1 < length * self.shuffle:
+            return  # it sees nothing beyond the border
+        at = last - (length - features.shape[axis]) // self.stride * self.shuffle
+        output.narrow(axis, last, 1).copy_(self._plain(features).narrow(axis, at, 1))
 
     def _plain(self, features: torch.Tensor) -> torch.Tensor:
         return self.down(functional.pixel_shuffle(self.up(features), self.shuffle))
