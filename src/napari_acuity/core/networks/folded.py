@@ -87,7 +87,7 @@ class Folded(nn.Module):
             self.mend_last(output, features.narrow(axis, first, length - first), axis, length)
 
     def ends(self, length: int) -> tuple[int, int]:
-        """Return how many features from the start the first output pixel sees, and where the last begins to see."""
+        """Return how many features the first output pixel sees, and from which on the last one sees them."""
         last = -(-self.shuffle * length // self.stride) - 1
         first = max(0, (last * self.stride - 1) // self.shuffle - 1)
         return min(length, 1 // self.shuffle + 2), first // self.stride * self.stride
