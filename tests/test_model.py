@@ -166,7 +166,7 @@ def test_a_missing_file_or_one_that_may_not_be_read_says_so(tmp_path, monkeypatc
 
     path = saved(tmp_path)
     monkeypatch.setattr("pathlib.Path.stat", forbidden)
-    with pytest.raises(ModelError, match=r"cannot be read: Permission denied\. Ask"):
+    with pytest.raises(ModelError, match=r"cannot be read: Permission denied. Check its name and"):
         acuity.load(path)
 
 
@@ -211,7 +211,8 @@ def test_headers_that_do_not_fit_are_refused(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
-    "size", [{"width": 60_000}, {"width": 8, "blocks": 100_000}, {"width": 10**9}]
+    "size",
+    [{"width": 60_000}, {"width": 8, "blocks": 100_000}, {"width": 10**9}, {"width": 2**40}],
 )
 def test_a_header_that_asks_for_more_weights_than_there_are_takes_no_memory(tmp_path, size):
     arguments = {"scale": 2.5, "channels": 3, **size}
@@ -252,6 +253,23 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
         acuity.load(model.save(tmp_path / "model"))
 
 
+@pytest.mark.parametrize("kind", [torch.int32, torch.bool, torch.complex64])
+def test_weights_that_are_no_fractions_are_refused(tmp_path, kind):
+    path = saved(tmp_path)
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name).to(kind) for name in file.keys()}
+        metadata = file.metadata()
+    save_file(weights, path, metadata=metadata)
+
+    with pytest.raises(ModelError, match="do not fit its network"):
+        acuity.load(path)
+
+
+def test_a_name_too_long_for_the_disk_is_not_blamed_on_the_file(tmp_path):
+    with pytest.raises(ModelError, match=r"File name too long\. Check its name"):
+        acuity.load(tmp_path / f"{'n' * 300}.safetensors")
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "3", "null", '"text"', "[" * 10**5 + "]" * 10**5])
 def test_headers_that_are_no_table_are_refused(tmp_path, text):
     path = tmp_path / "model.safetensors"
@@ -269,6 +287,7 @@ def test_headers_that_are_no_table_are_refused(tmp_path, text):
         {"scale": 2.51},
         {"scale": math.nan},
         {"scale": math.inf},
+        {"scale": 1e300},
         {"scale": "2"},
         {"channels": 0},
         {"width": 0},
@@ -282,6 +301,20 @@ def test_headers_that_are_no_table_are_refused(tmp_path, text):
 def test_arguments_that_make_no_network_are_refused(changes):
     with pytest.raises(ModelError, match=r"cannot (be built|carry)"):
         Model.new(**changes)
+
+
+def test_what_torch_says_of_impossible_weights_is_told_without_its_stack():
+    with pytest.raises(ModelError, match=r"cannot be built from .*Check its arguments") as error:
+        Model.new("crossmodality", width=10**30)
+
+    assert "\n" not in str(error.value)
+
+
+def test_a_recipe_of_an_unknown_network_makes_no_model(tmp_path):
+    (tmp_path / "new.toml").write_text('network = "transformer"')
+
+    with pytest.raises(ModelError, match="network 'transformer' is unknown here"):
+        Model.new(str(tmp_path / "new.toml"))
 
 
 def test_an_unknown_recipe_is_refused_and_the_known_ones_named():

@@ -214,6 +214,7 @@ def test_every_name_becomes_a_file_inside_the_folder(tissue, tmp_path_factory, n
         ("Schnitt Ä 日本", "Schnitt Ä 日本"),
         ("..", "pair"),
         ("n" * 300, "n" * 80),
+        ("\U00020000" * 300, "\U00020000" * 60),
     ],
 )
 def test_names_with_slashes_dots_and_letters_of_any_script(tmp_path, tissue, name, got):
@@ -238,6 +239,7 @@ def test_a_pair_of_another_scale_or_kind_does_not_join(tmp_path, tissue):
     [
         ("{", "Expecting property name"),
         ("[1]", "it holds no table"),
+        ("[" * 10**5, "recursion"),
         ("{}", "it has no 'scale'"),
         ('{"scale": "wide"}', "could not convert"),
         ('{"scale": 2.5, "similarity": "high"}', "could not convert"),
@@ -302,7 +304,7 @@ def test_a_folder_that_may_not_be_read_or_made_says_so(tmp_path, tissue, monkeyp
         with pytest.raises(FileError, match=r"new cannot be made: Permission denied\. Choose"):
             pairs.add(pair_of(tissue))
     monkeypatch.setattr(os, "listdir", forbidden)
-    with pytest.raises(FileError, match=r"new cannot be read: Permission denied\. Ask"):
+    with pytest.raises(FileError, match=r"new cannot be read: Permission denied\. Check its name"):
         PairSet.open(tmp_path / "new")
 
 

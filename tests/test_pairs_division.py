@@ -157,6 +157,21 @@ def test_a_pair_that_is_gone_is_named():
         divide_pairs(pairs[:2], guard=8, seed=0, table=table)
 
 
+def test_a_field_that_is_narrower_than_it_was_is_to_be_put_back():
+    table = divide_pairs([field()], guard=8, seed=0).table
+    whole = field()
+    narrower = whole.crop((0, whole.low.shape[0]), (0, whole.low.shape[1] - 4))
+
+    with pytest.raises(PairError, match=r"'field' of \d+ low pixels or more.*Put back the pair"):
+        divide_pairs([narrower], guard=8, seed=0, table=table)
+
+
+@pytest.mark.parametrize("share", ["0.2", None])
+def test_a_share_that_is_no_number_is_refused(share):
+    with pytest.raises(PairError, match="cannot be kept from training"):
+        divide_pairs([field()], guard=8, seed=0, test=share)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -168,13 +183,12 @@ def test_a_pair_that_is_gone_is_named():
         {"columns": {"field": {part: [0.5, 20] for part in PARTS}}},
         {"train": []},
         {"validation": []},
-        {"columns": {"field": {part: [0, 4000] for part in PARTS}}},
     ],
 )
 def test_a_damaged_table_is_refused(damage: dict[str, Any]):
     table = divide_pairs([field()], guard=8, seed=0).table
 
-    with pytest.raises(PairError, match=r"is damaged: .*Start a new run|cannot be cut from 0"):
+    with pytest.raises(PairError, match=r"is damaged: .*Start a new run"):
         divide_pairs([field()], guard=8, seed=0, table={**table, **damage})
     del table["guard"]
     for lacking in ({}, table):

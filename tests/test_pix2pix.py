@@ -358,3 +358,24 @@ def test_a_field_is_extended_alike_in_both_images(margin: int, scale: float):
         assert wide.similarity_map is not None
         assert wide.similarity_map.min() >= 0.2
         assert wide.similarity_map.max() <= 0.8
+
+
+def test_a_package_takes_images_of_the_training_size_and_shows_the_network_no_others(
+    tmp_path: Path,
+) -> None:
+    """Readers extend an image by the halo that a package states: the statistics would be others."""
+    core = pytest.importorskip("bioimageio.core")
+    header = Header("pix2pix", {"scale": 1.0, "channels": 1, "size": 64, "width": 2}, 1.0, 1)
+    model = Model.build(header, seed=1)
+    path = acuity.export(model, tmp_path / "lens.bioimageio.zip", authors="Ada", license="MIT")
+    description = core.load_model_description(path)
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, 64, 64), dtype=np.uint8)
+
+    planes = core.Tensor.from_numpy(image, dims=description.inputs[0].axes)
+    (output,) = core.predict(model=description, inputs={"input": planes}).members.values()
+
+    size = description.inputs[0].axes[2].size
+    assert (size.min, size.step) == (64, 64)
+    with torch.inference_mode():
+        wanted = 255 * model.network(torch.from_numpy(image) / 255).clamp(0, 1)
+    np.testing.assert_allclose(np.asarray(output.data), wanted.numpy(), rtol=0, atol=2e-3)

@@ -374,6 +374,28 @@ def test_a_disk_that_is_full_at_the_end_is_waited_out(pairs, tmp_path, monkeypat
     assert acuity.load(tmp_path / "run" / "best.safetensors").header.scores == model.header.scores
 
 
+def test_after_a_full_disk_log_and_state_are_those_of_the_end(pairs, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    steps = train_steps(pairs, replace(QUICK, batch=64), out, epochs=2, device="cpu")
+
+    def full(path: Path, *_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        for event in steps:
+            if isinstance(event.new, Epoch):
+                patched.setattr("pathlib.Path.write_bytes", full)
+                patched.setattr("pathlib.Path.write_text", full)
+            if event.fraction == 1 and "no space left to write" in event.stage:
+                break
+    assert (out / "log.csv").read_text().count("\n") == 2
+    drained(steps)
+
+    assert (out / "log.csv").read_text().count("\n") == 3
+    assert torch.load(out / "checkpoint.pt")["progress"]["epoch"] == 2
+    assert acuity.load(out / "best.safetensors").header.scores
+
+
 def test_a_stop_ends_the_wait_for_a_full_disk_unless_it_came_before(pairs, tmp_path, monkeypatch):
     out = tmp_path / "run"
     steps = train_steps(pairs, replace(QUICK, batch=64), out, epochs=9, device="cpu")
@@ -471,6 +493,38 @@ def test_a_folder_of_pairs_without_black_and_white_says_where_to_state_them(pair
         acuity.train(folder, QUICK, tmp_path / "run", epochs=1, device="cpu")
 
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("frozen", [1.5, "2", True, None, -1, 99])
+def test_a_count_of_frozen_layers_that_is_none_is_refused(pairs, frozen):
+    arguments = {"width": 12, "blocks": 1, "init": "interpolation"}
+    start = Model.new("brightfield", scale=2.5, channels=3, **arguments)
+
+    with pytest.raises(TrainingError, match=r"layers cannot be frozen: .*Freeze 0 to 3"):
+        acuity.train(pairs, QUICK, epochs=1, device="cpu", start=start, frozen=frozen)
+
+
+def test_what_is_no_model_is_not_started_from(pairs):
+    with pytest.raises(ModelError, match=r"A int is no model\. Give a Model"):
+        acuity.train(pairs, QUICK, epochs=1, device="cpu", start=3)
+
+
+@pytest.mark.parametrize("channels", ["3", None, [3], 1.5, -1, True])
+def test_channels_of_a_recipe_that_are_no_count_are_refused(pairs, channels):
+    recipe = replace(QUICK, network_arguments={"channels": channels})
+
+    with pytest.raises(TrainingError, match=r"states channels = .*the pairs decide it"):
+        acuity.train(pairs, recipe, epochs=1, device="cpu")
+
+
+def test_an_impossible_discriminator_is_told_without_torchs_stack(pairs):
+    losses = {"mse": 1.0, "adversarial": 1.0}
+    recipe = replace(QUICK, losses=losses, adversarial={"width": 10**30})
+
+    with pytest.raises(TrainingError, match="impossible adversarial table") as error:
+        acuity.train(pairs, recipe, epochs=1, device="cpu")
+
+    assert "\n" not in str(error.value)
 
 
 def test_layers_without_a_model_to_start_from_cannot_be_frozen(pairs):
@@ -716,8 +770,13 @@ def test_recipe_files_that_cannot_be_read_are_refused(tmp_path):
 
     with pytest.raises(TrainingError, match=r"There is no recipe .*none\.toml\. Check its name"):
         Recipe.load(tmp_path / "none.toml")
-    for path in (tmp_path / "bytes.toml", tmp_path):
+    (tmp_path / "deep.toml").write_text("seed = " + "[" * 10**5)
+    (tmp_path / "long.toml").write_text("seed = " + "9" * 5000)
+    for name in ("bytes", "deep", "long"):
         with pytest.raises(TrainingError, match="no recipe that can be read"):
+            Recipe.load(tmp_path / f"{name}.toml")
+    for path in (tmp_path, tmp_path / f"{'n' * 300}.toml"):
+        with pytest.raises(TrainingError, match=r"cannot be read: .*Check its name and the perm"):
             Recipe.load(path)
 
 

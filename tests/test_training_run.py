@@ -193,6 +193,12 @@ def test_what_cannot_be_resumed_says_so(
 ) -> None:
     with pytest.raises(TrainingError, match=r"There is no run in .*nowhere"):
         acuity.resume(tmp_path / "nowhere")
+    with pytest.raises(TrainingError, match=r"File name too long\. Check the name of the folder"):
+        acuity.resume(tmp_path / ("n" * 300))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "run.json").write_text("[" * 10**5)
+    with pytest.raises(TrainingError, match=r"run\.json is damaged\. Begin another"):
+        acuity.resume(tmp_path / "deep")
     out = tmp_path / "run"
     list(zip(range(70), train_steps(folder, RECIPE, out, epochs=4, device="cpu"), strict=False))
     whole = (out / "checkpoint.pt").read_bytes()
@@ -229,7 +235,11 @@ def test_a_recipe_that_was_changed_is_refused_and_named(folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "change", [{"epochs": "two"}, {"division": None}, {"frozen": None}, {"data": []}, None]
+    "change",
+    [
+        *({"epochs": "two"}, {"division": None}, {"frozen": None}, {"data": []}, None),
+        {"epochs": None, "minutes": None},
+    ],
 )
 def test_facts_that_lack_something_are_refused(
     folder: Path, tmp_path: Path, change: dict[str, Any] | None
@@ -238,7 +248,7 @@ def test_facts_that_lack_something_are_refused(
     facts = {} if change is None else {**json.loads((out / "run.json").read_text()), **change}
     (out / "run.json").write_text(json.dumps(facts))
 
-    with pytest.raises(TrainingError, match=r"run\.json is damaged: it does not tell '"):
+    with pytest.raises(TrainingError, match=r"run\.json is damaged: it does not tell ('|how)"):
         acuity.resume(out, device="cpu")
 
 

@@ -168,11 +168,20 @@ def test_levels_that_do_not_rise_are_refused(levels):
 @pytest.mark.parametrize("kind", [UNet, CompactUNet])
 @pytest.mark.parametrize(
     "wrong",
-    [{"channels": 0}, {"width": 0}, {"depth": 0}, {"depth": 9}, {"scale": 0.5}, {"scale": 2.51}],
+    [
+        *({"channels": 0}, {"width": 0}, {"depth": 0}, {"depth": 9}),
+        *({"scale": 0.5}, {"scale": 2.51}, {"scale": 1e300}),
+    ],
 )
 def test_a_network_that_cannot_be_built_is_refused(kind, wrong):
     with pytest.raises(ModelError, match="cannot be built"):
         kind(**wrong)
+
+
+def test_normalisation_is_made_or_not_and_never_many_times():
+    one, many = (len([*CompactUNet(width=1, norm=norm).modules()]) for norm in (True, 10**6))
+
+    assert one == many
 
 
 def test_the_compact_network_starts_near_black_and_passes_its_signals_on():

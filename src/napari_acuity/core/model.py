@@ -22,6 +22,8 @@ from .networks.levels import NO_LEVELS
 from .recipe import recipe_by_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from .networks.levels import Levels
@@ -139,18 +141,16 @@ class Model:
         ModelError
             When the network is unknown or its arguments are wrong.
         """
-        if header.network not in NETWORKS:
-            raise ModelError(
-                f"The network '{header.network}' is unknown here.",
-                "Update napari-acuity, or use one of: " + ", ".join(NETWORKS) + ".",
-            )
+        kind = _kind_of_network(header.network)
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                network = NETWORKS[header.network](**header.arguments)
+                network = kind(**header.arguments)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            # Of what torch says the first line: the others are its own stack.
             raise ModelError(
-                f"The network '{header.network}' cannot be built from {header.arguments}: {error}.",
+                f"The network '{header.network}' cannot be built from {header.arguments}: "
+                f"{str(error).splitlines()[0]}.",
                 "Check its arguments, or update napari-acuity where they come from a file.",
             ) from error
         return cls(network.eval(), header, name)
@@ -169,7 +169,7 @@ class Model:
             Other values for the network's arguments: `scale`, `channels`, `width` and what else it has.
         """
         chosen = recipe_by_name(recipe)
-        usual = signature(NETWORKS[chosen.network]).parameters
+        usual = signature(_kind_of_network(chosen.network)).parameters
         sizes = {name: usual[name].default for name in ("scale", "channels")}
         arguments = {**sizes, **chosen.arguments, **changes}
         header = Header(
@@ -281,7 +281,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     except OSError as error:
         raise ModelError(
             f"{path} cannot be read: {error.strerror or error}.",
-            "Ask for the permission, or copy it again from its source.",
+            "Check its name and the permission to read it, or copy it again from its source.",
         ) from error
     except SafetensorError as error:
         raise _damaged(path.name, error) from error
@@ -297,8 +297,14 @@ def _built(metadata: dict[str, str], weights: dict[str, torch.Tensor], file: str
         # Twice, as constructors may make a layer that they then leave out.
         with WeightBudget(2 * sum(values.numel() for values in weights.values())):
             model = Model.build(header, name=Path(file).stem)
+        own = model.network.state_dict()
+        if any(
+            own[name].dtype.is_floating_point != values.dtype.is_floating_point
+            for name, values in weights.items()
+        ):
+            raise TypeError("its weights are no fractions")
         model.network.load_state_dict(weights)
-    except (OverBudgetError, RuntimeError) as error:
+    except (OverBudgetError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(
             f"The weights in {file} do not fit its network '{header.network}'.",
             "Copy the file again from its source.",
@@ -306,6 +312,15 @@ def _built(metadata: dict[str, str], weights: dict[str, torch.Tensor], file: str
     if not all(values.isfinite().all() for values in model.network.state_dict().values()):
         raise _damaged(file, "some of its weights are NaN or infinite")
     return model
+
+
+def _kind_of_network(name: str) -> Callable[..., nn.Module]:
+    if name not in NETWORKS:
+        raise ModelError(
+            f"The network '{name}' is unknown here.",
+            "Update napari-acuity, or use one of: " + ", ".join(NETWORKS) + ".",
+        )
+    return NETWORKS[name]
 
 
 def _unknown(file: str) -> ModelError:

@@ -173,7 +173,12 @@ class Recipe:
             raise TrainingError(
                 f"There is no recipe {path}.", "Check its name and folder."
             ) from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise TrainingError(
+                f"The recipe {path} cannot be read: {error.strerror or error}.",
+                "Check its name and the permission to read it.",
+            ) from error
+        except (ValueError, RecursionError) as error:
             raise TrainingError(
                 f"{path} is no recipe that can be read: {error}.",
                 "Check it against the docs page Train.",

@@ -24,8 +24,13 @@ _SIDE, _LEAST_SIDE = 128, 64
 
 
 def least_side(network: Any) -> int:
-    """Return the smallest side an exported model states: a multiple of its stride, wider than its halo."""
+    """Return the smallest side an exported model states: a multiple of its stride, wider than its halo.
+
+    One that takes statistics over its whole image states the side of those that it was trained on.
+    """
     stride: int = network.stride
+    if getattr(network, "size", None) is not None:
+        return stride
     return -(-max(_LEAST_SIDE, 2 * network.halo + stride) // stride) * stride
 
 
@@ -45,7 +50,7 @@ def example_pixels(model: Model, example: ImageLike | None) -> NDArray[np.uint8]
     """
     stride: Any = model.network.stride
     least = least_side(model.network)
-    most = max(_SIDE, least) // stride * stride
+    most = least if model.window_px else max(_SIDE, least) // stride * stride
     if example is None:
         return _texture(model.channels, most)
     image = check_content(as_micrograph(example, name="example"))

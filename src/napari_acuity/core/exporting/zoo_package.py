@@ -133,13 +133,14 @@ def _name(model: Model) -> str:
 def _input(model: Model, test: Path) -> zoo.InputTensorDescr:
     network: Any = model.network
     size = zoo.ParameterizedSize(min=least_side(network), step=network.stride)
+    tiled = model.window_px is None
     return zoo.InputTensorDescr(
         id=zoo.TensorId("input"),
         axes=[
             zoo.BatchAxis(),
             _channels(model),
             *(
-                zoo.SpaceInputAxis(id=zoo.AxisId(name), size=size, concatenable=True, **low)
+                zoo.SpaceInputAxis(id=zoo.AxisId(name), size=size, concatenable=tiled, **low)
                 for name, (low, _) in _spacings(model).items()
             ),
         ],
@@ -155,20 +156,22 @@ def _input(model: Model, test: Path) -> zoo.InputTensorDescr:
 
 def _output(model: Model, test: Path) -> zoo.OutputTensorDescr:
     network: Any = model.network
-    # An exact whole number: the halo is a multiple of the stride.
-    halo = int(network.halo * ratio(model.scale))
+    # Readers extend images by the halo: never those over whose whole a network takes its statistics. Else an
+    # exact whole number: the halo is a multiple of the stride.
+    halo = {"halo": int(network.halo * ratio(model.scale))} if model.window_px is None else {}
+    space: Any = zoo.SpaceOutputAxisWithHalo if halo else zoo.SpaceOutputAxis
     return zoo.OutputTensorDescr(
         id=zoo.TensorId("output"),
         axes=[
             zoo.BatchAxis(),
             _channels(model),
             *(
-                zoo.SpaceOutputAxisWithHalo(
+                space(
                     id=zoo.AxisId(name),
                     size=zoo.SizeReference(
                         tensor_id=zoo.TensorId("input"), axis_id=zoo.AxisId(name)
                     ),
-                    halo=halo,
+                    **halo,
                     **high,
                 )
                 for name, (_, high) in _spacings(model).items()

@@ -45,9 +45,13 @@ class WeightBudget(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Run a function of torch, and count what it makes."""
-        result = func(*args, **(kwargs or {}))
-        if func is torch.empty:
-            self._left -= result.numel()
-            if self._left < 0:
-                raise OverBudgetError
-        return result
+        if func is not torch.empty:
+            return func(*args, **(kwargs or {}))
+        try:
+            made = func(*args, **(kwargs or {}))
+        except RuntimeError as error:
+            raise OverBudgetError from error  # more than can be asked for
+        self._left -= made.numel()
+        if self._left < 0:
+            raise OverBudgetError
+        return made

@@ -33,6 +33,8 @@ __all__ = [
     "up_to_multiple",
 ]
 
+_LARGEST_SCALE = 100
+
 SLOPE = 0.1
 """Of the leaky ReLU."""
 
@@ -168,7 +170,7 @@ def convolutions(narrow: int, wide: int, count: int, *, norm: bool = False) -> n
     layers: list[nn.Module] = []
     for number in range(count):
         layers.append(nn.Conv2d(narrow if number == 0 else wide, wide, 3, padding=1, bias=not norm))
-        layers += [nn.BatchNorm2d(wide)] * norm
+        layers += [nn.BatchNorm2d(wide)] if norm else []
         layers.append(nn.LeakyReLU(SLOPE, inplace=True))
     return nn.Sequential(*layers)
 
@@ -238,11 +240,11 @@ def halo_of(
 
 def check_sizes(*, channels: int, scale: float, width: int, depth: int) -> None:
     """Raise ModelError for a network that cannot be built."""
-    possible = min(channels, width, depth) >= 1 and depth <= 8 and 1 <= scale < math.inf
+    possible = min(channels, width, depth) >= 1 and depth <= 8 and 1 <= scale <= _LARGEST_SCALE
     if not possible or abs(float(ratio(scale)) - scale) > 1e-6:
         raise ModelError(
             f"A U-Net of {channels} channels, scale {scale}, width {width} and {depth} levels cannot "
             "be built.",
-            "Use at least one channel and width 1, 1 to 8 levels, and a scale of 1 or more that is a ratio "
-            "of small numbers, such as 2.5.",
+            "Use at least one channel and width 1, 1 to 8 levels, and a scale of 1 to "
+            f"{_LARGEST_SCALE} that is a ratio of small numbers, such as 2.5.",
         )

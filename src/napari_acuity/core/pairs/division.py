@@ -154,7 +154,8 @@ def plan_division(
     """
     shares = {"validation": validation, "test": test}
     # Written so that NaN is refused too.
-    if not (shares["validation"] > 0 and shares["test"] >= 0 and sum(shares.values()) < 1):
+    numbers = all(isinstance(share, int | float) for share in shares.values())
+    if not (numbers and validation > 0 and test >= 0 and validation + test < 1):
         raise PairError(
             f"Shares of {shares['validation']} for validation and {shares['test']} for test cannot be kept "
             "from training.",
@@ -237,6 +238,12 @@ def _part_of(pair: Pair, part: str, table: dict[str, Any]) -> Pair:
     if table["by"] == "group":
         return pair
     start, end = table["columns"][pair.name][part]
+    if end > pair.low.shape[1]:
+        raise PairError(
+            f"The earlier run was divided with '{pair.name}' of {end} low pixels or more in width; it now "
+            f"has {pair.low.shape[1]}.",
+            "Put back the pair as it was, or start a new run.",
+        )
     try:
         return pair.crop((0, pair.low.shape[0]), (start, end))
     except ImageError as error:

@@ -30,7 +30,7 @@ def facts_in(path: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text())
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, error) from error
     if not isinstance(facts, dict):
         raise damaged(path, "it holds no table")

@@ -82,7 +82,7 @@ class PairSet:
         except OSError as error:
             raise FileError(
                 f"The folder {self.folder} cannot be read: {error.strerror}.",
-                "Ask for the permission, or choose another.",
+                "Check its name and the permission to read it, or choose another.",
             ) from error
         # Hidden are half-written files, and what some systems put beside every file.
         return sorted(path.stem for path in found if path.suffix == ".json" and path.name[0] != ".")
@@ -279,7 +279,9 @@ class PairSet:
 
     def _free_name(self, name: str) -> str:
         plain = "".join(c if c.isalnum() or c in "-_. " else "-" for c in name)
-        plain = plain[:_LONGEST_NAME].strip(". ") or "pair"
+        # Disks count bytes, of which a character may have four.
+        plain = plain[:_LONGEST_NAME].encode()[: 3 * _LONGEST_NAME].decode(errors="ignore")
+        plain = plain.strip(". ") or "pair"
         # Images without a JSON are none of ours to overwrite. Some disks tell no upper from lower case.
         images = (path.stem for part in ("low", "high") for path in (self.folder / part).glob("*"))
         taken = {known.casefold() for known in (*self.names, *images)}

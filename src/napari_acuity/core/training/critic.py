@@ -65,9 +65,10 @@ class Critic:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(recipe.seed + 1)
                 network = kind(channels=channels, **table)
-        except TypeError as error:
+        except (TypeError, RuntimeError) as error:
             raise TrainingError(
-                f"The recipe '{recipe.name}' has an impossible adversarial table: {error}.",
+                f"The recipe '{recipe.name}' has an impossible adversarial table: "
+                f"{str(error).splitlines()[0]}.",
                 "Known are: judges, width, blocks, learning_rate, every.",
             ) from error
         self.network = place(network, world.device).train()

@@ -32,6 +32,11 @@ _OF_COLOUR = ("colour", "jpeg")
 def check_channels(channels: int, recipe: Recipe) -> None:
     """Raise TrainingError where a recipe is for images of another number of channels."""
     wanted = recipe.arguments.get("channels", channels)
+    if type(wanted) is not int or wanted < 1:
+        raise TrainingError(
+            f"The recipe '{recipe.name}' states channels = {wanted!r} in its network_arguments.",
+            "Give a whole number above 0, or leave it out: the pairs decide it.",
+        )
     if wanted == channels:
         return
     cure = "Choose another recipe, such as brightfield or crossmodality."

@@ -142,7 +142,7 @@ def make_plan(
     )
     words = [division.words, patches.words, *cautions(division.train)]
     words += [f"left out {name}: {error}" for name, error in unreadable.items()]
-    begin = load(start) if isinstance(start, str | os.PathLike) else start
+    begin = start if start is None or isinstance(start, Model) else load(start)
     _check_fits(recipe, division.train[0], begin)
     if begin is not None:
         recipe, differs = _with_network_of(begin, recipe)

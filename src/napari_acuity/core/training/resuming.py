@@ -67,6 +67,10 @@ class Stopped:
                 raise TrainingError(
                     f"{folder.path / FACTS} is damaged: it does not tell '{name}'.", _ANEW
                 )
+        if facts["epochs"] is None and facts["minutes"] is None:
+            raise TrainingError(
+                f"{folder.path / FACTS} is damaged: it does not tell how long to train.", _ANEW
+            )
         state = load_state(folder.path / CHECKPOINT)
         _check_format(state, folder.path / CHECKPOINT)
         if not isinstance(state.get("recipe"), dict):

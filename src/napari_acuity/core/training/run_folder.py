@@ -104,10 +104,14 @@ class RunFolder:
             raise TrainingError(
                 f"There is no run in {self.path}.", "Choose the folder of a run, or begin one."
             ) from error
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is damaged"
+        except OSError as error:
             raise TrainingError(
-                f"{self.path / FACTS} cannot be read: {why}.",
+                f"{self.path / FACTS} cannot be read: {error.strerror or error}.",
+                "Check the name of the folder and the permission to read it.",
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise TrainingError(
+                f"{self.path / FACTS} is damaged.",
                 "Begin another run; with start, from this one's best model.",
             ) from error
         if not isinstance(facts, dict):

@@ -69,8 +69,9 @@ class Session:
     ) -> None:
         self.plan, self.world, self.folder, self.best = plan, world, folder, best
         self.progress, self.ended, self.paused = Progress(), False, False
-        # Whether the best model is in memory alone, and the last command that was not understood.
-        self._unwritten, self._misheard = False, ""
+        # Whether the best model is in memory alone, whether log or state are behind what was trained, and the
+        # last command that was not understood.
+        self._unwritten, self._behind, self._misheard = False, False, ""
         # Whether there is nothing (more) to make quicker.
         self._settled = not world.device.name.startswith("cuda")
         self._trainee = Trainee(plan.model, plan.recipe, world, frozen=plan.frozen)
@@ -275,16 +276,34 @@ class Session:
             with _noted(problems):
                 folder.log(self.progress.rows)
         with _noted(problems):
-            # The state tells how good the best model is: never one that is not on disk.
-            if self.best is not None and self._unwritten:
-                self.best.save(folder.path / MODEL)
-                self._unwritten = False
-            sound = {} if self._trainee.critic is None else {"sound": self._sound}
-            save_state({**self._good, **sound}, folder.path / CHECKPOINT)
+            self._save(folder)
+        # The log is written after an epoch alone.
+        self._behind = bool(problems) or (self._behind and epoch is None)
         if epoch is not None:
             with _noted(problems):
                 folder.show(epoch.preview)
         return problems
+
+    def _save(self, folder: RunFolder) -> None:
+        # The state tells how good the best model is: never one that is not on disk.
+        if self.best is not None and self._unwritten:
+            self.best.save(folder.path / MODEL)
+            self._unwritten = False
+        sound = {} if self._trainee.critic is None else {"sound": self._sound}
+        save_state({**self._good, **sound}, folder.path / CHECKPOINT)
+
+    def catch_up(self) -> None:
+        """Write the log and the state where a full disk left them behind.
+
+        Raises
+        ------
+        FileError
+            When they cannot be written yet.
+        """
+        if self.folder and self._behind:
+            self.folder.log(self.progress.rows)
+            self._save(self.folder)
+            self._behind = False
 
     # What it consists of
 

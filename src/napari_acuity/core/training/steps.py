@@ -336,9 +336,9 @@ def _norms(network: nn.Module) -> Iterator[nn.BatchNorm2d]:
 
 def _freeze(network: nn.Module, count: int) -> None:
     layers = [*_layers(network)]
-    if not 0 <= count < len(layers):
+    if type(count) is not int or not 0 <= count < len(layers):
         raise TrainingError(
-            f"{count} layers cannot be frozen: the network has {len(layers)}.",
+            f"{count!r} layers cannot be frozen: the network has {len(layers)}.",
             f"Freeze 0 to {len(layers) - 1}.",
         )
     for layer in layers[:count]:

@@ -286,12 +286,12 @@ def _trained(session: Session) -> Steps[Model]:
     header = replace(best.header, scores=scores.as_dict(), capture=capture)
     best = replace(best, header=header)
     if session.folder:
-        yield from _kept(best, session.folder)
+        yield from _kept(best, session, session.folder)
     yield Event("done", 1.0)
     return best
 
 
-def _kept(model: Model, folder: RunFolder) -> Steps[None]:
+def _kept(model: Model, session: Session, folder: RunFolder) -> Steps[None]:
     """Write the model; a full disk is said and waited out, as what was learnt is in memory alone.
 
     A run that is asked to stop meanwhile ends with what could not be written.
@@ -299,6 +299,7 @@ def _kept(model: Model, folder: RunFolder) -> Steps[None]:
     said, asked = False, folder.asked_at
     while True:
         try:
+            session.catch_up()
             model.save(folder.path / MODEL)
             return
         except FileError as error:
