@@ -17,7 +17,7 @@ from skimage import data
 import napari_acuity as acuity
 from napari_acuity import samples
 from napari_acuity.core.registration import correlation
-from napari_acuity.core.registration.correlation import block_origins, block_shifts
+from napari_acuity.core.registration.correlation import BlockShifts, block_origins, block_shifts
 from napari_acuity.core.registration.dense import _eroded
 from napari_acuity.core.registration.displacement import jacobian
 from napari_acuity.core.registration.looks import normalised
@@ -128,6 +128,27 @@ def test_small_opposite_frames_are_not_bent_until_they_agree(side: int) -> None:
     points = np.mgrid[8 : side - 8 : 4, 8 : side - 8 : 4].reshape(2, -1).T
     assert found.start.endswith("the moving image inverted")
     assert np.median(np.linalg.norm(found.map_points(points) - points + (3, 2), axis=1)) < 0.5
+
+
+def test_where_most_is_opposite_the_map_is_not_bent_until_the_rest_agrees(
+    tissue: np.ndarray,
+) -> None:
+    fixed, moving = tissue[200:456, 40:296], 255 - tissue[214:470, 31:287]
+    moving[:128, :128] = tissue[214:342, 31:159]
+    found = acuity.register(moving, fixed)
+    points = np.mgrid[16:240:8, 16:240:8].reshape(2, -1).T
+    assert found.start.endswith("the moving image inverted")
+    assert np.median(np.linalg.norm(found.map_points(points) - points + (14, -9), axis=1)) < 0.2
+
+
+def test_what_is_refused_was_tried_inverted_too(tissue: np.ndarray) -> None:
+    for start, says in (
+        ("auto", "nor with the moving image inverted."),
+        ("phase", r"nor with the moving image inverted \(phase: only correlation 0.\d\d\)."),
+    ):
+        with pytest.raises(acuity.RegistrationError, match=says) as refused:
+            acuity.register(data.camera()[:256, :256], tissue[:256, :256], start=start)
+        assert "neither as they are (" in str(refused.value)
 
 
 def test_steps_go_forward_where_images_are_opposite(seen: tuple, opposite: np.ndarray) -> None:
@@ -605,6 +626,59 @@ def test_loading_executes_nothing_and_refuses_the_rest(tmp_path: Path, tissue: n
         with pytest.raises(acuity.FileError):
             acuity.Registration.load(tmp_path / f"{name}.npz")
     assert not (tmp_path / "sprung").exists()
+
+
+_DAMAGED = {
+    "level": ["texture x", "texture -5", "texture ²", "nonsense 3", 7.5],
+    "shift_map": [np.full((2, 9, 9), value) for value in (1e30, np.nan, np.inf, -1e300)],
+    "moving_shape": [(-512, 512), (0, 0), (512.5, 512), (512.0, 512.0), (10**18, 9), (512,), "ab"],
+    "homography": [
+        np.ones((3, 3)),
+        np.full((3, 3), np.nan),
+        1e308 * np.eye(3),
+        np.diag([1e-9, 1e-9, 1]),
+        [[1, 1, 0], [1, 1 + 1e-15, 0], [0, 0, 1]],
+        [[1, 0, 0], [0, 1, 0], [-0.02, 0, 1]],  # its horizon runs through the image
+        np.eye(4),
+    ],
+    "correlation": [(np.inf, 0.5), (0.5, 1e30), (0.5,)],
+    "start": [3.0, ["a", "b"]],
+    "tried": [[3.0], [["a", "b"]]],
+    "scores": [["x"], [np.nan], [[1.0, 2.0]]],
+    "block_rows": [(np.nan, 9), (9, 9), (32, 9)],
+    "block_shift": [np.full((2, 1, 2), np.nan)],
+    "similarity": [np.full((2, 1), np.nan), np.full((2, 1), 1e30)],
+    "fixed_points": [np.zeros((1, 2)), np.full((2, 2), np.nan)],
+    "moving_points": [np.full((2, 2), 1e30)],
+    "pixel_size": [(np.nan, 1), (-1, 1), (0, 1)],
+    "format": [(1, 2), np.nan],
+}
+
+
+@pytest.mark.parametrize("name", _DAMAGED)
+def test_a_crafted_map_is_refused_where_it_is_loaded(name: str, tmp_path: Path) -> None:
+    """Not where it is used."""
+    found = acuity.Registration(
+        homography=np.diag([2.0, 2.0, 1.0]),
+        shift_map=np.zeros((2, 256, 256), np.float32),
+        moving_shape=(512, 512),
+        correlation=(np.nan, 0.5),
+        start="start: phase",
+        blocks=BlockShifts(np.array([9.0, 32]), np.ones(1), np.zeros((2, 1, 2)), np.ones((2, 1))),
+        scores={"phase": 0.5},
+        level="texture 4",
+        fixed_points=np.zeros((2, 2)),
+        moving_points=np.zeros((2, 2)),
+        pixel_size=(0.5, 0.5),
+    )
+    with np.load(found.save(tmp_path / "map.npz")) as file:
+        whole = dict(file)
+    assert acuity.Registration.load(tmp_path / "map.npz").level == found.level
+    for wrong in _DAMAGED[name]:
+        np.savez(tmp_path / "map.npz", **{**whole, name: np.asarray(wrong)})
+        with pytest.raises(acuity.FileError, match="damaged or no registration") as refused:
+            acuity.Registration.load(tmp_path / "map.npz")
+        assert "Choose a .npz file" in str(refused.value), wrong
 
 
 # ---- refusals -------------------------------------------------------------------------------------

@@ -161,6 +161,23 @@ def test_a_scale_that_is_none_is_refused_before_anything_is_registered(slide: np
             next(acuity.register_large_steps(slide, slide, scale=scale))
 
 
+@pytest.mark.parametrize("grey", ["moving", "reference"])
+def test_grey_against_rgb_is_refused_before_anything_is_registered(
+    slide: np.ndarray, capture: np.ndarray, tmp_path: Path, grey: str
+) -> None:
+    moving, reference = capture, slide
+    if grey == "moving":
+        moving = capture[..., 1]
+    else:
+        reference = slide[..., 1]
+    with pytest.raises(acuity.PairError, match="make no pairs") as refused:
+        next(acuity.register_large_steps(moving, reference))
+    assert "both to grey" in str(refused.value)
+    with pytest.raises(acuity.PairError, match="has colour"):
+        acuity.register_large(moving, reference, out=tmp_path / "pairs")
+    assert not (tmp_path / "pairs").exists()
+
+
 def test_register_refuses_what_is_too_large_and_names_the_cure() -> None:
     large = np.zeros((40_000, 64), np.uint8)
     with pytest.raises(acuity.RegistrationError, match="register_large"):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .registration import Registration
     from .starts.find import Found
 
-__all__ = ["agreement", "alike", "doubt_about"]
+__all__ = ["agreement", "alike", "doubt_about", "opposite_before"]
 
 # A template's place, clear of all others, is right where the images agree so well before anything is bent:
 # true places of crops of 64 to 150 px agree by 0.93 or more, false ones that were clear by 0.23 and 0.39.
@@ -45,11 +45,18 @@ def alike(images: Images, found: Found) -> Images:
     return images.inverted() if opposite else images
 
 
+def opposite_before(registration: Registration) -> bool:
+    """Say whether the images are opposite after the start: what then agrees was bent away from there."""
+    return registration.correlation[0] < -LEAST_CORRELATION
+
+
 def doubt_about(images: Images, found: Found, registration: Registration) -> str | None:
     """Return why the images may show nothing in common after all, or None."""
     words = found.words.removeprefix("start: ")
     if registration.correlation[1] < LEAST_CORRELATION:
         return f"{words}, but the correlation is only {registration.correlation[1]:.2f}"
+    if opposite_before(registration):
+        return f"{words}, but the images are opposite there"
     if found.name == "features" and registration.correlation[1] >= ENOUGH:
         return None
     if found.name == "template" and registration.correlation[0] >= _PLAIN:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["array_of", "npz_path", "reading", "write_arrays"]
+__all__ = ["array_of", "npz_path", "reading", "text_of", "write_arrays"]
 
 _FORMAT = 1
+# Nothing kept is larger, lengths in px; beyond, float32 tells no tenth of a pixel.
+_LARGEST = 1e6
 # What the standard library and NumPy raise, depending on which byte is wrong.
 _DAMAGE = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError),
@@ -92,13 +94,14 @@ def _check_archive(path: Path, kind: str, cure: str) -> None:
         raise FileError(f"{path} is no .npz file, and so no {kind}.", cure)
 
 
-def array_of(file: Any, name: str, *shape: int | None) -> NDArray[Any]:
+def array_of(file: Any, name: str, *shape: int | None, gaps: bool = False) -> NDArray[Any]:
     """Return an array of numbers of what `reading` opened; None in the shape stands for any length.
 
     Raises
     ------
     ValueError
-        When it is of another shape or kind, which `reading` tells of.
+        When it is of another shape or kind, or holds what cannot be, which `reading` tells of; NaN may
+        be where there may be `gaps`.
     """
     array: NDArray[Any] = file[name]
     fits = array.ndim == len(shape) and all(
@@ -106,4 +109,15 @@ def array_of(file: Any, name: str, *shape: int | None) -> NDArray[Any]:
     )
     if not fits or array.dtype.kind not in "iuf":
         raise ValueError(f"{name} is of type {array.dtype} and shape {array.shape}")
+    known = array[~np.isnan(array)] if gaps else array
+    if not (np.abs(known) <= _LARGEST).all():
+        raise ValueError(f"{name} holds numbers that cannot be")
     return array
+
+
+def text_of(file: Any, name: str) -> str:
+    """Return a text of what `reading` opened; raises ValueError, as `array_of`, where it is none."""
+    text = file[name]
+    if text.ndim or text.dtype.kind != "U":
+        raise ValueError(f"{name} is no text")
+    return str(text)

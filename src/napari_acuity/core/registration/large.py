@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..errors import AcuityError, ImageError, RegistrationError
+from ..errors import AcuityError, ImageError, PairError, RegistrationError
 from ..geometry import apply_homography, as_points
 from ..io.pyramid import opened
 from ..jobs import Event, Steps, altered, run, within
@@ -131,7 +131,8 @@ def register_large(
     Parameters
     ----------
     moving : path, Micrograph, array or napari Image layer
-        A capture or a mosaic, grey or RGB. Of a path only the parts needed are read, as of `reference`.
+        A capture or a mosaic, grey or RGB as `reference` is. Of a path only the parts needed are read, as
+        of `reference`.
     reference : path
         A tiled TIFF (also SVS and other slides in TIFF) or an OME-Zarr, grey or RGB, best with coarser
         levels; an image in memory will do, too.
@@ -159,7 +160,8 @@ def register_large(
     ImageError
         When an image is constant, NaN or a stack.
     PairError
-        When `scale` is no ratio of small numbers, or the pairs do not fit those in `out`.
+        When one image is grey and the other RGB, `scale` is no ratio of small numbers, or the pairs do
+        not fit those in `out`.
     """
     pairs = PairSet.open(out)
     steps = register_large_steps(
@@ -193,6 +195,7 @@ def register_large_steps(
     if scale is not None:
         exact_scale(scale)
     with opened(moving) as small, opened(reference) as large:
+        _check_colour(small, large)
         small, large = _told(small), _told(large)
         found = yield from within(_coarse(small, large, start), 0.0, 0.2)
         yield Event(f"coarse map, 1 px spans {found.shrinkage:.1f}", 0.2, found)
@@ -207,6 +210,16 @@ def register_large_steps(
             words = f"{title}, registered" if pair else f"{title}, failed: {tile.error}"
             yield Event(words, end, (pair and replace(pair, group=group or large.name)) or tile)
     return replace(found, tiles=tuple(tiles))
+
+
+def _check_colour(small: Pyramid, large: Pyramid) -> None:
+    """Refuse grey against RGB: every tile would be registered, and none make a pair."""
+    if small.levels[0].rgb != large.levels[0].rgb:
+        colour, grey = (small, large) if small.levels[0].rgb else (large, small)
+        raise PairError(
+            f"'{colour.name}' has colour and '{grey.name}' has none: they make no pairs.",
+            "Convert both to RGB or both to grey.",
+        )
 
 
 def _told(image: Pyramid) -> Pyramid:

@@ -123,7 +123,7 @@ class LensProfile:
             shift_map = array_of(file, "lens_shift_map", 2, None, None)
             return cls(
                 shift_map=shift_map,
-                sd_map=array_of(file, "lens_sd_map", *shift_map.shape),
+                sd_map=array_of(file, "lens_sd_map", *shift_map.shape, gaps=True),
                 count=int(file["count"]),
                 left_out=tuple(file["left_out"].tolist()),
             )

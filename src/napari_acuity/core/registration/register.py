@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from ..device import choose_device
 from ..errors import RegistrationError
 from ..jobs import Event, Steps, altered, run, within
-from .agreement import agreement, alike, doubt_about
+from .agreement import agreement, alike, doubt_about, opposite_before
 from .inputs import Images, check_start, checked
 from .plane import Transform
 from .refine import ENOUGH, LEAST_CORRELATION, follow
@@ -199,7 +199,7 @@ def _as_it_is_or_inverted(start: Start, images: Images, *, elastic: bool) -> Ste
             if second.registration.correlation[1] > insisted:
                 return second.registration
     if first.registration is None:
-        raise _unrelated(images, first.doubts)
+        raise _unrelated(images, first.doubts, second.doubts)
     return first.registration
 
 
@@ -220,7 +220,7 @@ def _from_one(start: Start, images: Images, *, elastic: bool) -> Steps[_Outcome]
     registration = yield from within(follow(images, found, elastic=elastic), 0.2, 1.0)
     if start == "none":
         doubt = _disagreement(registration)
-        if doubt is None and registration.correlation[0] < -LEAST_CORRELATION:
+        if doubt is None and opposite_before(registration):
             doubt = "the images are opposite there"
         return _Outcome(_with_caution(registration), () if doubt is None else (doubt,))
     doubt = doubt_about(images, found, registration)
@@ -274,7 +274,7 @@ def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
             return replace(registration, scores={"features": score}) if score >= ENOUGH else None
         if score is None and isinstance(event.new, Registration):
             score = event.new.correlation[1]
-            if score < ENOUGH:
+            if score < ENOUGH or opposite_before(event.new):
                 refining.close()
                 return None
         yield event
@@ -301,11 +301,13 @@ def _disagreement(registration: Registration) -> str | None:
     return f"the images hardly agree there, correlation {reached:.2f}"
 
 
-def _unrelated(images: Images, failed: Sequence[str]) -> RegistrationError:
+def _unrelated(images: Images, failed: Sequence[str], inverted: Sequence[str]) -> RegistrationError:
     moving, fixed = images.names
+    # Of several starts the reasons would be as many again.
+    why = f" ({inverted[0]})" if len(inverted) == 1 else ""
     return RegistrationError(
         f"'{moving}' and '{fixed}' could not be registered: they show no common content that "
-        f"was found ({'; '.join(failed)}).",
+        f"was found, neither as they are ({'; '.join(failed)}) nor with the moving image inverted{why}.",
         "Check that they show one field; crop the larger one to it; set landmarks in both; if the frames "
         "already lie over each other, choose start 'none'.",
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,10 +23,11 @@ from ..geometry import (
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from ..pairs.pair import Pair, exact_scale, part_of
 from ..pairs.similarity_map import over_cells
-from .archive import array_of, reading, write_arrays
+from .archive import array_of, reading, text_of, write_arrays
 from .correlation import BlockShifts, no_blocks
 from .displacement import jacobian, unshift
 from .export import export_map
+from .looks import STRUCTURE, TEXTURE
 from .plane import fitted_plane, grid_over
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from .plane import Transform
 
 __all__ = ["Registration", "nearest_plane", "no_points"]
+
+_LEVELS = rf"(({STRUCTURE.name}|{TEXTURE.name}) \d{{1,3}})?"
 
 
 def no_points() -> NDArray[np.float64]:
@@ -367,37 +371,42 @@ class Registration:
             "wrote."
         )
         with reading(path, kind="registration", cure=cure) as file:
-            plane = file["homography"]
-            rows, cols = array_of(file, "block_rows", None), array_of(file, "block_cols", None)
-            blocks = len(rows), len(cols)
-            # Files from before it was kept are without.
-            sized = "pixel_size" in file and file["pixel_size"].size
-            size = array_of(file, "pixel_size", 2).tolist() if sized else None
-            points = array_of(file, "fixed_points", None, 2)
-            shift_map = array_of(file, "shift_map", 2, None, None)
-            plane = array_of(file, "homography", 3, 3) if plane.size else None
-            if not shift_map.size or not np.isfinite(shift_map).all():
-                raise ValueError("the shift map holds no shifts")
-            if plane is not None and not (np.isfinite(plane).all() and np.linalg.det(plane)):
-                raise ValueError("the homography has no inverse")
-            return cls(
-                homography=plane,
-                shift_map=shift_map,
-                blocks=BlockShifts(
-                    rows,
-                    cols,
-                    array_of(file, "block_shift", *blocks, 2),
-                    array_of(file, "similarity", *blocks),
-                ),
+            found = cls(
+                homography=array_of(file, "homography", 3, 3) if file["homography"].size else None,
+                shift_map=array_of(file, "shift_map", 2, None, None).astype(np.float32, copy=False),
+                blocks=_blocks_of(file),
                 moving_shape=tuple(array_of(file, "moving_shape", 2).tolist()),
-                correlation=tuple(array_of(file, "correlation", 2).tolist()),
-                start=str(file["start"]),
-                scores=dict(zip(file["tried"].tolist(), file["scores"].tolist(), strict=True)),
-                level=str(file["level"]),
-                fixed_points=points,
-                moving_points=array_of(file, "moving_points", len(points), 2),
-                pixel_size=None if size is None else (size[0], size[1]),
+                correlation=tuple(array_of(file, "correlation", 2, gaps=True).tolist()),
+                start=text_of(file, "start"),
+                scores=_scores_of(file),
+                level=text_of(file, "level"),
+                fixed_points=array_of(file, "fixed_points", None, 2),
+                moving_points=array_of(file, "moving_points", None, 2),
+                # Files from before it was kept are without.
+                pixel_size=tuple(array_of(file, "pixel_size", 2).tolist())
+                if "pixel_size" in file and file["pixel_size"].size
+                else None,
             )
+            found._check_sound()
+            return found
+
+    def _check_sound(self) -> None:
+        """Raise ValueError where fields that are well-formed each make no map."""
+        moving, plane = self.moving_shape, self.homography
+        if not (self.shift_map.size and all(isinstance(n, int) and n > 0 for n in moving)):
+            raise ValueError("an image has no pixels")
+        if plane is not None:
+            outline = apply_homography(plane, grid_over(self.fixed_shape, 2))
+            # Beyond its horizon a point has no image; singular, it brings all onto a line.
+            has_image = bool(np.isfinite(outline).all())
+            if not (has_image and 1e-4 < scale_at_centre(plane, self.fixed_shape) < 1e4):
+                raise ValueError("the homography has no inverse")
+        if not re.fullmatch(_LEVELS, self.level, re.ASCII):
+            raise ValueError(f"there is no level {self.level}")
+        if len(self.fixed_points) != len(self.moving_points):
+            raise ValueError("the points do not pair up")
+        if self.pixel_size is not None and min(self.pixel_size) <= 0:
+            raise ValueError("a pixel has no size")
 
     def _shift_lengths(self) -> NDArray[np.float32]:
         lengths: NDArray[np.float32] = np.linalg.norm(self.shift_map[:, self.overlap], axis=0)
@@ -442,6 +451,21 @@ class Registration:
         )
         y, x = (float(np.hypot(*((end - at) * moving))) for end in (below, beside))
         return y, x
+
+
+def _blocks_of(file: Any) -> BlockShifts:
+    rows, cols = (array_of(file, name, None) for name in ("block_rows", "block_cols"))
+    if not ((np.diff(rows) > 0).all() and (np.diff(cols) > 0).all()):
+        raise ValueError("the blocks are in no order")
+    shift = array_of(file, "block_shift", len(rows), len(cols), 2)
+    return BlockShifts(rows, cols, shift, array_of(file, "similarity", len(rows), len(cols)))
+
+
+def _scores_of(file: Any) -> dict[str, float]:
+    tried = file["tried"].tolist()
+    if not all(isinstance(name, str) for name in tried):
+        raise ValueError("the starts tried have no names")
+    return dict(zip(tried, array_of(file, "scores", len(tried)).tolist(), strict=True))
 
 
 def nearest_plane(registration: Registration, transform: Transform) -> NDArray[np.float64]:
