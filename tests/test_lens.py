@@ -608,6 +608,8 @@ def test_a_package_that_is_wrong_is_refused(saved: Path, tmp_path: Path) -> None
         loading(**{"lens.toml": b"\xff\xfe"})
     with pytest.raises(ModelError, match="There is no lens file"):
         acuity.load(tmp_path / "nowhere.lens")
+    with pytest.raises(ModelError, match="cannot be read: File name too long"):
+        acuity.load(tmp_path / f"{'long' * 100}.lens")
     with pytest.raises(ModelError, match=r"one\.safetensors is a model, and no lens"):
         Lens.load(model().save(tmp_path / "one"))
     with pytest.raises(ModelError, match="There is no lens file"):

@@ -64,9 +64,7 @@ def read_package(path: Path) -> tuple[str, dict[str, bytes]]:
         When the file is missing or damaged, holds files that do not belong there, or claims to be much
         larger unpacked.
     """
-    if not path.is_file():
-        raise ModelError(f"There is no lens file {path}.", "Choose a .lens file, or build a lens.")
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and path.is_file():
         raise ModelError(
             f"{path.name} is a model, and no lens.",
             "Choose a .lens file, or build a lens of models.",
@@ -80,12 +78,16 @@ def read_package(path: Path) -> tuple[str, dict[str, bytes]]:
                 for name in entries
                 if (match := _MODEL.fullmatch(name)) is not None
             }
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ModelError(
+            f"There is no lens file {path}.", "Choose a .lens file, or build a lens."
+        ) from error
     except OSError as error:
         if error.errno == errno.EINVAL:  # it points at places before its own beginning
             raise _damaged(path, error) from error
         raise ModelError(
             f"{path} cannot be read: {error.strerror or error}.",
-            "Ask for the permission, or copy it again from its source.",
+            "Check its name and the permission to read it, or copy it again from its source.",
         ) from error
     # RuntimeError: encrypted. NotImplementedError: packed in a way that Python does not know.
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
