@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-__all__ = ["MOST_PARTS", "ratio", "scale_between"]
+__all__ = ["LARGEST_SCALE", "MOST_PARTS", "is_scale", "ratio", "scale_between"]
+
+LARGEST_SCALE = 100
+"""The largest magnification of a network."""
 
 MOST_PARTS = 16
 """The largest denominator of a magnification: into so many parts a pixel may be divided."""
@@ -14,6 +17,11 @@ MOST_PARTS = 16
 def ratio(scale: float) -> Fraction:
     """Return a magnification as the fraction p/q of small numbers that it stands for (2.5 -> 5/2)."""
     return Fraction(scale).limit_denominator(MOST_PARTS)
+
+
+def is_scale(scale: float) -> bool:
+    """Return whether a network can magnify so: by 1 to `LARGEST_SCALE`, a ratio of small numbers."""
+    return 1 <= scale <= LARGEST_SCALE and abs(float(ratio(scale)) - scale) < 1e-6
 
 
 def scale_between(low: tuple[int, int], high: tuple[int, int]) -> Fraction | None:

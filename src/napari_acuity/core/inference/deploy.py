@@ -2,8 +2,8 @@
 
 | device | engine |
 |---|---|
-| CPU, with the extra ``fast`` | OpenVINO, near the cores' peak with the network as it is |
-| CPU without it | the folded network, strip by strip |
+| CPU | the folded network, strip by strip |
+| CPU, with the extra ``fast`` | large images: OpenVINO, with the network as it is |
 | CUDA GPU | the folded network in half precision, convolutions with bias and ReLU in one kernel |
 | others | the folded network |
 

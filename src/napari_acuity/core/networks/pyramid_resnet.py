@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
-from ..scales import ratio
+from ..scales import LARGEST_SCALE, is_scale, ratio
 from .by_blocks import enlarge_by_blocks, weight_of_blocks
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PyramidResNet", "fit", "padded", "trim"]
 
-_MOST_BLOCKS, _LARGEST_SCALE = 1000, 100
+_MOST_BLOCKS = 1000
 
 Init = Literal["published", "interpolation"]
 
@@ -71,15 +71,14 @@ class PyramidResNet(nn.Module):
         init: Init = "published",
     ) -> None:
         super().__init__()
-        possible = min(channels, width, blocks) >= 1 and 1 <= scale <= _LARGEST_SCALE
-        possible = possible and growth >= 0 and blocks <= _MOST_BLOCKS
-        possible = possible and abs(float(ratio(scale)) - scale) < 1e-6
+        possible = min(channels, width, blocks) >= 1 and growth >= 0 and blocks <= _MOST_BLOCKS
+        possible = possible and is_scale(scale)
         if not possible or init not in ("published", "interpolation"):
             raise ModelError(
                 f"A network of {channels} channels, scale {scale}, width {width}, growth {growth}, "
                 f"{blocks} blocks and init '{init}' cannot be built.",
                 f"Use at least one channel, width 1 and 1 to {_MOST_BLOCKS} blocks; a scale of 1 to "
-                f"{_LARGEST_SCALE} that is a ratio of small numbers, such as 2.5; init 'published' or "
+                f"{LARGEST_SCALE} that is a ratio of small numbers, such as 2.5; init 'published' or "
                 "'interpolation'.",
             )
         p, q = ratio(scale).as_integer_ratio()

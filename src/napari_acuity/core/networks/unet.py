@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import ModelError
-from ..scales import ratio
+from ..scales import LARGEST_SCALE, is_scale, ratio
 from .levels import NO_LEVELS, Levels, as_levels, in_levels, out_of_levels
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ __all__ = [
     "initialise",
     "up_to_multiple",
 ]
-
-_LARGEST_SCALE = 100
 
 SLOPE = 0.1
 """Of the leaky ReLU."""
@@ -240,11 +238,10 @@ def halo_of(
 
 def check_sizes(*, channels: int, scale: float, width: int, depth: int) -> None:
     """Raise ModelError for a network that cannot be built."""
-    possible = min(channels, width, depth) >= 1 and depth <= 8 and 1 <= scale <= _LARGEST_SCALE
-    if not possible or abs(float(ratio(scale)) - scale) > 1e-6:
+    if min(channels, width, depth) < 1 or depth > 8 or not is_scale(scale):
         raise ModelError(
             f"A U-Net of {channels} channels, scale {scale}, width {width} and {depth} levels cannot "
             "be built.",
             "Use at least one channel and width 1, 1 to 8 levels, and a scale of 1 to "
-            f"{_LARGEST_SCALE} that is a ratio of small numbers, such as 2.5.",
+            f"{LARGEST_SCALE} that is a ratio of small numbers, such as 2.5.",
         )
