@@ -502,6 +502,16 @@ def test_landmarks_start_and_hold(tissue: np.ndarray) -> None:
         acuity.register(moving, tissue, start="landmarks")
 
 
+def test_a_map_that_lost_its_way_is_told_of(tissue: np.ndarray) -> None:
+    right = acuity.register(tissue[20:468, :448], tissue[:448, :448], start="none")
+    assert right.start == "start: none, frame on frame"
+    np.testing.assert_allclose(right.shift_map[:, 50:-50, 50:-50].mean((1, 2)), [-20, 0], atol=0.05)
+    # Further off than blocks look, where neighbouring nuclei fit here and there.
+    lost = acuity.register(tissue[30:478, :448], tissue[:448, :448], start="none")
+    assert lost.correlation[1] > 0.15
+    assert "squeezed or stretched" in lost.start
+
+
 def test_landmarks_set_crosswise_are_told_of(tissue: np.ndarray) -> None:
     at = np.array([[100.0, 100], [400, 120], [250, 420]])
     crossed = acuity.register(tissue, tissue, landmarks=(at, at[[1, 2, 0]]))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from ..device import choose_device
 from ..errors import RegistrationError
 from ..jobs import Event, Steps, altered, run, within
-from .agreement import agreement, alike, doubt_about, opposite_before
+from .agreement import agreement, alike, caution_about, doubt_about, opposite_before
 from .inputs import Images, check_start, checked
 from .plane import Transform
-from .refine import ENOUGH, LEAST_CORRELATION, follow
+from .refine import ENOUGH, follow
 from .registration import Registration
 from .starts.find import Found, Start, find, go_on
 
@@ -59,7 +59,7 @@ def register(
         the frames roughly over each other; "landmarks": a plane map through the landmarks; "none": the
         frames lie over each other already (stretched where their sizes differ); where the images hardly
         agree there, nothing is bent. After "landmarks" and "none", `Registration.start` says where the
-        images hardly agree. "auto": the landmarks
+        images hardly agree, and where the map bends more than a right one usually does. "auto": the landmarks
         where there are some; else features, and where they do not lead to images that agree, the start
         after which they agree best. A Registration: go on after the level it stands at.
     elastic : bool
@@ -219,7 +219,7 @@ def _from_one(start: Start, images: Images, *, elastic: bool) -> Steps[_Outcome]
     yield Event(found.words, 0.2, found.matches)
     registration = yield from within(follow(images, found, elastic=elastic), 0.2, 1.0)
     if start == "none":
-        doubt = _disagreement(registration)
+        doubt = caution_about(registration)
         if doubt is None and opposite_before(registration):
             doubt = "the images are opposite there"
         return _Outcome(_with_caution(registration), () if doubt is None else (doubt,))
@@ -287,18 +287,11 @@ def _from_known(found: Found, images: Images, *, elastic: bool) -> Steps[Registr
 
 
 def _with_caution(registration: Registration) -> Registration:
-    """Say so where the images do not agree at a place that the user knows."""
-    doubt = _disagreement(registration)
-    if doubt is None:
+    """Say what a user who knows the place should look at."""
+    caution = caution_about(registration)
+    if caution is None:
         return registration
-    return replace(registration, start=f"{registration.start}; {doubt}")
-
-
-def _disagreement(registration: Registration) -> str | None:
-    reached = registration.correlation[1]
-    if reached >= LEAST_CORRELATION:
-        return None
-    return f"the images hardly agree there, correlation {reached:.2f}"
+    return replace(registration, start=f"{registration.start}; {caution}")
 
 
 def _unrelated(images: Images, failed: Sequence[str], inverted: Sequence[str]) -> RegistrationError:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,12 +22,12 @@ from ..geometry import (
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from ..pairs.pair import Pair, exact_scale, part_of
 from ..pairs.similarity_map import over_cells
-from .archive import array_of, reading, text_of, write_arrays
+from .archive import write_arrays
 from .correlation import BlockShifts, no_blocks
 from .displacement import jacobian, unshift
 from .export import export_map
-from .looks import STRUCTURE, TEXTURE
 from .plane import fitted_plane, grid_over
+from .registration_file import read_fields
 
 if TYPE_CHECKING:
     import os
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from .plane import Transform
 
 __all__ = ["Registration", "nearest_plane", "no_points"]
-
-_LEVELS = rf"(({STRUCTURE.name}|{TEXTURE.name}) \d{{1,3}})?"
 
 
 def no_points() -> NDArray[np.float64]:
@@ -366,47 +363,7 @@ class Registration:
         FileError
             When the file is missing, damaged, not a registration, or of a newer version.
         """
-        cure = (
-            "Choose a .npz file that 'Save' in Register pair, 'acuity register' or Registration.save "
-            "wrote."
-        )
-        with reading(path, kind="registration", cure=cure) as file:
-            found = cls(
-                homography=array_of(file, "homography", 3, 3) if file["homography"].size else None,
-                shift_map=array_of(file, "shift_map", 2, None, None).astype(np.float32, copy=False),
-                blocks=_blocks_of(file),
-                moving_shape=tuple(array_of(file, "moving_shape", 2).tolist()),
-                correlation=tuple(array_of(file, "correlation", 2, gaps=True).tolist()),
-                start=text_of(file, "start"),
-                scores=_scores_of(file),
-                level=text_of(file, "level"),
-                fixed_points=array_of(file, "fixed_points", None, 2),
-                moving_points=array_of(file, "moving_points", None, 2),
-                # Files from before it was kept are without.
-                pixel_size=tuple(array_of(file, "pixel_size", 2).tolist())
-                if "pixel_size" in file and file["pixel_size"].size
-                else None,
-            )
-            found._check_sound()
-            return found
-
-    def _check_sound(self) -> None:
-        """Raise ValueError where fields that are well-formed each make no map."""
-        moving, plane = self.moving_shape, self.homography
-        if not (self.shift_map.size and all(isinstance(n, int) and n > 0 for n in moving)):
-            raise ValueError("an image has no pixels")
-        if plane is not None:
-            outline = apply_homography(plane, grid_over(self.fixed_shape, 2))
-            # Beyond its horizon a point has no image; singular, it brings all onto a line.
-            has_image = bool(np.isfinite(outline).all())
-            if not (has_image and 1e-4 < scale_at_centre(plane, self.fixed_shape) < 1e4):
-                raise ValueError("the homography has no inverse")
-        if not re.fullmatch(_LEVELS, self.level, re.ASCII):
-            raise ValueError(f"there is no level {self.level}")
-        if len(self.fixed_points) != len(self.moving_points):
-            raise ValueError("the points do not pair up")
-        if self.pixel_size is not None and min(self.pixel_size) <= 0:
-            raise ValueError("a pixel has no size")
+        return cls(**read_fields(path))
 
     def _shift_lengths(self) -> NDArray[np.float32]:
         lengths: NDArray[np.float32] = np.linalg.norm(self.shift_map[:, self.overlap], axis=0)
@@ -451,21 +408,6 @@ class Registration:
         )
         y, x = (float(np.hypot(*((end - at) * moving))) for end in (below, beside))
         return y, x
-
-
-def _blocks_of(file: Any) -> BlockShifts:
-    rows, cols = (array_of(file, name, None) for name in ("block_rows", "block_cols"))
-    if not ((np.diff(rows) > 0).all() and (np.diff(cols) > 0).all()):
-        raise ValueError("the blocks are in no order")
-    shift = array_of(file, "block_shift", len(rows), len(cols), 2)
-    return BlockShifts(rows, cols, shift, array_of(file, "similarity", len(rows), len(cols)))
-
-
-def _scores_of(file: Any) -> dict[str, float]:
-    tried = file["tried"].tolist()
-    if not all(isinstance(name, str) for name in tried):
-        raise ValueError("the starts tried have no names")
-    return dict(zip(tried, array_of(file, "scores", len(tried)).tolist(), strict=True))
 
 
 def nearest_plane(registration: Registration, transform: Transform) -> NDArray[np.float64]:
