@@ -123,16 +123,27 @@ def dense_map(
         - 0.5
         for length in (height, width)
     )
-    grid = torch.stack(torch.meshgrid(rows, cols, indexing="ij"))
     shift = shift_map.to(dtype)
-    y, x = grid + (shift if scale == 1 else _interpolate(shift, grid, "bilinear"))
+    if scale != 1:
+        grid = torch.stack(torch.meshgrid(rows, cols, indexing="ij"))
+        shift = _interpolate(shift, grid, "bilinear")
+    y, x = shift[0] + rows[:, None], shift[1] + cols
     if homography is None:
         return torch.stack([y, x])
-    h = homography.tolist()
-    w = (h[2][0] * x + h[2][1] * y + h[2][2]).clamp_min(1e-9)
-    return torch.stack(
-        [(h[1][0] * x + h[1][1] * y + h[1][2]) / w, (h[0][0] * x + h[0][1] * y + h[0][2]) / w]
-    )
+    of_x, of_y, below = homography.tolist()
+    # In place: where all is as large as the image, memory takes longer than arithmetic.
+    mapping, w = torch.empty_like(shift), _weighed(x, y, below).clamp_min_(1e-9)
+    for part, weights in zip(mapping, (of_y, of_x), strict=True):
+        _weighed(x, y, weights, out=part).div_(w)
+    return mapping
+
+
+def _weighed(
+    x: torch.Tensor, y: torch.Tensor, weights: Sequence[float], *, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return a row of a homography times (x, y, 1)."""
+    by_x, by_y, constant = weights
+    return torch.mul(x, by_x, out=out).add_(y, alpha=by_y).add_(constant)
 
 
 def resample(pixels: NDArray[Any], mapping: torch.Tensor) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -217,9 +228,10 @@ def _inside(mapping: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 def _interpolate(planes: torch.Tensor, mapping: torch.Tensor, mode: str) -> torch.Tensor:
     """Sample (C, H, W) at (2, h, w) positions (row, col), borders repeated -> (C, h, w)."""
-    size = torch.tensor(planes.shape[-2:], dtype=mapping.dtype, device=mapping.device)
-    relative = mapping * (2 / size)[:, None, None] + (1 / size - 1)[:, None, None]
-    grid = relative.flip(0).movedim(0, -1)[None].to(planes.dtype)
+    relative = torch.empty_like(mapping)
+    for axis, length in enumerate(planes.shape[-2:]):
+        torch.mul(mapping[axis], 2 / length, out=relative[1 - axis]).add_(1 / length - 1)
+    grid = relative.movedim(0, -1)[None].to(planes.dtype)
     return functional.grid_sample(
         planes[None], grid, mode=mode, padding_mode="border", align_corners=False
     )[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from .looks import smooth
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["unfolded"]
 
-_LEAST_AREA = 0.05
+# A square of 4 px: splines bend over 20 px and more, and folds are no narrower.
+_STEP_PX, _LEAST_AREA = 4, 0.05
 _REACHES_PX = (6.0, 6.0, 12.0, 12.0, 24.0, 24.0, 48.0, 48.0, 96.0, 96.0)
 
 
@@ -33,11 +35,18 @@ def unfolded(shift_map: Tensor) -> Tensor:
     (2, H, W) float32 tensor
     """
     for reach_px in _REACHES_PX:
-        (yy, yx), (xy, xx) = (torch.gradient(part) for part in shift_map)
-        folded = yy.add_(1).mul_(xx.add_(1)).addcmul_(yx, xy, value=-1) < _LEAST_AREA
+        folded = _areas(shift_map[:, ::_STEP_PX, ::_STEP_PX]) < _LEAST_AREA * _STEP_PX**2
         if not folded.any():
             break
-        near = (smooth(folded.float(), reach_px) > 1e-3).float()
+        whole = functional.interpolate(folded[None, None].float(), shift_map.shape[1:])[0, 0]
+        near = (smooth(whole, reach_px) > 1e-3).float()
         blend = smooth(near, reach_px / 2)
         shift_map = torch.lerp(shift_map, smooth(shift_map, reach_px), blend)
     return shift_map
+
+
+def _areas(shifts: Tensor) -> Tensor:
+    """Return the areas (px^2) that the squares between (2, h, w) shifts, taken every few px, become."""
+    corner = shifts[:, :-1, :-1]
+    (yy, xy), (yx, xx) = shifts[:, 1:, :-1] - corner, shifts[:, :-1, 1:] - corner
+    return yy.add_(_STEP_PX).mul_(xx.add_(_STEP_PX)).addcmul_(yx, xy, value=-1)
