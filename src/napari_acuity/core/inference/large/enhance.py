@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["enhance_large", "enhance_large_steps", "sides"]
 
 _CHUNK_PX = 1024
-# Sides of a tile of the output, in chunks: a processor is busy with one, a GPU wants more.
-_CHUNKS_A_TILE, _CHUNKS_A_TILE_ON_GPU = 1, 4
+# A tile is some chunks wide: the larger, the less of it is halo; a GPU wants more than a processor.
+_TILE_PX, _CHUNKS_A_TILE_ON_GPU = 800, 4
 _SCANNED, _TILED = 0.01, 0.97
 
 
@@ -252,9 +252,9 @@ def sides(tile: int | Literal["auto"], grid: Grid, device: str) -> tuple[int, in
     """Return the side of a tile in input px, and that of a chunk, of which a tile makes n x n."""
     scale, stride = ratio(grid.scale), grid.stride
     if tile == "auto":
+        part = int(_CHUNK_PX / scale // 100 * 100 or stride)
         on_gpu = choose_device(device).name != "cpu"
-        count = _CHUNKS_A_TILE_ON_GPU if on_gpu else _CHUNKS_A_TILE
-        tile = count * int(_CHUNK_PX / scale // 100 * 100 or stride)
+        tile = part * (_CHUNKS_A_TILE_ON_GPU if on_gpu else max(1, _TILE_PX // part))
     count = max(1, math.ceil(tile * scale / _CHUNK_PX))
     part = max(stride, tile // count // stride * stride)
     return count * part, int(part * scale)
