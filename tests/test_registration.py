@@ -20,18 +20,13 @@ from napari_acuity.core.registration import correlation
 from napari_acuity.core.registration.correlation import BlockShifts, block_origins, block_shifts
 from napari_acuity.core.registration.dense import _eroded
 from napari_acuity.core.registration.displacement import jacobian
+from napari_acuity.core.registration.fit import fit, times
 from napari_acuity.core.registration.looks import normalised
 from napari_acuity.core.registration.plane import Matches, implausible
-from napari_acuity.core.registration.spline import (
-    Splines,
-    basis,
-    choose_stiffness,
-    fit,
-    fit_vectors,
-    splines_over,
-    times,
-)
+from napari_acuity.core.registration.splines import Splines, basis, splines_over
+from napari_acuity.core.registration.stiffness import choose_stiffness
 from napari_acuity.core.registration.unfold import unfolded
+from napari_acuity.core.registration.vectors import fit_vectors
 from napari_acuity.core.simulate import PHONE, Capture, capture
 
 

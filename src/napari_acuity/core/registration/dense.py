@@ -17,8 +17,10 @@ import torch
 from scipy.fft import next_fast_len
 from torch.nn import functional
 
+from .fit import fit, times
 from .looks import smooth
-from .spline import choose_stiffness, fit, splines_over, times
+from .splines import splines_over
+from .stiffness import choose_stiffness
 from .unfold import unfolded
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ..device import as_array
 from .correlation import BlockShifts, block_shifts, no_blocks
 from .dense import dense_level
 from .looks import smooth
-from .spline import fit_vectors
+from .vectors import fit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
