@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,7 +21,7 @@ __all__ = ["find_by_features"]
 
 # Longer side of the images in px, and features at most. Small images come first: they cost little,
 # and a capture and its reference agree better without the finest detail, which one of them lacks.
-_SMALL, _LARGE = (384, 1500), (2048, 8000)
+_SMALL, _LARGE = ((256, 1000), (384, 1500)), (2048, 8000)
 _RATIO = 0.8
 _LEAST_INLIERS = 12
 # In the small images so many must agree, and this share, or more is tried.
@@ -49,8 +50,11 @@ def find_by_features(
     str
         What was found, in words.
     """
-    for mirrored in (False, True):
-        found, words, share = _find(fixed, moving, *_SMALL, transform, mirrored=mirrored)
+    longest = max(*fixed.shape, *moving.shape)
+    # The last are as they come where they are smaller still.
+    sizes = [size for size in _SMALL[:-1] if size[0] < longest] + [_SMALL[-1]]
+    for size, mirrored in product(sizes, (False, True)):
+        found, words, share = _find(fixed, moving, *size, transform, mirrored=mirrored)
         if found and len(found.fixed) >= _SURE_INLIERS and share >= _SURE_SHARE:
             return found, words
     found, words, _ = _find(fixed, moving, *_LARGE, transform)
