@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -470,11 +472,12 @@ def test_train_writes_a_run_and_says_what_it_reached(cli, fields, tmp_path):
     best = min(rows, key=lambda row: float(row["validation_loss"]))
     assert found.code == 0
     assert len(rows) == 2
-    first, *_, reached, path = found.out.splitlines()
+    first, *_, reached, compared, path = found.out.splitlines()
     assert first.startswith("1 pair to train on, 1 to validate on")
-    assert [reached, path] == [
+    assert [reached, compared, path] == [
         f"best after epoch {best['number']}: {float(best['psnr']):.2f} dB on the validation fields, "
         f"bicubic {float(best['bicubic_psnr']):.2f} dB",
+        "that is no better than plain enlargement: train longer, or on more fields",
         os.path.join("run", "best.safetensors"),
     ]
     model = acuity.load("run/best.safetensors")
@@ -613,10 +616,12 @@ def test_enhance_tells_its_iterations_and_guards_those_that_were_done(cli, field
 def test_enhance_warns_of_another_pixel_size_or_resamples(cli, fields):
     acuity.write(replace(acuity.read(fields[0]), pixel_size=(2.0, 2.0)), "coarse.tif")
     plain = cli("enhance", "coarse.tif", "--out", "plain.tif")
+    parts = cli("enhance", "coarse.tif", "--out", "parts.zarr")
     brought = cli("enhance", "coarse.tif", "--out", "brought.tif", "--resample")
 
     ratio = 2.0 / acuity.load("default").header.pixel_size[0]
-    assert f"warning: the image's pixels are {ratio:.2g} times" in plain.out
+    for found in (plain, parts):
+        assert f"warning: the image's pixels are {ratio:.2g} times" in found.out
     assert brought.out == "brought.tif\n"
     rows = acuity.read("brought.tif").shape[0] / acuity.read("plain.tif").shape[0]
     assert rows == pytest.approx(ratio, rel=0.02)
@@ -753,6 +758,103 @@ def test_a_full_disk_keeps_the_old_file(cli, fields, tmp_path, monkeypatch):
     assert found.code == 1
     assert "There is no space left to write out.tif." in found.err
     assert (tmp_path / "out.tif").read_text() == "mine"
+
+
+LONG = f"{'x' * 300}.tif"
+
+
+def joined(folder: Path) -> None:
+    """Make a lens, and a mapping of channels, of small models."""
+    models = [
+        Model.new(seed=seed, width=8, blocks=1).save(folder / f"{seed}.safetensors")
+        for seed in (1, 2)
+    ]
+    acuity.Lens.ensemble(models, name="two").save(folder / "two.lens")
+    (folder / "channels.toml").write_text(
+        '[[channel]]\nname = "red"\nmodel = "1.safetensors"\ncolour = "#ff0000"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["enhance", "low.tif"],
+        ["enhance", "low.png"],
+        ["enhance", "low.tif", "--model", "two.lens"],
+        ["enhance-channels", "low.tif", "--mapping", "channels.toml"],
+        ["fuse", "z0.tif", "z1.tif"],
+        ["fuse", "z0.tif", "z1.tif", "--out", "fused.tif", "--depth"],
+        ["average", "frames.tif"],
+        ["merge", "a.tif", "b.tif"],
+        ["lens", "labels", "high.tif"],
+    ],
+)
+def test_outputs_are_looked_at_before_inputs_are_read(cli, tmp_path, words):
+    joined(tmp_path)
+    (tmp_path / "folder.tif").mkdir()
+    (tmp_path / "mine.tif").write_text("mine")
+    # Of a lens and of channels the outputs' names begin so.
+    for part in ("mean", "disagreement", "red"):
+        (tmp_path / f"mine-{part}.tif").write_text("mine")
+    words = words if words[-1] == "--depth" else [*words, "--out"]
+    before = sorted(tmp_path.rglob("*"))
+
+    for target, message in (
+        ("mine.tif", "exists already"),
+        ("nowhere/a.tif", "There is no folder nowhere"),
+        (LONG, "too many for this disk"),
+    ):
+        found = cli(*words, target)
+
+        assert (found.code, found.out) == (1, "")
+        assert message in found.err
+    if "lens" not in " ".join(words):
+        assert "is a folder" in cli(*words, "folder.tif", "--force").err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["register", "half.tif", "half.tif", "--out", "reg"],
+        ["enhance", "half.tif", "--model", "two.lens", "--out", "out.tif"],
+        ["enhance-channels", "half.tif", "--mapping", "channels.toml", "--out", "out.tif"],
+    ],
+)
+def test_what_no_tiff_holds_is_refused_before_the_work(cli, tissue, tmp_path, monkeypatch, words):
+    for verb in ("register", "enhance", "enhance_channels"):
+        monkeypatch.setattr(acuity, verb, lambda *_, **__: pytest.fail("it worked"))
+    joined(tmp_path)
+    tifffile.imwrite("half.tif", (tissue[:99, :99] / 255).astype(np.float16), photometric="rgb")
+    before = sorted(tmp_path.rglob("*"))
+
+    found = cli(*words)
+
+    assert (found.code, found.out) == (1, "")
+    assert "cannot hold float16 pixels" in found.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pairs", "new/set", "low0.tif", "high0.tif"],
+        ["correct", "low0.tif", "--profile", "none.npz", "--out", "new/set"],
+        ["train", "nowhere", "--out", "new/run"],
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(cli, fields, monkeypatch, words):
+    def refused(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    before = sorted(Path().rglob("*"))
+
+    found = cli(*words)
+
+    assert (found.code, found.out) == (1, "")
+    assert "The folder . may not be written" in found.err
+    assert sorted(Path().rglob("*")) == before
 
 
 # measure

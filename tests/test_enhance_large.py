@@ -135,6 +135,22 @@ def test_the_file_tells_what_to_know_of_the_result(slide, tmp_path):
     assert "2 times those that the model was trained on" in note
 
 
+def test_the_file_tells_what_enhance_tells(field, tmp_path):
+    """Of a better instrument that fills a hundredth of its range, and of planes taken for colours."""
+    levels = ((0.1, 0.9), (0.002, 0.01))
+    coarse = acuity.Model.new("crossmodality", channels=1, width=4, levels=levels)
+    for name, image, model in (
+        ("coarse", field[:32, :32, 0], coarse),
+        ("planes", np.moveaxis(field[:64, :64], -1, 0), model_of()),
+    ):
+        image = Micrograph(image)
+
+        found = acuity.read(enhance_large(image, model, tmp_path / f"{name}.zarr"))
+
+        (note,) = found.notes
+        assert (note,) == acuity.enhance(image, model).notes
+
+
 def told_by(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return scale and translation of each level, and how the first channel is shown."""
     ome = json.loads((out / "zarr.json").read_text())["attributes"]["ome"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import struct
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +87,7 @@ def test_pages_that_were_appended_are_a_stack(tmp_path, tissue, rgb):
     with pytest.raises(FileError, match="holds 3 images, appended one by one"), opened(path):
         pass
     tifffile.imwrite(path, planes[0, ::2, ::2], append=True)  # a thumbnail, say
-    np.testing.assert_array_equal(acuity.read(path).pixels, planes[0])
+    np.testing.assert_array_equal(acuity.read(path).pixels, planes)
 
 
 def test_tiff_keeps_colour_stacks(tmp_path, tissue):
@@ -376,6 +378,45 @@ def test_slides_tell_microns_per_pixel(tmp_path, tissue):
     assert np.abs(found.pixels.astype(float) - colour(tissue)).mean() < 8
 
 
+@pytest.mark.parametrize("kind", ["flagged", "unflagged", "shaped", "in a SubIFD", "OME"])
+def test_a_preview_that_comes_first_is_not_the_image(tmp_path, tissue, kind):
+    image, preview = colour(tissue), colour(tissue)[::8, ::8].copy()
+    path, bare = tmp_path / f"a{'.ome' * (kind == 'OME')}.tif", {"metadata": None}
+    size = {"resolution": (50_000, 20_000), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path, ome=kind == "OME") as file:
+        if kind == "OME":
+            for pixels, um in ((preview, 4.0), (image, 0.5)):
+                sizes = {"PhysicalSizeX": 0.4 * um, "PhysicalSizeY": um}
+                file.write(pixels, photometric="rgb", metadata={"axes": "YXS", **sizes})
+        else:
+            options = {} if kind == "shaped" else bare
+            first = {"subfiletype": 1} if kind != "unflagged" else {}
+            first |= {"subifds": 1} if kind == "in a SubIFD" else {}
+            file.write(preview, photometric="rgb", **first, **options)
+            # Its side up is its own, too.
+            turned = [(274, "H", 1, 3, True)]
+            file.write(image, photometric="rgb", tile=(32, 32), extratags=turned, **size, **options)
+            image = image[::-1, ::-1]
+
+    found = acuity.read(path)
+
+    np.testing.assert_array_equal(found.pixels, image)
+    assert found.pixel_size == pytest.approx((0.5, 0.2))
+    assert plane_shape(path) == image.shape[:2]
+    with opened(path) as pyramid:
+        region, _ = pyramid.region(pyramid.box)
+        np.testing.assert_array_equal(region.pixels, image)
+        assert region.pixel_size == pytest.approx((0.5, 0.2))
+
+
+def test_colours_make_no_image_larger(tmp_path, tissue):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(grey(), metadata=None)
+        file.write(colour(tissue)[:50, :70].copy(), photometric="rgb", metadata=None)
+
+    np.testing.assert_array_equal(acuity.read(tmp_path / "a.tif").pixels, grey())
+
+
 # Files of others
 
 
@@ -500,11 +541,22 @@ def test_palettes_of_few_colours_are_read(tmp_path, tissue):
 def test_white_by_0_is_turned_round(tmp_path, pixels):
     path = tmp_path / "a.tif"
     # Made from the inverted image, it means this one.
-    tifffile.imwrite(path, pixels ^ pixels.max(), photometric="miniswhite", rowsperstrip=16)
+    options = {"photometric": "miniswhite", "rowsperstrip": 16, "metadata": None}
+    tifffile.imwrite(path, pixels ^ pixels.max(), **options)
 
     np.testing.assert_array_equal(acuity.read(path).pixels, pixels)
     with opened(path) as pyramid:
         np.testing.assert_array_equal(pyramid.region(pyramid.box)[0].pixels, pixels)
+
+
+def test_a_mask_from_python_stays_what_it_was(tmp_path):
+    """Of bool pixels tifffile says by default that white is 0."""
+    mask = grey() > 100
+    tifffile.imwrite(tmp_path / "a.tif", mask, rowsperstrip=16)
+
+    np.testing.assert_array_equal(acuity.read(tmp_path / "a.tif").pixels, mask)
+    with opened(tmp_path / "a.tif") as pyramid:
+        np.testing.assert_array_equal(pyramid.region(pyramid.box)[0].pixels, mask)
 
 
 def test_measured_values_stay_whatever_shows_them(tmp_path):
@@ -864,6 +916,8 @@ def test_no_rubbish_ends_in_anything_but_our_errors(tmp_path_factory, content, s
         ("text.tif", "text.tif cannot be read .*not a TIFF file.*not what its suffix says"),
         ("text.png", "text.png cannot be read .*not a PNG image"),
         ("text.jpg", "text.jpg cannot be read .*cannot identify"),
+        ("tiff.jpg", "tiff.jpg cannot be read .*not what its suffix says"),
+        ("begun.tif", "begun.tif holds no image. Copy it again"),
         ("cells.czi", r"not read here \(.czi\). Save it as TIFF, OME-TIFF, PNG or JPEG"),
         ("cells", r"not read here \(no suffix\)"),
     ],
@@ -872,6 +926,10 @@ def test_wrong_files_are_refused_with_cause_and_cure(tmp_path, name, message):
     path = tmp_path / name
     if name.startswith("folder"):
         path.mkdir()
+    elif name == "tiff.jpg":  # Pillow would read it, but 16 bit as 8
+        tifffile.imwrite(path, grey().astype(np.uint16) * 257)
+    elif name == "begun.tif":
+        path.write_bytes(b"II*\0" + bytes(4))
     elif not name.startswith("missing"):
         path.write_text("" if name.startswith("empty") else "not an image")
 
@@ -932,6 +990,8 @@ def test_an_image_beyond_memory_says_so(tmp_path, monkeypatch):
         (np.zeros((4, 4), np.uint16), "a.jpg", "cannot hold uint16 pixels. Write a .tif"),
         (np.zeros((4, 4), bool), "a.png", "cannot hold bool pixels"),
         (np.zeros((2, 4, 4), np.uint8), "a.png", "not a stack. Write a .tif"),
+        (np.zeros((1, 65_501), np.uint8), "a.jpg", "up to 65500 pixels a side"),
+        (np.zeros((1_000_001, 1), np.uint8), "a.png", "up to 1000000 pixels a side"),
         (np.zeros((1,) * 6, np.uint8), "a.tif", "more than five axes"),
         (np.zeros((4, 4), np.int64), "a.tif", "cannot hold int64 pixels. Convert"),
         (np.zeros((4, 4), np.float16), "a.tif", "cannot hold float16 pixels. Convert"),
@@ -961,10 +1021,12 @@ def test_a_target_that_can_be_written_leaves_no_trace(tmp_path):
 def test_writing_onto_a_folder_or_with_a_name_too_long_is_refused(tmp_path):
     (tmp_path / "folder.tif").mkdir()
 
-    with pytest.raises(FileError, match=r"is a folder\. Add the name of a file"):
-        acuity.write(grey(), tmp_path / "folder.tif")
-    with pytest.raises(FileError, match=r"has 304 characters.* Choose a shorter one"):
-        acuity.write(grey(), tmp_path / f"{'x' * 300}.tif")
+    for act in (check_target, acuity.write):
+        with pytest.raises(FileError, match=r"is a folder\. Add the name of a file"):
+            act(grey(), tmp_path / "folder.tif")
+        for suffix in ("tif", *["zarr"] * bool(find_spec("ome_zarr"))):
+            with pytest.raises(FileError, match=r"has 30\d characters.* Choose a shorter one"):
+                act(grey(), tmp_path / f"{'x' * 300}.{suffix}")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.tif"]
 
 
@@ -1030,6 +1092,38 @@ def test_ome_zarr_keeps_images(tmp_path, dtype, shape, rgb, channels):
         assert (found.pixel_size, found.value_range) == (size, value_range)
         np.testing.assert_array_equal(found.pixels, pixels)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype", "rgb"),
+    [
+        (("Red", "Green", "Blue"), "u1", True),
+        (("R", "G", "B"), "u2", True),
+        (("Channel 0", "Channel 1", "Channel 2"), "u1", True),  # as bioformats2raw makes of a slide
+        (("", "", ""), "u1", True),
+        (("Channel 0", "Channel 1", "Channel 2"), "u2", False),
+        (("TRITC", "FITC", "DAPI"), "u1", False),
+        (("actin", "Channel 1", "Channel 2"), "u1", False),
+    ],
+)
+def test_channels_of_a_zarr_are_colours_where_they_are_called_so_or_look_it(
+    tmp_path, tissue, labels, dtype, rgb
+):
+    pytest.importorskip("ome_zarr")
+    pixels = colour(tissue).astype(dtype)
+    path = acuity.write(Micrograph(pixels, rgb=True), tmp_path / "a.zarr")
+    told = json.loads((path / "zarr.json").read_text())
+    for channel, label in zip(told["attributes"]["ome"]["omero"]["channels"], labels, strict=True):
+        channel["label"] = label
+    (path / "zarr.json").write_text(json.dumps(told))
+    apart = np.moveaxis(pixels, -1, 0)
+
+    found = acuity.read(path)
+
+    assert found.rgb == rgb
+    np.testing.assert_array_equal(found.pixels, pixels if rgb else apart)
+    assert acuity.read(path, channels=-1).rgb == rgb
+    np.testing.assert_array_equal(acuity.read(path, channels=3).pixels, apart)
 
 
 def test_what_no_ome_zarr_can_hold_or_replace_is_refused(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import zipfile
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import hypothesis.extra.numpy as hnp
@@ -484,6 +485,16 @@ def test_a_lens_that_contradicts_itself_is_refused(changes: dict[str, Any], word
 
     with pytest.raises(ModelError, match=words):
         Lens(**{**parts, **changes})
+
+
+def test_models_in_a_row_enlarge_no_further_than_one_may() -> None:
+    """2.5 ** 5 is 97.7; a file of a few kB could ask for any size."""
+    names = ("image", *"abcdef")
+    row = [Step(name, "model", (of,), {"model": "m"}) for of, name in pairwise(names)]
+
+    Lens("x", ONE, tuple(row[:5]), (Output("o", "e"),), MODELS)
+    with pytest.raises(ModelError, match=r"step 'f' the image has become 244\.141 times as large"):
+        Lens("x", ONE, tuple(row), (Output("o", "f"),), MODELS)
 
 
 @pytest.mark.parametrize("colours", [["#ff0000"], "red", ["#ff0000", "blue"], ["#ff0000", 3]])

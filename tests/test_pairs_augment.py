@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_acuity import Pair, TrainingError
+from napari_acuity import Pair, Recipe, TrainingError
 from napari_acuity.core.pairs.augment import Augmentation
 from napari_acuity.core.pairs.jpeg import compress, quantisation_tables
 from napari_acuity.core.pairs.sampling import Draws, Patches
@@ -175,18 +175,21 @@ def test_it_is_a_table_of_a_recipe():
 @pytest.mark.parametrize(
     ("table", "named"),
     [
-        ({"turns": 1}, "turns = 1"),
-        ({"colour": 1.0}, "colour = 1.0"),
-        ({"colour": -0.1, "brightness": "a lot"}, "colour = -0.1, brightness = 'a lot'"),
+        ({"turns": 1}, "turns = 1.* must be true or false"),
+        ({"translation": -1}, "translation = -1.* a whole number from 0 to 4096"),
+        ({"translation": 10**9}, "translation = 1000000000.* a whole number from 0 to 4096"),
+        ({"colour": 1.0}, "colour = 1.0.* a number of at least 0 and below 1"),
+        ({"colour": -0.1, "brightness": "a lot"}, "colour = -0.1, .*brightness = 'a lot'"),
         ({"brightness": float("nan")}, "brightness = nan"),
         ({"colour": True}, "colour = True"),
-        ({"jpeg": [95, 50]}, r"jpeg = \(95, 50\)"),
-        ({"jpeg": [0, 50]}, r"jpeg = \(0, 50\)"),
-        ({"jpeg": [50]}, r"jpeg = \(50,\)"),
-        ({"jpeg": [50, 60.5]}, r"jpeg = \(50, 60.5\)"),
+        ({"jpeg": [95, 50]}, r"jpeg = \[95, 50\].* 1 to 100, the lower one first"),
+        ({"jpeg": (0, 50)}, r"jpeg = \(0, 50\)"),
+        ({"jpeg": [50]}, r"jpeg = \[50\]"),
+        ({"jpeg": [50, 60.5]}, r"jpeg = \[50, 60.5\]"),
         ({"jpeg": 50}, "jpeg = 50"),
+        ({"hue": 0.1}, "hue = 0.1.* left out: known are turns, translation, colour"),
     ],
 )
 def test_impossible_values_are_named(table, named):
-    with pytest.raises(TrainingError, match=rf"cannot be used: {named}\. turns must be"):
-        Augmentation(**table)
+    with pytest.raises(TrainingError, match=rf"cannot be used: augmentation\.{named}"):
+        Recipe(augmentation=table)

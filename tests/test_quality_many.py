@@ -237,6 +237,13 @@ def test_what_cannot_be_measured_part_by_part():
         quality.measure_large(STAIN[:100, :100], STAIN[:99, :100])
     with pytest.raises(ImageError, match="nothing says which of them are black and white"):
         quality.measure_large(STAIN.astype(np.float32), STAIN.astype(np.float32))
+    grey = STAIN[:100, :100, 0]
+    with pytest.raises(ImageError, match=r"holds uint16 values, .* Save it as uint8"):
+        next(quality.measure_large_steps(grey, grey.astype(np.uint16) * 257))
+    mask = grey > 100
+    assert quality.measure_large(mask, mask[::-1]).psnr == pytest.approx(
+        acuity.measure(mask, mask[::-1]).scores["image"].psnr
+    )
     with pytest.raises(ImageError, match="smaller than SSIM's window"):
         quality.measure_large(STAIN[:9, :9], STAIN[:9, :9])
     same = quality.measure_large(STAIN[:40, :40], STAIN[:40, :40])

@@ -294,6 +294,31 @@ def test_without_its_best_model_a_run_goes_on_from_its_checkpoint(
     assert [row["number"] for row in log_of(out)] == ["1", "2"]
 
 
+def test_a_best_model_that_is_another_one_is_told_and_left(folder: Path, tmp_path: Path) -> None:
+    whole = acuity.train(folder, replace(RECIPE, batch=64), epochs=2, device="cpu")
+    out = begun(folder, tmp_path / "run")
+    other = {"scale": 2.5, "channels": 3, "width": 4, "blocks": 1}
+    acuity.Model.new("brightfield-2017", **other).save(out / "best.safetensors")
+
+    events, model = drained(resume_steps(out, device="cpu"))
+
+    assert any("best.safetensors is not the model that the ch" in event.stage for event in events)
+    assert torch.equal(weights(model), weights(whole))
+    assert torch.equal(weights(acuity.load(out / "best.safetensors")), weights(whole))
+
+
+def test_a_run_that_was_over_gives_its_model_once_more(folder: Path, tmp_path: Path) -> None:
+    """Of the checkpoint, where the best one is lost."""
+    out = tmp_path / "run"
+    model = acuity.train(folder, RECIPE, out, epochs=1, device="cpu")
+    (out / "best.safetensors").unlink()
+
+    again = acuity.resume(out, device="cpu")
+
+    assert torch.equal(weights(again), weights(model))
+    assert acuity.load(out / "best.safetensors").header.scores == model.header.scores
+
+
 def test_pairs_that_changed_meanwhile_are_named(tissue: np.ndarray, tmp_path: Path) -> None:
     pairs = [field(tissue, row, col) for row in (0, 256) for col in (0, 256)]
     steps = train_steps(pairs, RECIPE, tmp_path / "run", epochs=2, device="cpu")
@@ -377,6 +402,19 @@ def test_a_run_is_paused_goes_on_and_stops_when_asked(folder: Path, tmp_path: Pa
     assert len(log_of(out)) < 10
 
 
+def test_to_ask_a_run_takes_no_space(tmp_path: Path) -> None:
+    """So one on a full disk can be stopped and kept: the file is there, and is written in place."""
+    run = RunFolder(tmp_path)
+    run.begin(RECIPE, {})
+    before = (tmp_path / "command").stat()
+
+    for command in ("pause", "go", "stop"):
+        run.ask(command)
+        assert run.command() == command
+        after = (tmp_path / "command").stat()
+        assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
+
+
 def test_a_word_that_is_no_command_is_passed_over(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     steps = train_steps(folder, RECIPE, out, epochs=2, device="cpu")
@@ -454,7 +492,7 @@ def test_a_run_that_cannot_begin_says_why_in_its_output(folder: Path, tmp_path: 
     process = launch(out, folder, Recipe(network_arguments={"wdith": 3}), epochs=1, device="cpu")
 
     assert process.wait() == 1
-    assert "unexpected keyword argument 'wdith'" in Watch(out).last_lines()
+    assert "it has no 'wdith', but channels" in Watch(out).last_lines()
     assert not RunFolder(out).running
 
 

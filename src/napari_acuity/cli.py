@@ -23,8 +23,10 @@ from napari_acuity.cli_options import (
     Force,
     Image,
     Range,
+    check_makable,
     check_unlike,
     fresh,
+    fresh_image,
     read,
 )
 from napari_acuity.core.errors import AcuityError, FileError
@@ -79,6 +81,7 @@ def train(
         chosen = replace(chosen, seed=seed)
     options = {"epochs": epochs, "minutes": minutes, "start": start, "frozen": frozen, "test": test}
     options["tensorboard"] = tensorboard
+    check_makable(out)
     with _named_for_resume(out):
         acuity.train(pairs, chosen, out, device=device, **options)  # type: ignore[arg-type]
     _tell_run(out)
@@ -150,7 +153,7 @@ def enhance(
         }
         _enhance_by_lens(image, model, out, value_range, force, options)
         return
-    fresh(out, force)
+    fresh_image(out, force)
     if zarr:
         if again or dtype or guard or resample:
             raise FileError(
@@ -158,6 +161,7 @@ def enhance(
                 "Leave out --iterations, --grid, --stop-below, --dtype, --guard and --resample.",
             )
         from napari_acuity.core.inference.large.enhance import enhance_large
+        from napari_acuity.core.io.ngff import lazy_zarr
 
         given = acuity.read(image) if image.suffix.lower() in READ_WHOLE else image
         written = enhance_large(
@@ -171,12 +175,17 @@ def enhance(
             workers=workers,
             scheduler=scheduler,
         )
+        for note in lazy_zarr(written).notes:
+            print(f"warning: {note}")
         print(written)
         return
     if workers or scheduler:
         raise FileError(
             f"Workers cannot share the writing of {out.name}.", "End it in .zarr, or do without."
         )
+    maps = [out.with_name(f"{out.stem}-{name}.tif") for name in ("consistency", "disagreement")]
+    for path in maps if guard else ():
+        fresh_image(path, force)
     loaded = acuity.load(model)
     given = read(image, value_range, 0 if loaded.rgb else loaded.channels)
     if resample:
@@ -184,9 +193,6 @@ def enhance(
 
         given = at_size_of(loaded, given)
     cli_enhance.check_made(given, dtype, out)
-    maps = [out.with_name(f"{out.stem}-{name}.tif") for name in ("consistency", "disagreement")]
-    for path in maps if guard else ():
-        fresh(path, force)
     how = {"grid": grid, "tile": tile or "auto", "device": device, "exact": exact}
     options = {"iterations": iterations, "stop_below": stop_below, "dtype": dtype, **how}
     result, done = cli_enhance.applied(given, loaded, options)
@@ -209,12 +215,14 @@ def enhance_channels(
 ) -> None:
     """Apply a model to each channel of IMAGE and merge them in colour; channels go beside as TIFF."""
     channels = acuity.ChannelMap.load(mapping)
-    given = read(image, value_range, len(channels.channels))
     names = [re.sub(_NOT_IN_NAMES, "-", channel.name) for channel in channels.channels]
     check_unlike(names, "channels")
     targets = [out.with_name(f"{out.stem}-{name}.tif") for name in names]
     for path in (out, *targets):
-        check_folder(fresh(path, force))
+        fresh_image(path, force)
+    given = read(image, value_range, len(channels.channels))
+    for path in targets:
+        cli_enhance.check_made(given, None, path)
     found = acuity.enhance_channels(given, channels, device=device)
     for path, made in zip((out, *targets), (found.merged, *found.channels), strict=True):
         print(acuity.write(made, path))
@@ -237,7 +245,7 @@ def export(
     force: Force = False,
 ) -> None:
     """Write MODEL in a form that other programs run: ONNX or a bioimage.io package."""
-    fresh(out, force)
+    check_folder(fresh(out, force))
     image = acuity.read(example) if example else None
     print(acuity.export(model, out, authors=author or (), license=license, example=image))
 
@@ -269,8 +277,9 @@ def info() -> None:
 
 def main() -> None:
     """Run the command; 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    # What it logs of damaged files we say in our own words.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    # What they log of damaged files we say in our own words; of versions of OME-Zarr, nothing need be said.
+    for name in ("tifffile", "ome_zarr"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         app()
     except AcuityError as error:
@@ -287,7 +296,6 @@ def _enhance_by_lens(
     options: dict[str, Any],
 ) -> None:
     lens = acuity.Lens.load(path)
-    given = read(image, value_range, len(lens.inputs))
     targets = {
         output.name: out.with_name(f"{out.stem}-{re.sub(_NOT_IN_NAMES, '-', output.name)}.tif")
         for output in lens.outputs
@@ -298,7 +306,10 @@ def _enhance_by_lens(
             "Give them names that differ in letters or digits.",
         )
     for target in targets.values():
-        check_folder(fresh(target, force))
+        fresh_image(target, force)
+    given = read(image, value_range, len(lens.inputs))
+    for target in targets.values():
+        cli_enhance.check_made(given, options["dtype"], target)
     found: Any = acuity.enhance(given, lens, **options)
     for name, made in found.items():
         print(acuity.write(made, targets[name]))
@@ -328,12 +339,14 @@ def _tell_run(folder: Path) -> None:
             said = []  # of the processes at a run only the last one is ours
         if event["kind"] in ("begun", "warning"):
             said.append(event["words"].replace("; ", "\n"))
-    print(*said, sep="\n")
+    print(*dict.fromkeys(said), sep="\n")  # a disk that stays full is told of after every epoch
     with (folder / "log.csv").open() as file:
         epoch = min(csv.DictReader(file), key=lambda row: float(row["validation_loss"]))
     reached, bicubic = float(epoch["psnr"]), float(epoch["bicubic_psnr"])
     print(f"best after epoch {epoch['number']}: {reached:.2f} dB on the validation fields", end="")
     print(f", bicubic {bicubic:.2f} dB")
+    if reached <= bicubic:
+        print("that is no better than plain enlargement: train longer, or on more fields")
     scores = acuity.load(folder / "best.safetensors").header.scores
     for name, values in scores.get("mean", {}).items():
         words = [

@@ -10,7 +10,16 @@ import numpy as np
 import typer
 
 import napari_acuity as acuity
-from napari_acuity.cli_options import Force, Image, Range, check_outputs, check_unlike, fresh, read
+from napari_acuity.cli_options import (
+    Force,
+    Image,
+    Range,
+    check_outputs,
+    check_unlike,
+    fresh,
+    fresh_image,
+    read,
+)
 from napari_acuity.core.io import check_target
 from napari_acuity.core.io.tiff import EVERY
 
@@ -35,9 +44,10 @@ def average(
     force: Force = False,
 ) -> None:
     """Average the FRAMES of one field, their drift taken out, or the scans of every line."""
+    fresh_image(out, force)
     stack = read(frames, value_range, EVERY if lines == 1 else 0)
     shape = (1, 1, 3) if stack.rgb else (1, 1)
-    check_target(stack.with_pixels(np.zeros(shape, stack.pixels.dtype)), fresh(out, force))
+    check_target(stack.with_pixels(np.zeros(shape, stack.pixels.dtype)), out)
     if lines != 1:
         image = acuity.average_lines(stack, lines)
     else:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
+import numpy as np
 import typer
 
 import napari_acuity as acuity
 from napari_acuity.core.errors import FileError
+from napari_acuity.core.io import check_folder, check_target, make_folder
 
 __all__ = [
     "READ_WHOLE",
@@ -17,9 +20,11 @@ __all__ = [
     "Force",
     "Image",
     "Range",
+    "check_makable",
     "check_outputs",
     "check_unlike",
     "fresh",
+    "fresh_image",
     "read",
     "read_each",
 ]
@@ -52,6 +57,16 @@ def read_each(
     return {str(path): read(path, value_range) for path in paths}
 
 
+def check_makable(folder: Path) -> None:
+    """Raise FileError where a folder can neither be made nor written; makes none."""
+    there, name = folder, ".acuity"
+    while not os.path.exists(there) and there != there.parent:
+        there, name = there.parent, there.name
+    if not there.is_dir():
+        make_folder(folder)  # cannot be, and says why
+    check_folder(there / name)
+
+
 def check_outputs(report: Path | None, force: bool, *others: Path | None) -> None:
     """Raise FileError where the report cannot be written, or two outputs have one name."""
     check_unlike([str(path.resolve()) for path in (report, *others) if path], "outputs")
@@ -69,6 +84,12 @@ def check_unlike(names: list[str], what: str) -> None:
 
 def fresh(path: Path, force: bool) -> Path:
     """Return the path, unless something is there that would be lost."""
-    if path.exists() and not force:
+    if os.path.exists(path) and not force:  # a Path raises at a name too long
         raise FileError(f"{path} exists already.", "Choose another name, or add --force.")
+    return path
+
+
+def fresh_image(path: Path, force: bool) -> Path:
+    """Return the path of an image to write, of a kind not yet known, unless it cannot be written."""
+    check_target(np.zeros((1, 1), np.uint8), fresh(path, force))
     return path

@@ -18,6 +18,7 @@ from napari_acuity.cli_options import (
     check_outputs,
     check_unlike,
     fresh,
+    fresh_image,
     read,
     read_each,
 )
@@ -252,13 +253,14 @@ def fuse(
     force: Force = False,
 ) -> None:
     """Make one image, sharp throughout, of the PLANES of a stack (extended depth of field)."""
-    channels = EVERY if len(planes) == 1 else 0
-    images = [read(path, None, channels) for path in planes]
     check_unlike([str(path.resolve()) for path in (out, depth) if path], "outputs")
-    shape = (1, 1, 3) if images[0].rgb else (1, 1)
-    check_target(images[0].with_pixels(np.zeros(shape, images[0].pixels.dtype)), fresh(out, force))
+    fresh_image(out, force)
     if depth:
         check_target(np.zeros((1, 1), np.float32), fresh(depth, force))
+    channels = EVERY if len(planes) == 1 else 0
+    images = [read(path, None, channels) for path in planes]
+    shape = (1, 1, 3) if images[0].rgb else (1, 1)
+    check_target(images[0].with_pixels(np.zeros(shape, images[0].pixels.dtype)), out)
     found = acuity.fuse(images[0] if len(images) == 1 else images, device=device)
     acuity.write(found.image, out)
     print(out)

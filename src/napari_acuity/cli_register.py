@@ -18,6 +18,7 @@ from napari_acuity.cli_options import (
     Force,
     Image,
     Range,
+    check_makable,
     check_unlike,
     fresh,
     read,
@@ -25,7 +26,7 @@ from napari_acuity.cli_options import (
 from napari_acuity.core.errors import AcuityError, FileError, PairError
 from napari_acuity.core.io import check_folder, make_folder
 from napari_acuity.core.io.ngff import is_zarr
-from napari_acuity.core.io.tiff import channels_in
+from napari_acuity.core.io.tiff import channels_in, check_tiff
 from napari_acuity.core.micrograph import channel_mean
 
 if TYPE_CHECKING:
@@ -70,10 +71,11 @@ def register(
 ) -> None:
     """Bring MOVING onto FIXED."""
     targets = [fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
-    _check_makable(out)
+    check_makable(out)
     if export:
         _check_export(export, targets, force)
     image = acuity.read(moving)
+    check_tiff(image, ".tif")
     found = acuity.register(
         image,
         acuity.read(fixed),
@@ -156,6 +158,8 @@ def pairs(
 
         exact_scale(scale)
     couples = _couples(images or [], failed)
+    if couples:
+        check_makable(folder)
     if maps and couples:
         check_folder(make_folder(maps) / "map.npz")
     for low, high in couples:
@@ -218,6 +222,7 @@ def correct(
 ) -> None:
     """Take an instrument's distortion out of IMAGES."""
     check_unlike([path.stem for path in images], "images")
+    check_makable(out)
     lens, failed = acuity.LensProfile.load(profile), list[str]()
     for path in images:
         with _going_on(str(path), failed):
@@ -227,16 +232,6 @@ def correct(
             print(acuity.write(straight, target))
     if failed:
         raise typer.Exit(1)
-
-
-def _check_makable(folder: Path) -> None:
-    """Raise FileError where a folder can neither be made nor written; makes none."""
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        make_folder(folder)  # cannot be, and says why
-    check_folder(there / "registered.tif")
 
 
 def _check_export(export: Path, others: list[Path], force: bool) -> None:

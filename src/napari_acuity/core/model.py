@@ -19,7 +19,7 @@ from .io import replacing
 from .networks import NETWORKS
 from .networks.budget import OverBudgetError, WeightBudget
 from .networks.levels import NO_LEVELS
-from .recipe import recipe_by_name
+from .recipe import YES_OR_NO, number, recipe_by_name, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +28,18 @@ if TYPE_CHECKING:
 
     from .networks.levels import Levels
 
-__all__ = ["SHIPPED", "Header", "Model", "load"]
+__all__ = ["MOST_WEIGHTS", "SHIPPED", "Header", "Model", "load"]
+
+MOST_WEIGHTS = 3 * 10**8
+"""How many a network may have. The largest built-in one has a quarter of it."""
 
 SHIPPED = "default"
 """What the model that ships with the package is called."""
 
 _FORMAT = 1
 _KEY = "napari-acuity"
+# What an argument of a network may be, by the type that its builder states.
+_ARGUMENTS = {"int": whole(1, 10**6), "float": number(0, 10**6), "bool": YES_OR_NO}
 _TABLES = ("arguments", "recipe", "data", "scores", "versions", "capture")
 # RecursionError: lists nested thousands deep.
 _UNREADABLE = (
@@ -141,19 +146,14 @@ class Model:
         ModelError
             When the network is unknown or its arguments are wrong.
         """
-        kind = _kind_of_network(header.network)
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                network = kind(**header.arguments)
-        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            # Of what torch says the first line: the others are its own stack.
+            return cls(_network(header, seed, MOST_WEIGHTS), header, name)
+        except OverBudgetError as error:
             raise ModelError(
-                f"The network '{header.network}' cannot be built from {header.arguments}: "
-                f"{str(error).splitlines()[0]}.",
-                "Check its arguments, or update napari-acuity where they come from a file.",
+                f"The network '{header.network}' cannot be built from {header.arguments}: it would have more "
+                f"than {MOST_WEIGHTS} weights.",
+                "Make it narrower, or of fewer levels.",
             ) from error
-        return cls(network.eval(), header, name)
 
     @classmethod
     def new(cls, recipe: str = "brightfield", *, seed: int = 0, **changes: Any) -> Model:
@@ -295,8 +295,8 @@ def _built(metadata: dict[str, str], weights: dict[str, torch.Tensor], file: str
     header = _header(metadata[_KEY], file)
     try:
         # Twice, as constructors may make a layer that they then leave out.
-        with WeightBudget(2 * sum(values.numel() for values in weights.values())):
-            model = Model.build(header, name=Path(file).stem)
+        most = 2 * sum(values.numel() for values in weights.values())
+        model = Model(_network(header, 0, most), header, Path(file).stem)
         own = model.network.state_dict()
         if any(
             own[name].dtype.is_floating_point != values.dtype.is_floating_point
@@ -312,6 +312,42 @@ def _built(metadata: dict[str, str], weights: dict[str, torch.Tensor], file: str
     if not all(values.isfinite().all() for values in model.network.state_dict().values()):
         raise _damaged(file, "some of its weights are NaN or infinite")
     return model
+
+
+def _network(header: Header, seed: int, most_weights: int) -> nn.Module:
+    """Build what a header describes, in evaluation mode, with weights drawn from `seed`.
+
+    Raises
+    ------
+    ModelError
+        When the network is unknown or its arguments are wrong.
+    OverBudgetError
+        When it would have more weights.
+    """
+    kind = _kind_of_network(header.network)
+    try:
+        _check_arguments(kind, header.arguments)
+        with torch.random.fork_rng(devices=[]), WeightBudget(most_weights):
+            torch.manual_seed(seed)
+            return kind(**header.arguments).eval()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        # Of what torch says the first line: the others are its own stack.
+        raise ModelError(
+            f"The network '{header.network}' cannot be built from {header.arguments}: "
+            f"{str(error).splitlines()[0]}.",
+            "Check its arguments, or update napari-acuity where they come from a file.",
+        ) from error
+
+
+def _check_arguments(kind: Callable[..., nn.Module], arguments: dict[str, Any]) -> None:
+    """Raise TypeError where a network has no such argument, or one is of the wrong kind or absurd."""
+    known = signature(kind).parameters
+    for name, value in arguments.items():
+        if name not in known:
+            raise TypeError(f"it has no '{name}', but {', '.join(known)}")
+        words, allows = _ARGUMENTS.get(str(known[name].annotation), ("", lambda _: True))
+        if not allows(value):
+            raise TypeError(f"{name} is not {words}")
 
 
 def _kind_of_network(name: str) -> Callable[..., nn.Module]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import TrainingError
 from .io import replacing
@@ -14,21 +15,15 @@ from .io import replacing
 if TYPE_CHECKING:
     import os
 
-__all__ = ["RECIPES", "Recipe", "recipe_by_name"]
+__all__ = ["RECIPES", "YES_OR_NO", "Allowed", "Recipe", "number", "recipe_by_name", "whole"]
 
-_WORDS = {
-    "crops": ("random", "grid"),
-    "schedule": ("constant", "cosine", "linear"),
-    "precision": ("auto", "float32"),
-    "levels": ("range", "percentiles"),
-    "weighing": ("weights", "shares"),
-}
-_LOSSES = ("mse", "mae", "ssim", "gradient", "adversarial")
-_ADVERSARIAL = ("judges", "width", "blocks", "learning_rate", "every")
-_JUDGES = ("image", "patches")
+Allowed: TypeAlias = tuple[str, Callable[[Any], bool]]
+"""What a value may be: in words, and whether one is."""
+
+_MOST = 10**9
+_LARGEST_PATCH, _LARGEST_BATCH = 4096, 65536
 # Networks that are built for the size of the patches.
 _SIZED = ("pix2pix",)
-_FILTERS = ("least_similarity", "least_contrast")
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Recipe:
         Its arguments, but for the scale, which the pairs decide, as they do the channels where none are
         told. A run that starts from a model has that model's network instead.
     patch : int
-        Side of the square training patches, in px of the low-resolution image.
+        Side of the square training patches, in px of the low-resolution image; 4096 at most.
     crops : {"random", "grid"}
         Where patches are cut: anywhere, or on the seeds' grid, on which they overlap by 40 %.
     patch_filter : dict
@@ -54,7 +49,7 @@ class Recipe:
     augmentation : dict
         How patches are varied: "turns", "translation", "colour", "brightness", "jpeg", see `Augmentation`.
     batch : int
-        Patches a step, over all devices.
+        Patches a step, over all devices; 65536 at most.
     learning_rate : float
         Of Adam, at the start.
     beta_1 : float
@@ -84,6 +79,11 @@ class Recipe:
         Stop after so many epochs without a better one; 0 goes on to the end.
     seed : int
         Of weights, patches and split; below 2**63.
+
+    Raises
+    ------
+    TrainingError
+        When a value is of the wrong kind or out of its range.
     """
 
     name: str = "brightfield"
@@ -108,42 +108,16 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if wrong := self._of_wrong_kind() or self._impossible():
-            values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
-            raise TrainingError(
-                f"The recipe '{self.name}' cannot be used: {values}.",
-                "Counts must be whole numbers and, like rates and a loss, above 0, averaging and beta_1 "
-                "below 1, a seed below 2**63; "
-                + "; ".join(
-                    f"{name} is one of {', '.join(known)}" for name, known in _WORDS.items()
-                )
-                + "; losses, adversarial and patch_filter hold numbers by the names that the docs page Train "
-                "lists.",
-            )
-
-    def _of_wrong_kind(self) -> list[str]:
-        kinds: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return [
-            entry.name
-            for entry in fields(self)
-            # True and False count as numbers in Python.
-            if isinstance(values[entry.name], bool)
-            or not isinstance(values[entry.name], kinds.get(str(entry.type), dict))
-        ]
-
-    def _impossible(self) -> list[str]:
-        positive = ("patch", "batch", "learning_rate", "epochs")
-        wrong = [name for name in positive if not 0 < getattr(self, name) < math.inf]
-        wrong += [name for name, known in _WORDS.items() if getattr(self, name) not in known]
-        wrong += [name for name in ("averaging", "beta_1") if not 0 <= getattr(self, name) < 1]
-        wrong += [name for name in ("patience", "seed") if not 0 <= getattr(self, name) < 2**63]
-        wrong += ["losses"] * (
-            not _are_weights(self.losses, _LOSSES) or not any(self.losses.values())
-        )
-        wrong += ["adversarial"] * (not _makes_a_critic(self.adversarial))
-        wrong += ["patch_filter"] * (not _are_weights(self.patch_filter, _FILTERS, least=-1.0))
-        return wrong
+        wrong = _wrong(values, _ALLOWED)
+        if not wrong and not any(self.losses.values()):
+            wrong = {"losses": (self.losses, "a table with a weight above 0")}
+        if wrong:
+            said = ", ".join(f"{name} = {value!r}" for name, (value, _) in wrong.items())
+            raise TrainingError(
+                f"The recipe '{self.name}' cannot be used: {said}.",
+                "; ".join(f"{name} must be {words}" for name, (_, words) in wrong.items()) + ".",
+            )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -197,23 +171,96 @@ class Recipe:
         return asdict(replace(self, augmentation=varied))
 
 
-def _are_weights(table: dict[str, Any], known: tuple[str, ...], least: float = 0.0) -> bool:
-    return all(
-        name in known and type(value) in (int, float) and least <= value < math.inf
-        for name, value in table.items()
-    )
+def _wrong(
+    values: Mapping[str, Any], allowed: Mapping[str, Any], within: str = ""
+) -> dict[str, tuple[Any, str]]:
+    """Return the keys whose values are not allowed, with those values and with what is, in words."""
+    wrong: dict[str, tuple[Any, str]] = {}
+    for name, value in values.items():
+        rule = allowed.get(name, (f"left out: known are {', '.join(allowed)}", lambda _: False))
+        if isinstance(rule, dict) and isinstance(value, dict):
+            wrong |= _wrong(value, rule, f"{name}.")
+            continue
+        words, allows = ("a table", lambda _: False) if isinstance(rule, dict) else rule
+        if not allows(value):
+            wrong[f"{within}{name}"] = value, words
+    return wrong
 
 
-def _makes_a_critic(table: dict[str, Any]) -> bool:
-    counts = [table[name] for name in ("width", "blocks", "every") if name in table]
-    rate = table.get("learning_rate", 1.0)
-    return (
-        set(table) <= set(_ADVERSARIAL)
-        and table.get("judges", _JUDGES[0]) in _JUDGES
-        and all(type(count) is int and count > 0 for count in counts)
-        and type(rate) in (int, float)
-        and 0 < rate < math.inf
-    )
+def _is_number(value: object) -> bool:
+    # True and False count as numbers in Python.
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(least: float, most: float) -> Allowed:
+    """Allow numbers from `least` to `most`; NaN is none."""
+    words = f"a number from {least} to {most}"
+    return words, lambda value: _is_number(value) and least <= value <= most
+
+
+def whole(least: int, most: int) -> Allowed:
+    """Allow whole numbers from `least` to `most`."""
+    words = f"a whole number from {least} to {most}"
+    return words, lambda value: type(value) is int and least <= value <= most
+
+
+def _one_of(*known: str) -> Allowed:
+    return f"one of {', '.join(known)}", lambda value: value in known
+
+
+def _are_qualities(value: Any) -> bool:
+    if value is None:
+        return True
+    whole = isinstance(value, list | tuple) and [*map(type, value)] == [int, int]
+    return whole and 1 <= value[0] <= value[1] <= 100
+
+
+_TEXT: Allowed = ("text", lambda value: isinstance(value, str))
+YES_OR_NO: Allowed = ("true or false", lambda value: isinstance(value, bool))
+_POSITIVE: Allowed = (
+    "a number above 0",
+    lambda value: _is_number(value) and 0 < value <= sys.float_info.max,
+)
+_SHARE: Allowed = (
+    "a number of at least 0 and below 1",
+    lambda value: _is_number(value) and 0 <= value < 1,
+)
+# What each key may be; of a table each of its own.
+_ALLOWED: dict[str, Allowed | dict[str, Allowed]] = {
+    "name": _TEXT,
+    "network": _TEXT,
+    # Checked where the network is built.
+    "network_arguments": ("a table", lambda value: isinstance(value, dict)),
+    "patch": whole(1, _LARGEST_PATCH),
+    "crops": _one_of("random", "grid"),
+    "patch_filter": {"least_similarity": number(-1, 1), "least_contrast": number(0, 1)},
+    "augmentation": {
+        "turns": YES_OR_NO,
+        "translation": whole(0, _LARGEST_PATCH),
+        "colour": _SHARE,
+        "brightness": _SHARE,
+        "jpeg": ("two whole numbers from 1 to 100, the lower one first", _are_qualities),
+    },
+    "batch": whole(1, _LARGEST_BATCH),
+    "learning_rate": _POSITIVE,
+    "beta_1": _SHARE,
+    "schedule": _one_of("constant", "cosine", "linear"),
+    "levels": _one_of("range", "percentiles"),
+    "losses": dict.fromkeys(("mse", "mae", "ssim", "gradient", "adversarial"), number(0, _MOST)),
+    "weighing": _one_of("weights", "shares"),
+    "adversarial": {
+        "judges": _one_of("image", "patches"),
+        "width": whole(1, _MOST),
+        "blocks": whole(1, 8),
+        "learning_rate": _POSITIVE,
+        "every": whole(1, _MOST),
+    },
+    "averaging": _SHARE,
+    "precision": _one_of("auto", "float32"),
+    "epochs": whole(1, _MOST),
+    "patience": whole(0, _MOST),
+    "seed": whole(0, 2**63 - 1),
+}
 
 
 # As published: Rivenson et al. 2017, Optica 4:1437 and its supplement.

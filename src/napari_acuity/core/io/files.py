@@ -90,11 +90,14 @@ def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
     path : path
         TIFF, OME-TIFF (also the first level of SVS and other tiled slides), PNG, JPEG, a phone's raw DNG
         (developed to 16-bit sRGB; needs the extra ``napari-acuity[raw]``), or an OME-Zarr folder (its
-        finest level, read into memory; needs the extra ``napari-acuity[mosaic]``).
+        finest level, read into memory; needs the extra ``napari-acuity[mosaic]``). Of several images in a
+        TIFF, such as a preview and the image, the largest is taken.
     channels : int
         How many channels the image has, where that is known. A TIFF of an array (3, Y, X) or (4, Y, X)
         often calls its planes red, green, blue (and transparency); with as many channels, or -1 for any
-        number, they stay planes.
+        number, they stay planes. Three channels of an OME-Zarr that are shown in red, green and blue are
+        taken for a picture where they are called so, or where they are 8 bit and have no names; with 3
+        they stay channels.
 
     Returns
     -------
@@ -117,7 +120,9 @@ def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
                 f"{path.name} is of a kind that is not read here ({path.suffix or 'no suffix'}).",
                 "Save it as TIFF, OME-TIFF, PNG or JPEG.",
             )
-        return read_tiff(path, channels=channels) if reader is read_tiff else reader(path)
+        if reader in (read_tiff, read_zarr):
+            return reader(path, channels=channels)
+        return reader(path)
 
 
 def write(image: ImageLike, path: str | os.PathLike[str], *, channels: bool = False) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -36,6 +38,8 @@ __all__ = [
 ]
 
 RGB_COLOURS = ("FF0000", "00FF00", "0000FF")
+# What converters call a channel that has no name, such as "Channel 0" and "Channel:0:1".
+_UNNAMED = r"(channel|ch|c)?[\s:_#-]*[\d:]*"
 
 
 def is_zarr(path: Path) -> bool:
@@ -45,9 +49,9 @@ def is_zarr(path: Path) -> bool:
     )
 
 
-def read_zarr(path: Path) -> Micrograph:
-    """Read the finest level of an OME-Zarr image into memory."""
-    image = lazy_zarr(path)
+def read_zarr(path: Path, *, channels: int = 0) -> Micrograph:
+    """Read the finest level of an OME-Zarr image into memory; `channels` as for `read`."""
+    image = lazy_stack(path, channels=channels)[0][0]
     return image.with_pixels(np.ascontiguousarray(image.pixels))
 
 
@@ -67,8 +71,12 @@ def lazy_levels(path: Path) -> tuple[Micrograph, ...]:
     return lazy_stack(path)[0]
 
 
-def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Shown]:
+def lazy_stack(
+    path: Path, *, channels: int = 0
+) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Shown]:
     """Return the levels of an OME-Zarr image, the axes they have before rows and columns, and its place.
+
+    With three `channels`, three that could be red, green and blue stay channels.
 
     Raises
     ------
@@ -94,7 +102,7 @@ def lazy_stack(path: Path) -> tuple[tuple[Micrograph, ...], tuple[Axis, ...], Sh
     each = metadata.get("coordinateTransformations") or [[]] * len(nodes[0].data)
     placed = [_placement([*own, *shared], list(axes)) for own in each]
     lengths = dict(zip(axes, nodes[0].data[0].shape, strict=True))
-    rgb = _is_rgb(attributes, lengths)
+    rgb = channels != 3 and _is_rgb(attributes, lengths, nodes[0].data[0].dtype)
     before = leading(axes, placed[0][0], lengths, _order_told(attributes), rgb=rgb)
     order = [*(axis.name for axis in before), "y", "x", *["c"] * rgb]
     levels = tuple(
@@ -148,7 +156,7 @@ def check_zarr(path: Path) -> None:
     check_installed()
     from ome_zarr.io import parse_url
 
-    if path.exists():
+    if os.path.exists(path):  # a Path raises at a name too long
         location = parse_url(path, mode="r") if path.is_dir() else None
         # A plate, or a collection of other images, is not replaced by one image.
         if location is None or "multiscales" not in location.root_attrs:
@@ -210,10 +218,20 @@ def _noted(attributes: dict[str, Any]) -> dict[str, Any]:
     return notes if isinstance(notes, dict) else {}
 
 
-def _is_rgb(attributes: dict[str, Any], lengths: dict[str, int]) -> bool:
-    """Say whether there are three channels, and they are said to be red, green and blue in turn."""
-    colours = tuple(str(channel.get("color", "")).upper() for channel in _channels(attributes))
-    return lengths.get("c") == 3 and colours == RGB_COLOURS
+def _is_rgb(attributes: dict[str, Any], lengths: dict[str, int], dtype: np.dtype[Any]) -> bool:
+    """Say whether there are three channels, and they are the red, green and blue of a picture.
+
+    Fluorescence is often shown in these colours, too, and converters give them to channels without any:
+    they make a picture where the channels are called so, or have no names in 8 bit, as those of slides.
+    """
+    channels = _channels(attributes)
+    colours = tuple(str(channel.get("color", "")).upper() for channel in channels)
+    if lengths.get("c") != 3 or colours != RGB_COLOURS:
+        return False
+    labels = [str(channel.get("label") or "").strip().lower() for channel in channels]
+    if labels in (["red", "green", "blue"], ["r", "g", "b"]):
+        return True
+    return dtype == np.uint8 and all(re.fullmatch(_UNNAMED, label) for label in labels)
 
 
 def _window(attributes: dict[str, Any], dtype: np.dtype[Any]) -> tuple[float, float] | None:

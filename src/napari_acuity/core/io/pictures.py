@@ -32,6 +32,7 @@ __all__ = ["check_picture", "read_jpeg", "read_png", "read_raw", "write_jpeg", "
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128  # EXIF
 _ORIENTATION = 0x0112
 _UNIT_UM = {2: 25400.0, 3: 10000.0}  # EXIF's inch and centimetre
+_MOST_PX = (65_500, 1_000_000)  # what libjpeg and libpng write
 
 
 def read_png(path: Path) -> Micrograph:
@@ -41,7 +42,7 @@ def read_png(path: Path) -> Micrograph:
 
     pixels = imagecodecs.png_decode(path.read_bytes())
     rgb = pixels.ndim == 3
-    with _opened(path) as header:
+    with _opened(path, "PNG") as header:
         size = _dpi_pixel_size(header)
         # A PNG's own method would decode it once more, to look behind the pixels.
         orientation = Image.Image.getexif(header).get(_ORIENTATION, 1)
@@ -60,7 +61,7 @@ def read_jpeg(path: Path) -> Micrograph:
     """Read a JPEG, turned upright as its EXIF data say."""
     from PIL import ImageOps
 
-    with _opened(path) as picture:
+    with _opened(path, "JPEG") as picture:
         size = _exif_pixel_size(picture) or _dpi_pixel_size(picture)
         if size and on_its_side(picture.getexif().get(_ORIENTATION, 1)):
             size = size[::-1]
@@ -101,6 +102,12 @@ def check_picture(image: Micrograph, suffix: str) -> None:
     allowed = (np.uint8,) if suffix != ".png" else (np.uint8, np.uint16)
     if image.pixels.ndim != 2 + image.rgb:
         raise FileError(f"A {suffix} file holds one picture, not a stack.", "Write a .tif file.")
+    most = _MOST_PX[suffix == ".png"]
+    if max(image.shape) > most:
+        raise FileError(
+            f"A {suffix} file holds up to {most} pixels a side, and the image has {max(image.shape)}.",
+            "Write a .tif file.",
+        )
     if image.pixels.dtype not in allowed:
         raise FileError(
             f"A {suffix} file cannot hold {image.pixels.dtype} pixels.",
@@ -130,13 +137,13 @@ def write_jpeg(image: Micrograph, path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Picture]:
-    """Open a picture of any size: Pillow takes those of a slide for an attack."""
+def _opened(path: Path, kind: str) -> Iterator[Picture]:
+    """Open a picture of a kind, whatever its size: Pillow takes those of a slide for an attack."""
     from PIL import Image
 
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=[kind]) as picture:
             yield picture
     finally:
         Image.MAX_IMAGE_PIXELS = limit

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,17 +70,21 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Raise what `replacing` would raise where no file can be made beside `path`.
+    """Raise what `replacing` would raise where no file can be made beside `path`, or not by its name.
 
     Raises
     ------
     FileError
-        When the folder is missing or may not be written.
+        When the folder is missing or may not be written, or a folder is there in place of a file.
     """
-    path = behind_links(path)
+    is_file, path = Path(path).suffix.lower() != ".zarr", behind_links(path)
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
+        with suppress(FileNotFoundError):
+            # Also raises where the name is too long.
+            if stat.S_ISDIR(path.stat().st_mode) and is_file:
+                raise IsADirectoryError(errno.EISDIR, "")
     except OSError as error:
         raise storage_error(path, error) from error
 

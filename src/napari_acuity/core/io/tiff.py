@@ -69,12 +69,13 @@ _CLASSIC_BYTES = 2**32 - 2**26
 
 
 def read_tiff(path: Path, *, channels: int = 0) -> Micrograph:
-    """Read the first series of a TIFF, the first level of a slide; `channels` as for `read`."""
+    """Read the largest image of a TIFF, the first level of a slide; `channels` as for `read`."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        planes = []
-        for series in _appended(file):
+        planes, images = [], _main(file)
+        page = images[0].keyframe
+        for series in images:
             _check_complete(file, series, path.name)
             meaning = stands_for(series, path.name)
             pixels, rgb = _channels_last(series.asarray(), series, path.name, channels)
@@ -83,14 +84,14 @@ def read_tiff(path: Path, *, channels: int = 0) -> Micrograph:
                 rgb = rgb or pixels.ndim > axes
             planes.append(pixels)
         pixels = np.stack(planes) if len(planes) > 1 else planes[0]
-        pixels = np.ascontiguousarray(upright(pixels, orientation_of(file), rgb=rgb))
-        size, limits, notes = _facts(file, pixels.dtype)
+        pixels = np.ascontiguousarray(upright(pixels, orientation_of(page), rgb=rgb))
+        size, limits, notes = _facts(file, images[0])
         image = micrograph(pixels, path, rgb=rgb, pixel_size=size, value_range=limits)
         return replace(image, notes=notes)
 
 
 def plane_shape(path: Path) -> tuple[int, int]:
-    """Return rows and columns of the planes of a TIFF's first series, as its header tells them.
+    """Return rows and columns of the planes that `read_tiff` reads, as the header tells them.
 
     Raises
     ------
@@ -98,9 +99,9 @@ def plane_shape(path: Path) -> tuple[int, int]:
         When the file is damaged.
     """
     with reading(path), _open(path) as file:
-        page = file.series[0].keyframe
+        page = _main(file)[0].keyframe
         shape = page.imagelength, page.imagewidth
-        return shape[::-1] if on_its_side(orientation_of(file)) else shape
+        return shape[::-1] if on_its_side(orientation_of(page)) else shape
 
 
 def channels_in(path: Path) -> int:
@@ -114,7 +115,7 @@ def channels_in(path: Path) -> int:
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return 0
     with reading(path), _open(path) as file:
-        series = file.series[0]
+        series = _main(file)[0]
         return int(series.shape[0]) if series.axes == "CYX" else 0
 
 
@@ -130,11 +131,9 @@ def lazy_tiff(path: Path) -> Iterator[tuple[tuple[Micrograph, ...], tuple[Axis, 
         When the file is damaged, cut short, holds colours in planes of their own, or is stored in one
         piece; when zarr is not installed.
     """
-    import tifffile
-
     zarr = _zarr()
     with _open(path) as file:
-        series, *others = _appended(file)
+        series, *others = _main(file)
         if others:
             raise FileError(
                 f"{path.name} holds {1 + len(others)} images, appended one by one, and is not read in parts.",
@@ -161,14 +160,13 @@ def lazy_tiff(path: Path) -> Iterator[tuple[tuple[Micrograph, ...], tuple[Axis, 
                     f"{path.name} is stored in one piece and cannot be read in parts.",
                     "Save it in tiles, best with coarser levels.",
                 )
-        orientation = orientation_of(file)
+        orientation = orientation_of(series.keyframe)
         levels = [in_parts(pixels, meaning, orientation, rgb=rgb) for pixels in levels]
         rgb = rgb or levels[0].ndim > len(series.axes)
-        size, limits, notes = _facts(file, series.dtype)
+        size, limits, notes = _facts(file, series)
         finest = micrograph(levels[0], path, rgb=False, pixel_size=size, value_range=limits)
         finest = replace(finest, rgb=rgb, notes=notes)
-        ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
-        axes = stack_axes(file, before, _ome_pixels(ome))
+        axes = stack_axes(file, before, _ome_pixels(_ome(file), series))
         yield tuple(_level(finest, pixels) for pixels in levels), axes
 
 
@@ -249,23 +247,22 @@ def _zarr() -> Any:
 
 
 def _facts(
-    file: tifffile.TiffFile, dtype: np.dtype[Any]
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None, tuple[str, ...]]:
     """Return the pixel size (y, x) in um, black and white, and our notes, as far as the file tells."""
-    import tifffile
-
-    ome = tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
+    ome, page = _ome(file), series.keyframe
+    pixels = _ome_pixels(ome, series)
     size = (
-        _ome_pixel_size(ome)
-        or _slide_pixel_size(file)
+        _ome_pixel_size(pixels)
+        or _slide_pixel_size(page)
         or _zeiss_pixel_size(file)
         or _metamorph_pixel_size(file)
-        or _tag_pixel_size(file)
+        or _tag_pixel_size(file, page)
     )
-    if on_its_side(orientation_of(file)):
+    if on_its_side(orientation_of(page)):
         size = size and size[::-1]
     ours = ome.get("OME", {}).get("Creator") == _CREATOR
-    limits = (_stated_range(file) if ours else None) or _significant_range(file, ome, dtype)
+    limits = (_stated_range(page) if ours else None) or _significant_range(page, pixels, series)
     return size, limits, _notes(ome) if ours else ()
 
 
@@ -314,14 +311,19 @@ def _next_page(file: tifffile.TiffFile) -> int:
     )
 
 
-def _appended(file: Any) -> list[Any]:
-    """Return the first series; with its like where images were appended one by one, which are a stack."""
-    first, *others = file.series
-    kind = first.kind, first.shape, first.dtype, first.axes
-    alike = first.kind == "shaped" and all(
-        kind == (other.kind, other.shape, other.dtype, other.axes) for other in others
-    )
-    return [first, *others] if alike else [first]
+def _main(file: Any) -> list[Any]:
+    """Return the largest series; with its like where images were appended one by one, which are a stack.
+
+    Cameras and scanners write a preview beside it, and some write it first.
+    """
+    series = file.series
+    if not series:
+        raise FileError(f"{file.filename} holds no image.", _COPY_IT)
+    first = max(series, key=lambda each: each.size // each.keyframe.samplesperpixel)
+    kinds = [(each.kind, each.shape, each.dtype, each.axes) for each in series]
+    kind = kinds[series.index(first)]
+    alike = [each for each, its in zip(series, kinds, strict=True) if its == kind]
+    return alike if first.kind == "shaped" else [first]
 
 
 def _channels_last(
@@ -351,8 +353,7 @@ def _channels_last(
     return opaque(pixels, name, cure=_PERHAPS_CHANNELS) if apart else pixels, True
 
 
-def _ome_pixel_size(ome: dict[str, Any]) -> tuple[float, float] | None:
-    pixels = _ome_pixels(ome)
+def _ome_pixel_size(pixels: dict[str, Any]) -> tuple[float, float] | None:
     sizes = []
     for axis in "YX":
         size, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
@@ -362,20 +363,34 @@ def _ome_pixel_size(ome: dict[str, Any]) -> tuple[float, float] | None:
     return sizes[0], sizes[1]
 
 
-def _ome_pixels(ome: dict[str, Any]) -> dict[str, Any]:
-    image = ome.get("OME", {}).get("Image", {})
-    first = image[0] if isinstance(image, list) else image
-    found: dict[str, Any] = first.get("Pixels", {})
-    return found
+def _ome(file: tifffile.TiffFile) -> dict[str, Any]:
+    import tifffile
+
+    return tifffile.xml2dict(file.ome_metadata) if file.ome_metadata else {}
+
+
+def _ome_pixels(ome: dict[str, Any], series: tifffile.TiffPageSeries) -> dict[str, Any]:
+    """Return what an OME header says of a series: of the first image of its size."""
+    images = ome.get("OME", {}).get("Image", {})
+    found: list[dict[str, Any]] = [
+        image.get("Pixels", {}) for image in (images if isinstance(images, list) else [images])
+    ]
+    page = series.keyframe
+    told = [
+        [math.prod(pixels.get(f"Size{axis}", 1) for axis in axes) for axes in ("XYZCT", "Y", "X")]
+        for pixels in found
+    ]
+    size = [series.size, page.imagelength, page.imagewidth]
+    return found[told.index(size) if size in told else 0]
 
 
 def _notes(ome: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(ome["OME"]["Image"].get("Description", "")).splitlines())
 
 
-def _stated_range(file: tifffile.TiffFile) -> tuple[float, float] | None:
+def _stated_range(page: tifffile.TiffPage) -> tuple[float, float] | None:
     """Return black and white as a file of ours tells them; in others the tags tell what occurs."""
-    tags = file.pages.first.tags
+    tags = page.tags
     if _WHITE_TAG not in tags:
         return None
     low, high = (float(np.ravel(tags[tag].value)[0]) for tag in (_BLACK_TAG, _WHITE_TAG))
@@ -383,11 +398,11 @@ def _stated_range(file: tifffile.TiffFile) -> tuple[float, float] | None:
 
 
 def _significant_range(
-    file: tifffile.TiffFile, ome: dict[str, Any], dtype: np.dtype[Any]
+    page: tifffile.TiffPage, ome: dict[str, Any], series: tifffile.TiffPageSeries
 ) -> tuple[float, float] | None:
     """Return black and white of pixels that fill fewer bits than their type has: so told, or packed."""
-    bits = _ome_pixels(ome).get("SignificantBits", file.pages.first.bitspersample)
-    if has_colours(file.pages.first):
+    bits, dtype = ome.get("SignificantBits", page.bitspersample), series.dtype
+    if has_colours(page):
         return None
     # All bits of a type are what other programs write of any data.
     if dtype.kind != "u" or isinstance(bits, tuple) or not 0 < int(bits) < 8 * dtype.itemsize:
@@ -405,9 +420,9 @@ def _significant_bits(image: Micrograph) -> int | None:
     return bits if image.value_range == (0, 2**bits - 1) else None
 
 
-def _slide_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
+def _slide_pixel_size(page: tifffile.TiffPage) -> tuple[float, float] | None:
     """Return the pixel size that slide scanners write into the image description."""
-    found = re.search(r"\bMPP = (\d+\.?\d*)", file.pages.first.description)
+    found = re.search(r"\bMPP = (\d+\.?\d*)", page.description)
     return (float(found[1]), float(found[1])) if found else None
 
 
@@ -425,8 +440,8 @@ def _metamorph_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None
     return (y * unit, x * unit) if unit and min(y, x) > 0 else None
 
 
-def _tag_pixel_size(file: tifffile.TiffFile) -> tuple[float, float] | None:
-    tags = file.pages.first.tags
+def _tag_pixel_size(file: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[float, float] | None:
+    tags = page.tags
     ratios = [
         tags[name].value if name in tags else (0, 1) for name in ("YResolution", "XResolution")
     ]

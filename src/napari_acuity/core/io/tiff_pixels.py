@@ -33,9 +33,9 @@ _NOT_READ = {
 }
 
 
-def orientation_of(file: tifffile.TiffFile) -> int:
-    """Return where the first row and column of the images lie (TIFF 6.0); 1, top left, is upright."""
-    return int(file.pages.first.tags.valueof(_ORIENTATION, 1))
+def orientation_of(page: tifffile.TiffPage) -> int:
+    """Return where the first row and column of an image lie (TIFF 6.0); 1, top left, is upright."""
+    return int(page.tags.valueof(_ORIENTATION, 1))
 
 
 def has_colours(page: tifffile.TiffPage) -> bool:
@@ -72,7 +72,9 @@ def stands_for(
     if "S" not in series.axes and has_colours(page):
         return partial(_looked_up, _palette(series, name))
     unsigned = series.dtype.kind in "bu"
-    if "S" not in series.axes and unsigned and kind == "MINISWHITE" and not _is_measured(file):
+    # Of any mask tifffile says so.
+    means_it = not (_is_measured(file) or (page.is_shaped and series.dtype == bool))
+    if "S" not in series.axes and unsigned and kind == "MINISWHITE" and means_it:
         return partial(_inverted, page.bitspersample)
     side_by_side = series.axes.endswith("YXS") and page.samplesperpixel == 3
     if file.is_svs and page.compression == _APERIO_YCBCR:

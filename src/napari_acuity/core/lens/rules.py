@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..scales import LARGEST_SCALE
 from .steps import Kind, Operation, Rule, Step, Values, refused
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ def _model(step: Step, kinds: list[Kind], models: Mapping[str, Model]) -> Kind:
             f"The model '{name}' takes images of {_channels(model.channels)}, and '{step.of[0]}' is "
             f"{what or f'of {_channels(given.channels)}'}."
         )
-    return Kind(model.channels, given.scale * model.scale, levels=model.levels[1])
+    scale = given.scale * model.scale
+    if scale > LARGEST_SCALE:
+        raise refused(
+            f"With step '{step.name}' the image has become {scale:g} times as large, and {LARGEST_SCALE} "
+            "times is the most."
+        )
+    return Kind(model.channels, scale, levels=model.levels[1])
 
 
 def _statistic(values: Values) -> Rule:

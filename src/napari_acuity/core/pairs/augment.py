@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import TrainingError
 from .fields import sent
 from .jpeg import compress
 
@@ -19,7 +18,7 @@ __all__ = ["Augmentation"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How patches are varied; the defaults only turn them.
+    """How patches are varied, by the values of a `Recipe`, which checks them; the defaults only turn them.
 
     Parameters
     ----------
@@ -35,11 +34,6 @@ class Augmentation:
     jpeg : (int, int), optional
         The low patch is compressed at a quality from the first to the second, 1 to 100, as phones and
         camera software do; libjpeg's scale, 4:2:0.
-
-    Raises
-    ------
-    TrainingError
-        When a value is of the wrong kind or out of its range.
     """
 
     turns: bool = True
@@ -51,17 +45,6 @@ class Augmentation:
     def __post_init__(self) -> None:
         if isinstance(self.jpeg, list):  # as TOML has it
             object.__setattr__(self, "jpeg", tuple(self.jpeg))
-        wrong = ["turns"] * (not isinstance(self.turns, bool))
-        wrong += ["translation"] * (type(self.translation) is not int or self.translation < 0)
-        wrong += [name for name in ("colour", "brightness") if not _is_share(getattr(self, name))]
-        wrong += ["jpeg"] * (self.jpeg is not None and not _is_range(self.jpeg))
-        if wrong:
-            values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
-            raise TrainingError(
-                f"The augmentation cannot be used: {values}.",
-                "turns must be true or false, translation a whole number of pixels, colour and brightness at "
-                "least 0 and below 1, jpeg two whole numbers from 1 to 100, the lower quality first.",
-            )
 
     @torch.no_grad()
     def apply(
@@ -96,17 +79,3 @@ class Augmentation:
             quality = worst + (noise[:, 4] * (best - worst + 1)).long().clamp(max=best - worst)
             low = compress(low, quality)
         return low, high
-
-
-def _is_share(value: object) -> bool:
-    # A bool is an int to Python, but no share.
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
-
-
-def _is_range(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and all(type(quality) is int for quality in value)
-        and 1 <= value[0] <= value[1] <= 100
-    )

@@ -13,7 +13,7 @@ from .. import jobs
 from ..errors import ImageError
 from ..io.pyramid import opened
 from .colour import colour_differences
-from .matching import matched, unit
+from .matching import matched, shares_range, unit
 from .scores import Scores
 from .similarity import SSIM_MARGIN_PX, difference, ssim
 
@@ -72,7 +72,8 @@ def measure_large_steps(
                 f"{found.shape[0]} x {found.shape[1]} px.",
                 "Bring both onto one grid first.",
             )
-        _check_range(truth, data_range)
+        if data_range is None:
+            _check_ranges(truth, found)
         sums = _Sums()
         parts = list(_parts(truth.shape))
         for count, part in enumerate(parts, start=1):
@@ -164,12 +165,25 @@ def _own(image: Micrograph, part: _Part) -> Micrograph:
     return image.with_pixels(image.pixels[part.own], value_range=image.range())
 
 
-def _check_range(truth: Pyramid, data_range: DataRange) -> None:
-    finest = truth.levels[0]
-    known = data_range is not None or finest.value_range is not None
-    if not known and finest.pixels.dtype != np.uint8:
-        raise ImageError(
-            f"'{truth.name}' holds {finest.pixels.dtype} values, and nothing says which of them are "
-            "black and white.",
-            "State it: data_range=(0, 65535).",
-        )
+def _check_ranges(truth: Pyramid, found: Pyramid) -> None:
+    """Raise where black and white would be guessed from pixels, which each part would do otherwise."""
+    reference, image = (_pixel(each.levels[0]) for each in (truth, found))
+    # Floats of 0..1 mean that; each part says so where they are not.
+    known = shares_range(image, reference) or image.pixels.dtype.kind == "f"
+    one_for_both = "State it: data_range=(0, 65535), or --range 0 65535 on the command line."
+    one_type = (
+        f"Save it as {reference.pixels.dtype}, as the reference is, or with black and white stated."
+    )
+    for each, is_known, cure in ((reference, False, one_for_both), (image, known, one_type)):
+        dtype = each.pixels.dtype
+        if not is_known and each.value_range is None and dtype not in (np.uint8, np.bool_):
+            raise ImageError(
+                f"'{each.name}' holds {dtype} values, and nothing says which of them are black and white.",
+                cure,
+            )
+
+
+def _pixel(image: Micrograph) -> Micrograph:
+    """Return a pixel of an image, of the type that is read."""
+    dtype = image.pixels.dtype.newbyteorder("=")
+    return image.with_pixels(np.zeros((1, 1, 3)[: 2 + image.rgb], dtype))

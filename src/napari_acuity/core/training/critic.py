@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from ..device import place
 from ..errors import TrainingError
+from ..model import MOST_WEIGHTS
+from ..networks.budget import OverBudgetError, WeightBudget
 from ..networks.discriminator import DISCRIMINATORS
 from .fast import autocast, optimiser_of
 
@@ -62,14 +64,14 @@ class Critic:
         kind = DISCRIMINATORS[table.pop("judges", "image")]
         self._world, self._precision = world, recipe.precision
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), WeightBudget(MOST_WEIGHTS):
                 torch.manual_seed(recipe.seed + 1)
                 network = kind(channels=channels, **table)
-        except (TypeError, RuntimeError) as error:
+        except OverBudgetError as error:
             raise TrainingError(
-                f"The recipe '{recipe.name}' has an impossible adversarial table: "
-                f"{str(error).splitlines()[0]}.",
-                "Known are: judges, width, blocks, learning_rate, every.",
+                f"The discriminator of the recipe '{recipe.name}' would have more than {MOST_WEIGHTS} "
+                "weights.",
+                "Make width or blocks smaller in its adversarial table.",
             ) from error
         self.network = place(network, world.device).train()
         self._optimiser = optimiser_of(

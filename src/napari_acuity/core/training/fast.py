@@ -90,4 +90,4 @@ def optimiser_of(
         Decay of its mean of the gradients.
     """
     fused = device.name.split(":")[0] in ("cpu", "cuda", "xpu")
-    return torch.optim.Adam(parameters, lr=rate, betas=(beta_1, 0.999), fused=fused)
+    return torch.optim.Adam(parameters, lr=rate, betas=(float(beta_1), 0.999), fused=fused)

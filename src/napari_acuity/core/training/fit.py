@@ -55,7 +55,13 @@ def check_channels(channels: int, recipe: Recipe) -> None:
 
 
 def check_augmentation(recipe: Recipe, kind: str) -> None:
-    """Raise TrainingError where patches of a kind of image would be varied as only RGB and grey are."""
+    """Raise TrainingError where fields would leave their patches, or colour be varied where there is none."""
+    if (far := recipe.augmentation.get("translation", 0)) > recipe.patch:
+        raise TrainingError(
+            f"The recipe '{recipe.name}' moves fields by up to {far} px, quite out of patches of "
+            f"{recipe.patch} px.",
+            "Set the translation of its augmentation to less than its patch.",
+        )
     asked = [name for name in _OF_COLOUR if recipe.augmentation.get(name)]
     if kind in ("RGB", "grey") or not asked:
         return

@@ -110,7 +110,7 @@ def make_plan(
     ModelError
         When the network cannot be built, or the model to start from not be loaded.
     """
-    augmentation = _augmentation(recipe)
+    augmentation = Augmentation(**recipe.augmentation)
     check_batch(recipe, world.size)
     if frozen and start is None:
         raise TrainingError(
@@ -177,16 +177,6 @@ def facts_of(plan: Plan, pairs: object) -> dict[str, Any]:
         "division": plan.division.table,
         "data": plan.model.header.data,
     }
-
-
-def _augmentation(recipe: Recipe) -> Augmentation:
-    try:
-        return Augmentation(**recipe.augmentation)
-    except TypeError as error:
-        raise TrainingError(
-            f"The recipe '{recipe.name}' has an unknown augmentation: {error}.",
-            "Known are: turns, translation, colour, brightness, jpeg.",
-        ) from error
 
 
 def _check_fits(recipe: Recipe, pair: Pair, begin: Model | None) -> None:

@@ -43,6 +43,8 @@ class Stopped:
         Of its last checkpoint.
     start, best : Model or None
         The model it began with, where there was one, and the best one so far.
+    words : tuple of str
+        What the user should know of it.
     """
 
     facts: dict[str, Any]
@@ -50,6 +52,7 @@ class Stopped:
     state: dict[str, Any]
     start: Model | None
     best: Model | None
+    words: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, folder: RunFolder) -> Stopped:
@@ -85,6 +88,13 @@ class Stopped:
             "Remove that file: the run goes on from its checkpoint, and the best of the epochs to come is "
             "kept.",
         )
+        # The run may have been killed in between the two, or the file have been replaced.
+        if best is not None and state.get("best", "") not in ("", best.digest()):
+            words = (
+                f"{MODEL} is not the model that the checkpoint tells of: the run goes on from the "
+            )
+            words += "checkpoint, and the best of the epochs to come is kept"
+            return cls(facts, recipe, state, start, None, (words,))
         return cls(facts, recipe, state, start, best)
 
 

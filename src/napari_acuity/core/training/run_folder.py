@@ -160,6 +160,8 @@ class RunFolder:
         """Write what is settled before the first step."""
         recipe.save(self.path / RECIPE)
         self._write(FACTS, json.dumps(facts, indent=1))
+        if not (self.path / COMMAND).exists():
+            self.ask("go")
 
     def say(self, kind: str, **facts: Any) -> None:
         """Append an event; a full disk costs the event and not the run."""
@@ -221,12 +223,24 @@ class RunFolder:
         ------
         TrainingError
             When it is asked for something else.
+        FileError
+            When the folder may not be written.
         """
         if command not in COMMANDS:
             raise TrainingError(
                 f"A run cannot be asked to '{command}'.", f"Ask for one of {', '.join(COMMANDS)}."
             )
-        self._write(COMMAND, command)
+        path, longest = self.path / COMMAND, max(map(len, COMMANDS))
+        try:
+            # In place of what `begin` wrote, as long as that: so a run on a full disk can be asked, too.
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+            try:
+                os.write(handle, command.ljust(longest).encode())
+                os.ftruncate(handle, longest)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise storage_error(path, error) from error
 
     def _write(self, name: str, text: str) -> None:
         with replacing(self.path / name) as temporary:

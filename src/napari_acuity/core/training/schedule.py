@@ -9,6 +9,8 @@ from ..errors import TrainingError
 
 __all__ = ["Bound", "rate_at"]
 
+_MOST = 10**9
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -17,7 +19,7 @@ class Bound:
     Raises
     ------
     TrainingError
-        When a bound is not above 0, or infinite: the learning rate is laid over it.
+        When a bound is not above 0, or boundless: the learning rate is laid over it.
     """
 
     epochs: int | None
@@ -25,11 +27,11 @@ class Bound:
 
     def __post_init__(self) -> None:
         for unit, value in (("epochs", self.epochs), ("minutes", self.minutes)):
-            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+            if value is not None and not (isinstance(value, int | float) and 0 < value <= _MOST):
                 said = f"{value:g}" if isinstance(value, int | float) else repr(value)
                 raise TrainingError(
                     f"Training for {said} {unit} is no training.",
-                    "Give a number above 0 that is finite.",
+                    f"Give a number above 0, of at most {_MOST}.",
                 )
 
     def fraction(self, epochs: float, seconds: float) -> float:

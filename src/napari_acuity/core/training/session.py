@@ -69,9 +69,10 @@ class Session:
     ) -> None:
         self.plan, self.world, self.folder, self.best = plan, world, folder, best
         self.progress, self.ended, self.paused = Progress(), False, False
-        # Whether the best model is in memory alone, whether log or state are behind what was trained, and the
-        # last command that was not understood.
-        self._unwritten, self._behind, self._misheard = False, False, ""
+        # Whether the best model is in memory alone, and what identifies the one that is not; whether log or
+        # state are behind what was trained; and the last command that was not understood.
+        self._unwritten, self._digest = False, best.digest() if best is not None else ""
+        self._behind, self._misheard = False, ""
         # Whether there is nothing (more) to make quicker.
         self._settled = not world.device.name.startswith("cuda")
         self._trainee = Trainee(plan.model, plan.recipe, world, frozen=plan.frozen)
@@ -85,9 +86,10 @@ class Session:
         )[1]
         if state is not None:
             self._restore(state)
-        if best is None:
-            # What was as good is lost: the best of the epochs to come is kept.
-            self.progress.best_loss, self.progress.stale = math.inf, 0
+            if best is None:
+                # It is lost: the best of the epochs to come is kept, and until then the state's own.
+                self.best, self._unwritten = self._trainee.model(), True
+                self.progress.best_loss, self.progress.stale = math.inf, 0
         self._good = self._state()
         # A run may have stopped while its discriminator was in trouble.
         self._sound = (state or {}).get("sound", self._good)
@@ -288,9 +290,9 @@ class Session:
         # The state tells how good the best model is: never one that is not on disk.
         if self.best is not None and self._unwritten:
             self.best.save(folder.path / MODEL)
-            self._unwritten = False
+            self._unwritten, self._digest = False, self.best.digest()
         sound = {} if self._trainee.critic is None else {"sound": self._sound}
-        save_state({**self._good, **sound}, folder.path / CHECKPOINT)
+        save_state({**self._good, **sound, "best": self._digest}, folder.path / CHECKPOINT)
 
     def catch_up(self) -> None:
         """Write the log and the state where a full disk left them behind.

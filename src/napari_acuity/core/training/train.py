@@ -224,8 +224,10 @@ def resume_steps(
             frozen=facts["frozen"],
             table=facts["division"],
         )
+        words = [*plan.words, *stopped.words]
         if plan.model.header.data != facts["data"]:
-            plan = replace(plan, words=(*plan.words, "some pairs have changed since the run began"))
+            words.append("some pairs have changed since the run began")
+        plan = replace(plan, words=tuple(words))
         folder = run_folder if world.first else None
         session = Session(plan, world, folder, state=stopped.state, best=stopped.best)
         followed = folder is not None and (folder.path / BOARD).is_dir()

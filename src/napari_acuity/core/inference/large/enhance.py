@@ -20,6 +20,7 @@ from ...io.replacing import behind_links
 from ...jobs import Event, Steps, run, within
 from ...model import Model, load
 from ...scales import ratio
+from ..model_steps import told
 from ..pixel_size import with_size_note
 from ..tiles import Grid, output_shape
 from .cluster import check_scheduler
@@ -303,4 +304,4 @@ def _like(finest: Micrograph, black_white: tuple[float, float], model: Model) ->
     made = finest.with_pixels(
         pixel, pixel_size=finest.finer_pixel_size(model.scale), value_range=black_white
     )
-    return with_size_note(made, model, finest.pixel_size)
+    return with_size_note(told(made, finest, model), model, finest.pixel_size)
