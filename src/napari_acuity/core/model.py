@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .allowed import YES_OR_NO, number, whole
 from .errors import ModelError
 from .io import replacing
 from .networks import NETWORKS
 from .networks.budget import OverBudgetError, WeightBudget
 from .networks.levels import NO_LEVELS
-from .recipe import YES_OR_NO, number, recipe_by_name, whole
+from .recipe import recipe_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

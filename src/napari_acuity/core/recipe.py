@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from .allowed import POSITIVE, SHARE, TEXT, YES_OR_NO, Allowed, not_allowed, number, one_of, whole
 from .errors import TrainingError
 from .io import replacing
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["RECIPES", "YES_OR_NO", "Allowed", "Recipe", "number", "recipe_by_name", "whole"]
-
-Allowed: TypeAlias = tuple[str, Callable[[Any], bool]]
-"""What a value may be: in words, and whether one is."""
+__all__ = ["RECIPES", "Recipe", "recipe_by_name"]
 
 _MOST = 10**9
 _LARGEST_PATCH, _LARGEST_BATCH = 4096, 65536
@@ -109,7 +105,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        wrong = _wrong(values, _ALLOWED)
+        wrong = not_allowed(values, _ALLOWED)
         if not wrong and not any(self.losses.values()):
             wrong = {"losses": (self.losses, "a table with a weight above 0")}
         if wrong:
@@ -171,43 +167,6 @@ class Recipe:
         return asdict(replace(self, augmentation=varied))
 
 
-def _wrong(
-    values: Mapping[str, Any], allowed: Mapping[str, Any], within: str = ""
-) -> dict[str, tuple[Any, str]]:
-    """Return the keys whose values are not allowed, with those values and with what is, in words."""
-    wrong: dict[str, tuple[Any, str]] = {}
-    for name, value in values.items():
-        rule = allowed.get(name, (f"left out: known are {', '.join(allowed)}", lambda _: False))
-        if isinstance(rule, dict) and isinstance(value, dict):
-            wrong |= _wrong(value, rule, f"{name}.")
-            continue
-        words, allows = ("a table", lambda _: False) if isinstance(rule, dict) else rule
-        if not allows(value):
-            wrong[f"{within}{name}"] = value, words
-    return wrong
-
-
-def _is_number(value: object) -> bool:
-    # True and False count as numbers in Python.
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def number(least: float, most: float) -> Allowed:
-    """Allow numbers from `least` to `most`; NaN is none."""
-    words = f"a number from {least} to {most}"
-    return words, lambda value: _is_number(value) and least <= value <= most
-
-
-def whole(least: int, most: int) -> Allowed:
-    """Allow whole numbers from `least` to `most`."""
-    words = f"a whole number from {least} to {most}"
-    return words, lambda value: type(value) is int and least <= value <= most
-
-
-def _one_of(*known: str) -> Allowed:
-    return f"one of {', '.join(known)}", lambda value: value in known
-
-
 def _are_qualities(value: Any) -> bool:
     if value is None:
         return True
@@ -215,48 +174,38 @@ def _are_qualities(value: Any) -> bool:
     return whole and 1 <= value[0] <= value[1] <= 100
 
 
-_TEXT: Allowed = ("text", lambda value: isinstance(value, str))
-YES_OR_NO: Allowed = ("true or false", lambda value: isinstance(value, bool))
-_POSITIVE: Allowed = (
-    "a number above 0",
-    lambda value: _is_number(value) and 0 < value <= sys.float_info.max,
-)
-_SHARE: Allowed = (
-    "a number of at least 0 and below 1",
-    lambda value: _is_number(value) and 0 <= value < 1,
-)
 # What each key may be; of a table each of its own.
 _ALLOWED: dict[str, Allowed | dict[str, Allowed]] = {
-    "name": _TEXT,
-    "network": _TEXT,
+    "name": TEXT,
+    "network": TEXT,
     # Checked where the network is built.
     "network_arguments": ("a table", lambda value: isinstance(value, dict)),
     "patch": whole(1, _LARGEST_PATCH),
-    "crops": _one_of("random", "grid"),
+    "crops": one_of("random", "grid"),
     "patch_filter": {"least_similarity": number(-1, 1), "least_contrast": number(0, 1)},
     "augmentation": {
         "turns": YES_OR_NO,
         "translation": whole(0, _LARGEST_PATCH),
-        "colour": _SHARE,
-        "brightness": _SHARE,
+        "colour": SHARE,
+        "brightness": SHARE,
         "jpeg": ("two whole numbers from 1 to 100, the lower one first", _are_qualities),
     },
     "batch": whole(1, _LARGEST_BATCH),
-    "learning_rate": _POSITIVE,
-    "beta_1": _SHARE,
-    "schedule": _one_of("constant", "cosine", "linear"),
-    "levels": _one_of("range", "percentiles"),
+    "learning_rate": POSITIVE,
+    "beta_1": SHARE,
+    "schedule": one_of("constant", "cosine", "linear"),
+    "levels": one_of("range", "percentiles"),
     "losses": dict.fromkeys(("mse", "mae", "ssim", "gradient", "adversarial"), number(0, _MOST)),
-    "weighing": _one_of("weights", "shares"),
+    "weighing": one_of("weights", "shares"),
     "adversarial": {
-        "judges": _one_of("image", "patches"),
+        "judges": one_of("image", "patches"),
         "width": whole(1, _MOST),
         "blocks": whole(1, 8),
-        "learning_rate": _POSITIVE,
+        "learning_rate": POSITIVE,
         "every": whole(1, _MOST),
     },
-    "averaging": _SHARE,
-    "precision": _one_of("auto", "float32"),
+    "averaging": SHARE,
+    "precision": one_of("auto", "float32"),
     "epochs": whole(1, _MOST),
     "patience": whole(0, _MOST),
     "seed": whole(0, 2**63 - 1),
