@@ -100,9 +100,9 @@ class RecipeChooser(QObject):
         """Add what the recipe is, and a row for each value that may be changed; its own are the defaults."""
         self._tell(rows)
         patch, batch, seed, rate = QSpinBox(), QSpinBox(), QSpinBox(), _rate_box(decimals=6)
-        patch.setRange(8, 1024)
+        patch.setRange(8, 4096)
         patch.setSuffix(" px")
-        batch.setRange(1, 4096)
+        batch.setRange(1, 65536)
         seed.setRange(0, 2**31 - 1)
         self.options = {"patch": patch, "batch": batch, "learning_rate": rate}
         for name, box in self.options.items():
