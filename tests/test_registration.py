@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -505,6 +506,14 @@ def test_a_map_that_lost_its_way_is_told_of(tissue: np.ndarray) -> None:
     lost = acuity.register(tissue[30:478, :448], tissue[:448, :448], start="none")
     assert lost.correlation[1] > 0.15
     assert "squeezed or stretched" in lost.start
+
+
+def test_shadows_that_pass_for_objects_are_told_of(tissue: np.ndarray) -> None:
+    grains = samples.grains()
+    mistaken = acuity.register(grains.high, grains.low, start="structure")
+    assert "with one inverted they agree, too" in mistaken.start
+    blurred = cv2.GaussianBlur(tissue, (0, 0), 4.0)
+    assert ";" not in acuity.register(blurred, tissue, start="structure").start
 
 
 def test_landmarks_set_crosswise_are_told_of(tissue: np.ndarray) -> None:

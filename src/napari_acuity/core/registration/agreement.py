@@ -12,13 +12,21 @@ from .displacement import jacobian
 from .elastic import elastic_levels
 from .looks import STRUCTURE
 from .refine import ENOUGH, LEAST_CORRELATION, views_of
+from .starts.find import find
 
 if TYPE_CHECKING:
     from .inputs import Images
     from .registration import Registration
     from .starts.find import Found
 
-__all__ = ["agreement", "alike", "caution_about", "doubt_about", "opposite_before"]
+__all__ = [
+    "agreement",
+    "alike",
+    "caution_about",
+    "doubt_about",
+    "opposite_before",
+    "opposite_instead",
+]
 
 # A template's place, clear of all others, is right where the images agree so well before anything is bent:
 # true places of crops of 64 to 150 px agree by 0.93 or more, false ones that were clear by 0.23 and 0.39.
@@ -98,6 +106,21 @@ def doubt_about(images: Images, found: Found, registration: Registration) -> str
         f"{words}, but the structure's correlation is {reached:.2f}, and {by_chance:.2f} with the "
         "image turned over or moved on"
     )
+
+
+def opposite_instead(images: Images, found: Found) -> str | None:
+    """Return a caution where the frames agree with the moving image inverted, too; or None.
+
+    A shadow fits an object seen in transmission better than the object, which is bright, does. Features
+    are not so mistaken.
+    """
+    frame_on_frame = find("none", images)
+    if found.name == "features" or isinstance(frame_on_frame, str):
+        return None
+    reached = agreement(images.inverted(), frame_on_frame)
+    if reached < LEAST_CORRELATION:
+        return None
+    return f"frame on frame with one inverted they agree, too, by {reached:.2f}: see which is right"
 
 
 def _agreement_by_chance(images: Images, found: Found) -> float:

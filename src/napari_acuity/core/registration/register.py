@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from ..device import choose_device
 from ..errors import RegistrationError
 from ..jobs import Event, Steps, altered, run, within
-from .agreement import agreement, alike, caution_about, doubt_about, opposite_before
+from .agreement import (
+    agreement,
+    alike,
+    caution_about,
+    doubt_about,
+    opposite_before,
+    opposite_instead,
+)
 from .inputs import Images, check_start, checked
 from .plane import Transform
 from .refine import ENOUGH, follow
@@ -219,12 +226,14 @@ def _from_one(start: Start, images: Images, *, elastic: bool) -> Steps[_Outcome]
     yield Event(found.words, 0.2, found.matches)
     registration = yield from within(follow(images, found, elastic=elastic), 0.2, 1.0)
     if start == "none":
-        doubt = caution_about(registration)
+        doubt = caution = caution_about(registration)
         if doubt is None and opposite_before(registration):
             doubt = "the images are opposite there"
-        return _Outcome(_with_caution(registration), () if doubt is None else (doubt,))
+        return _Outcome(_cautioned(registration, caution), () if doubt is None else (doubt,))
     doubt = doubt_about(images, found, registration)
-    return _Outcome(registration) if doubt is None else _Outcome(None, (doubt,))
+    if doubt is not None:
+        return _Outcome(None, (doubt,))
+    return _Outcome(_cautioned(registration, opposite_instead(images, found)))
 
 
 def _best(images: Images, *, elastic: bool) -> Steps[_Outcome]:
@@ -257,7 +266,8 @@ def _best(images: Images, *, elastic: bool) -> Steps[_Outcome]:
         registration = yield from within(follow(images, found, elastic=elastic), begin, end)
         doubt = doubt_about(images, found, registration)
         if doubt is None:
-            return _Outcome(replace(registration, scores=scores))
+            caution = opposite_instead(images, found)
+            return _Outcome(_cautioned(replace(registration, scores=scores), caution))
         failed.append(doubt)
     return _Outcome(None, tuple(failed))
 
@@ -283,12 +293,10 @@ def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
 def _from_known(found: Found, images: Images, *, elastic: bool) -> Steps[Registration]:
     """Follow a place that the user knows."""
     registration = yield from follow(alike(images, found), found, elastic=elastic)
-    return _with_caution(registration)
+    return _cautioned(registration, caution_about(registration))
 
 
-def _with_caution(registration: Registration) -> Registration:
-    """Say what a user who knows the place should look at."""
-    caution = caution_about(registration)
+def _cautioned(registration: Registration, caution: str | None) -> Registration:
     if caution is None:
         return registration
     return replace(registration, start=f"{registration.start}; {caution}")
