@@ -512,6 +512,7 @@ def test_shadows_that_pass_for_objects_are_told_of(tissue: np.ndarray) -> None:
     grains = samples.grains()
     mistaken = acuity.register(grains.high, grains.low, start="structure")
     assert "with one inverted they agree, too" in mistaken.start
+    assert (mistaken.jacobian() > 0).all()
     blurred = cv2.GaussianBlur(tissue, (0, 0), 4.0)
     assert ";" not in acuity.register(blurred, tissue, start="structure").start
 

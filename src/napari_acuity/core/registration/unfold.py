@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["unfolded"]
 
-# A square of 4 px: splines bend over 20 px and more, and folds are no narrower.
-_STEP_PX, _LEAST_AREA = 4, 0.05
+_LEAST_AREA = 0.05
+# Splines bend over 20 px and more: where no square of 4 px is smaller than this share, no pixel is folded.
+_STEP_PX, _CLEARLY_FLAT = 4, 0.7
 _REACHES_PX = (6.0, 6.0, 12.0, 12.0, 24.0, 24.0, 48.0, 48.0, 96.0, 96.0)
 
 
@@ -34,11 +35,14 @@ def unfolded(shift_map: Tensor) -> Tensor:
     -------
     (2, H, W) float32 tensor
     """
+    coarse = shift_map[:, ::_STEP_PX, ::_STEP_PX] / _STEP_PX
+    if (_areas(coarse) > _CLEARLY_FLAT).all():
+        return shift_map
     for reach_px in _REACHES_PX:
-        folded = _areas(shift_map[:, ::_STEP_PX, ::_STEP_PX]) < _LEAST_AREA * _STEP_PX**2
+        folded = _areas(shift_map) < _LEAST_AREA
         if not folded.any():
             break
-        whole = functional.interpolate(folded[None, None].float(), shift_map.shape[1:])[0, 0]
+        whole = functional.pad(folded.float(), (0, 1, 0, 1))
         near = (smooth(whole, reach_px) > 1e-3).float()
         blend = smooth(near, reach_px / 2)
         shift_map = torch.lerp(shift_map, smooth(shift_map, reach_px), blend)
@@ -46,7 +50,7 @@ def unfolded(shift_map: Tensor) -> Tensor:
 
 
 def _areas(shifts: Tensor) -> Tensor:
-    """Return the areas (px^2) that the squares between (2, h, w) shifts, taken every few px, become."""
+    """Return how large the square below and beside each pixel becomes: (2, H, W) -> (H - 1, W - 1)."""
     corner = shifts[:, :-1, :-1]
     (yy, xy), (yx, xx) = shifts[:, 1:, :-1] - corner, shifts[:, :-1, 1:] - corner
-    return yy.add_(_STEP_PX).mul_(xx.add_(_STEP_PX)).addcmul_(yx, xy, value=-1)
+    return yy.add_(1).mul_(xx.add_(1)).addcmul_(yx, xy, value=-1)
