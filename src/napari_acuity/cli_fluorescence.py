@@ -15,6 +15,7 @@ from napari_acuity.cli_options import (
     Image,
     Range,
     check_outputs,
+    check_plane,
     check_unlike,
     fresh,
     fresh_image,
@@ -46,8 +47,7 @@ def average(
     """Average the FRAMES of one field, their drift taken out, or the scans of every line."""
     fresh_image(out, force)
     stack = read(frames, value_range, EVERY if lines == 1 else 0)
-    shape = (1, 1, 3) if stack.rgb else (1, 1)
-    check_target(stack.with_pixels(np.zeros(shape, stack.pixels.dtype)), out)
+    check_plane(stack, out)
     if lines != 1:
         image = acuity.average_lines(stack, lines)
     else:

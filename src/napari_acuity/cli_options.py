@@ -22,6 +22,7 @@ __all__ = [
     "Range",
     "check_makable",
     "check_outputs",
+    "check_plane",
     "check_unlike",
     "fresh",
     "fresh_image",
@@ -74,6 +75,12 @@ def check_outputs(report: Path | None, force: bool, *others: Path | None) -> Non
         from napari_acuity.core.quality.reports.saving import check_report
 
         check_report(fresh(report, force))
+
+
+def check_plane(stack: acuity.Micrograph, out: Path) -> None:
+    """Raise where a plane made of a stack cannot be written, before it is made."""
+    shape = (1, 1, 3) if stack.rgb else (1, 1)
+    check_target(stack.with_pixels(np.zeros(shape, stack.pixels.dtype)), out)
 
 
 def check_unlike(names: list[str], what: str) -> None:

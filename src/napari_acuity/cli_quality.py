@@ -16,6 +16,7 @@ from napari_acuity.cli_options import (
     Image,
     Range,
     check_outputs,
+    check_plane,
     check_unlike,
     fresh,
     fresh_image,
@@ -259,8 +260,7 @@ def fuse(
         check_target(np.zeros((1, 1), np.float32), fresh(depth, force))
     channels = EVERY if len(planes) == 1 else 0
     images = [read(path, None, channels) for path in planes]
-    shape = (1, 1, 3) if images[0].rgb else (1, 1)
-    check_target(images[0].with_pixels(np.zeros(shape, images[0].pixels.dtype)), out)
+    check_plane(images[0], out)
     found = acuity.fuse(images[0] if len(images) == 1 else images, device=device)
     acuity.write(found.image, out)
     print(out)

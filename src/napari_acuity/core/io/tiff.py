@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 import struct
 from contextlib import contextmanager
@@ -319,11 +320,11 @@ def _main(file: Any) -> list[Any]:
     series = file.series
     if not series:
         raise FileError(f"{file.filename} holds no image.", _COPY_IT)
-    first = max(series, key=lambda each: each.size // each.keyframe.samplesperpixel)
-    kinds = [(each.kind, each.shape, each.dtype, each.axes) for each in series]
-    kind = kinds[series.index(first)]
-    alike = [each for each, its in zip(series, kinds, strict=True) if its == kind]
-    return alike if first.kind == "shaped" else [first]
+    largest = max(series, key=lambda each: each.size // each.keyframe.samplesperpixel)
+    if largest.kind != "shaped":
+        return [largest]
+    kind = operator.attrgetter("kind", "shape", "dtype", "axes")
+    return [each for each in series if kind(each) == kind(largest)]
 
 
 def _channels_last(

@@ -77,9 +77,8 @@ def _bent_far(registration: Registration) -> bool:
     """Say whether the elastic part changes areas more than lenses and sections usually do."""
     coarse = registration.shift_map[:, ::_STEP_PX, ::_STEP_PX]
     areas = jacobian(coarse / np.float32(_STEP_PX))[registration.overlap[::_STEP_PX, ::_STEP_PX]]
-    if (
-        areas.size < _FEWEST_AREAS
-    ):  # the border's are the least certain, and most of a small image is border
+    # Those at the border are the least certain, and most of a small image is border.
+    if areas.size < _FEWEST_AREAS:
         return False
     low, high = np.percentile(areas, (1, 99))
     return bool(low < _USUAL_AREAS[0] or high > _USUAL_AREAS[1])
@@ -114,8 +113,10 @@ def opposite_instead(images: Images, found: Found) -> str | None:
     A shadow fits an object seen in transmission better than the object, which is bright, does. Features
     are not so mistaken.
     """
+    if found.name == "features":
+        return None
     frame_on_frame = find("none", images)
-    if found.name == "features" or isinstance(frame_on_frame, str):
+    if isinstance(frame_on_frame, str):
         return None
     reached = agreement(images.inverted(), frame_on_frame)
     if reached < LEAST_CORRELATION:

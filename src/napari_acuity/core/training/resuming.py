@@ -92,8 +92,8 @@ class Stopped:
         if best is not None and state.get("best", "") not in ("", best.digest()):
             words = (
                 f"{MODEL} is not the model that the checkpoint tells of: the run goes on from the "
+                "checkpoint, and the best of the epochs to come is kept"
             )
-            words += "checkpoint, and the best of the epochs to come is kept"
             return cls(facts, recipe, state, start, None, (words,))
         return cls(facts, recipe, state, start, best)
 
