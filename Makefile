@@ -50,7 +50,7 @@ bench-registration: system-libraries $(BENCH) ## Registration beside its peers; 
 bench-training: $(ALL) ## Training beside a plain loop, and its quality; ACUITY_BENCH_DATA=FOLDER has the images
 	@$(VENV)/bin/python bench/training.py --out runs/bench-training.md
 
-bench-inference: $(ALL) ## Enhance beside the plain network, ONNX Runtime and OpenVINO, and a large image
+bench-inference: $(ALL) ## Enhance beside the plain network, OpenVINO and ONNX Runtime
 	@$(VENV)/bin/python bench/inference.py --out runs/bench-inference.md
 
 bench-quality: $(ALL) ## Scores beside scikit-image's, and a pair too large for the memory

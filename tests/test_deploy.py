@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import napari_acuity as acuity
-from napari_acuity import AcuityError, Model
+from napari_acuity import AcuityError, Model, samples
 from napari_acuity.core.device import choose_device
 from napari_acuity.core.inference import deploy, gpu, many, strips
 from napari_acuity.core.inference.deploy import engine_for
@@ -146,10 +146,10 @@ def test_exact_turns_tf32_off_and_leaves_cudnn_on() -> None:
 def test_openvino_computes_the_same_at_any_size(shape: tuple[int, int]) -> None:
     if not has_openvino():
         pytest.skip("needs OpenVINO")
-    model = acuity.load("default")
+    model = Model.new("crossmodality", width=4)
     engine = engine_for(model, CPU, exact=True)
     assert "OpenVINO" in engine.words
-    image = torch.rand(1, 3, *shape)
+    image = torch.rand(1, 1, *shape)
 
     with torch.inference_mode():
         difference = engine.run(image) - model.network(image)
@@ -160,11 +160,11 @@ def test_openvino_computes_the_same_at_any_size(shape: tuple[int, int]) -> None:
 def test_a_result_of_openvino_outlives_the_next_one() -> None:
     if not has_openvino():
         pytest.skip("needs OpenVINO")
-    engine = engine_for(acuity.load("default"), CPU, exact=True)
-    first = engine.run(torch.zeros(1, 3, 20, 20))
+    engine = engine_for(Model.new("crossmodality", width=4), CPU, exact=True)
+    first = engine.run(torch.zeros(1, 1, 20, 20))
     before = first.clone()
 
-    engine.run(torch.ones(1, 3, 20, 20))
+    engine.run(torch.ones(1, 1, 20, 20))
 
     assert torch.equal(first, before)
 
@@ -185,14 +185,15 @@ def test_bfloat16_in_strips_is_right_to_a_grey_level(
     tissue: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deploy, "half_precision", lambda device: torch.bfloat16)
-    monkeypatch.setattr(deploy, "has_openvino", lambda: False)
     model = replace(acuity.load("default"))
     engine = engine_for(model, CPU)
     assert engine.words == "folded, bfloat16"
     image = torch.tensor(tissue[:64, :64]).permute(2, 0, 1)[None] / 255
+    # Features kept as they are, not less those of grey, are off by more here.
+    hard = torch.tensor(samples.slide().pixels[1496:1592, 1342:1438]).permute(2, 0, 1)[None] / 255
 
     with torch.inference_mode():
-        for sample in (image, torch.rand(1, 3, 40, 40), torch.ones(1, 3, 40, 40)):
+        for sample in (image, hard, torch.rand(1, 3, 40, 40), torch.ones(1, 3, 40, 40)):
             off = float((engine.run(sample) - model.network(sample)).abs().max())
             assert 1e-5 < off < 1 / 255
 
@@ -201,7 +202,6 @@ def test_a_network_that_bfloat16_is_too_coarse_for_computes_in_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(deploy, "half_precision", lambda device: torch.bfloat16)
-    monkeypatch.setattr(deploy, "has_openvino", lambda: False)
     network = lively(2.5)
     engine = engine_for(replace(acuity.load("default"), network=network), CPU)
     assert engine.words == "folded, float32 (bfloat16 is off by more than a grey level)"
@@ -220,7 +220,8 @@ def test_openvino_reports_to_nobody() -> None:
         "import sys, napari_acuity as a",
         "from napari_acuity.core.device import choose_device",
         "from napari_acuity.core.inference.deploy import engine_for",
-        "print(engine_for(a.load('default'), choose_device('cpu'), exact=True).words)",
+        "model = a.Model.new('crossmodality', width=4)",
+        "print(engine_for(model, choose_device('cpu'), exact=True).words)",
         "print(sys.modules['openvino_telemetry'])",
     )
     done = subprocess.run(
@@ -232,13 +233,20 @@ def test_openvino_reports_to_nobody() -> None:
 
 
 def test_a_small_image_does_not_wait_for_a_conversion() -> None:
-    strips, u_net = acuity.load("default"), Model.new("crossmodality")
+    model = Model.new("crossmodality")
 
-    for model, too_small, enough in ((strips, 3 * 2000**2, 3 * 4000**2), (u_net, 200**2, 2000**2)):
-        model = replace(model)
-        assert "OpenVINO" not in engine_for(model, CPU, exact=True, work=too_small).words
-        words = engine_for(model, CPU, exact=True, work=enough).words
-        assert ("OpenVINO" in words) == has_openvino()
+    assert "OpenVINO" not in engine_for(model, CPU, exact=True, work=200**2).words
+    words = engine_for(model, CPU, exact=True, work=2000**2).words
+    assert ("OpenVINO" in words) == has_openvino()
+
+
+def test_strips_are_not_converted_and_built_once_for_small_and_large_images() -> None:
+    model = replace(acuity.load("default"))
+
+    engine = engine_for(model, CPU, exact=True, work=100)
+
+    assert engine.words == "folded, float32"
+    assert engine_for(model, CPU, exact=True) is engine
 
 
 def test_engines_are_built_once() -> None:

@@ -2,12 +2,12 @@
 
 | device | engine |
 |---|---|
-| CPU | the folded network, strip by strip |
-| CPU, with the extra ``fast`` | large images: OpenVINO, with the network as it is |
+| CPU | the folded network, strip by strip, its blocks in bfloat16 where the CPU has it |
 | CUDA GPU | the folded network in half precision, convolutions with bias and ReLU in one kernel |
 | others | the folded network |
 
-U-Nets do not fold: there they are used as they were trained, on CUDA GPUs in half precision.
+U-Nets do not fold: they are used as they were trained, on CUDA GPUs in half precision, and on CPUs large
+images of theirs by OpenVINO, where the extra ``fast`` is installed.
 
 What a device lacks is done by the plain network. Where a CPU computes in bfloat16, the engine is tried first:
 one that is off by more than a grey level computes in float32. Engines are built once and kept.
@@ -41,9 +41,8 @@ __all__ = ["Engine", "engine_for"]
 # On an H200 a convolution of 64 channels takes half as long as one of 40; processors gain nothing.
 _MULTIPLE_ON_GPU = 32
 _MOST_KEPT = 8
-# Values of an image from which OpenVINO wins back the one or two seconds of conversion: it takes a few parts
-# in a hundred less time than strips, and a quarter less than other networks do layer by layer.
-_WORTH_CONVERTING_STRIPS = 3 * 3000 * 3000
+# Values of an image from which OpenVINO wins back the one or two seconds of conversion: a quarter of what a
+# U-Net takes layer by layer. It takes longer than strips, which are never converted.
 _WORTH_CONVERTING = 3 * 700 * 700
 _GREY_LEVEL = 1 / 255
 _NOISE_PX = 64
@@ -89,9 +88,9 @@ def engine_for(
         How many values there are to enhance, where they may be too few to win back what it takes to
         convert the model for OpenVINO.
     """
-    strips = isinstance(model.network, PyramidResNet)
-    worth = _WORTH_CONVERTING_STRIPS if strips else _WORTH_CONVERTING
-    convert = work is None or work >= worth or (id(model), device.name, exact, True) in _kept
+    worth = work is None or work >= _WORTH_CONVERTING
+    converted = (id(model), device.name, exact, True) in _kept
+    convert = (worth or converted) and not isinstance(model.network, PyramidResNet)
     # A model is frozen: it is told by its identity, and kept, so that the identity stays its own.
     key = (id(model), device.name, exact, convert)
     with _lock:
@@ -125,27 +124,19 @@ def _on_processor(
     model: Model, device: Device, half: torch.dtype | None, convert: bool
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
     network = model.network
-    if convert and has_openvino():
-        run, words = openvino_engine(network, model.channels, half=half is not None)
-    elif isinstance(network, PyramidResNet):
+    if isinstance(network, PyramidResNet):
         folded = Folded(network)
         place(folded, device)
-        run, words = _in_strips(folded, half)
+        run = in_strips(folded, half)
+        words = f"folded, {str(half or torch.float32).removeprefix('torch.')}"
+    elif convert and has_openvino():
+        run, words = openvino_engine(network, model.channels, half=half is not None)
     else:
         return _as_trained(network, device, exact=True)
     if half is None or _largest_error(run, model) <= _GREY_LEVEL:
         return run, words
     run, words = _on_processor(model, device, None, convert)
     return run, f"{words} ({str(half).removeprefix('torch.')} is off by more than a grey level)"
-
-
-def _in_strips(
-    network: Folded, half: torch.dtype | None
-) -> tuple[Callable[[torch.Tensor], torch.Tensor], str]:
-    if half is not None:
-        # The first and the last layer see the image itself, whose grey levels bfloat16 does not tell apart.
-        network.blocks.to(half)
-    return in_strips(network), f"folded, {str(half or torch.float32).removeprefix('torch.')}"
 
 
 @torch.inference_mode()

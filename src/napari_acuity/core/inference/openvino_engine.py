@@ -1,4 +1,4 @@
-"""OpenVINO, the fastest engine on CPUs; the extra ``fast`` brings it."""
+"""OpenVINO, for U-Nets the fastest engine on CPUs; the extra ``fast`` brings it."""
 
 from __future__ import annotations
 
