@@ -45,6 +45,8 @@ _REFRESH_MS = 100
 # window while a job runs: drawing one picture asks for the interpreter dozens of times.
 _SWITCH_S = 0.0005
 _NICE = 10
+# A job begins when the window has drawn what the click changed, and after so many seconds in any case.
+_DRAWN_MS, _PATIENCE_S = 30, 0.2
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ class JobBox(QWidget):
             return
         self.error = None
         opened: list[Steps[T]] = []
-        task = _Titled(_drain, make_steps, opened)
+        drawn = threading.Event()
+        task = _Titled(_drain, make_steps, opened, drawn)
         task.title = f"Acuity: {self._verb}"
         worker = create_worker(task, _ignore_errors=True)
         self._job = _Running(worker, done, watch, stopped)
@@ -158,6 +161,7 @@ class JobBox(QWidget):
         self._timer.start()
         self.busy.emit(True)
         worker.start()
+        QTimer.singleShot(_DRAWN_MS, drawn.set)
 
     def cancel(self) -> None:
         """Ask the job to stop; it does at its next event."""
@@ -272,8 +276,11 @@ class JobBox(QWidget):
     def _show_state(self, stage: str, fraction: float | None, left: str) -> None:
         self.stage.setText(stage)
         self.left.setText(left)
+        value = round(1000 * (fraction or 0.0))
+        if self.bar.isHidden():  # a bar in sight has the window drawn at once
+            self.bar.setValue(value)
         self.bar.setVisible(fraction is not None)
-        self.bar.setValue(round(1000 * (fraction or 0.0)))
+        self.bar.setValue(value)
 
 
 def one_step(words: str, function: Callable[[], T]) -> Steps[T]:
@@ -315,9 +322,10 @@ def time_left(fraction: float, elapsed_s: float) -> str:
 
 
 def _drain(
-    make_steps: Callable[[], Steps[T]], opened: list[Steps[T]]
+    make_steps: Callable[[], Steps[T]], opened: list[Steps[T]], drawn: threading.Event
 ) -> Generator[Event, None, _Outcome[T]]:
     _stand_back()
+    drawn.wait(_PATIENCE_S)
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 from napari.utils.transforms import Affine
-from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from ..core.micrograph import as_micrograph
@@ -43,6 +43,8 @@ __all__ = [
     "result_layer",
     "snapshot",
 ]
+
+_SHOWN_MS = 30
 
 SPREAD = "disagreement"
 """What a lens of several models calls the map of where they differ."""
@@ -361,8 +363,16 @@ def result_layer(
 
 
 def add_result(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
-    """Add a result layer to the viewer and return it."""
+    """Add a result layer to the viewer and return it.
+
+    Its pixels are shown a moment later: napari takes long to add a layer, and as long again to draw it, and
+    would do both at once.
+    """
+    visible, layer.visible = layer.visible, False
     added: Layer = viewer.add_layer(layer)
+    if visible:
+        # With no delay it would be drawn before the window comes round.
+        QTimer.singleShot(_SHOWN_MS, partial(setattr, added, "visible", True))
     return added
 
 
