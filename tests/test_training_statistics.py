@@ -29,6 +29,7 @@ QUICK = replace(
     patch=32,
     batch=8,
     epochs=2,
+    precision="float32",
 )
 
 

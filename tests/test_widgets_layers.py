@@ -12,7 +12,7 @@ from napari.layers import Image
 from napari_acuity.core.micrograph import as_micrograph
 from napari_acuity.widgets._layers import (
     LayerChooser,
-    add_result,
+    add_now_and_draw_later,
     is_plane,
     keep_selection,
     made_by,
@@ -250,26 +250,24 @@ def test_a_closed_chooser_no_longer_listens(viewer: Any, qtbot: QtBot) -> None:
     layer.name = "renamed after"
 
 
-@pytest.mark.parametrize("visible", [True, False])
-def test_a_result_is_drawn_after_it_was_added_unless_it_is_hidden(
-    make_napari_viewer_proxy: Callable[..., Any], qtbot: QtBot, visible: bool
-) -> None:
-    viewer = make_napari_viewer_proxy(ensure_main_thread=False)
-
-    layer = add_result(viewer, Image(np.zeros((8, 8)), visible=visible))
-
-    assert layer in viewer.layers
-    assert not layer.visible
-    qtbot.wait(100)
-    assert layer.visible == visible
-
-
-def test_a_result_that_is_taken_away_at_once_stays_away(
+def test_a_layer_is_drawn_after_it_was_added(
     make_napari_viewer_proxy: Callable[..., Any], qtbot: QtBot
 ) -> None:
     viewer = make_napari_viewer_proxy(ensure_main_thread=False)
 
-    viewer.layers.remove(add_result(viewer, Image(np.zeros((8, 8)))))
+    layer = add_now_and_draw_later(viewer, Image(np.zeros((8, 8))))
+
+    assert layer in viewer.layers
+    assert not layer.visible
+    qtbot.waitUntil(lambda: layer.visible)
+
+
+def test_a_layer_that_is_taken_away_at_once_stays_away(
+    make_napari_viewer_proxy: Callable[..., Any], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer_proxy(ensure_main_thread=False)
+
+    viewer.layers.remove(add_now_and_draw_later(viewer, Image(np.zeros((8, 8)))))
     qtbot.wait(100)
 
     assert not viewer.layers

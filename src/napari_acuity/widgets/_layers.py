@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SPREAD",
     "LayerChooser",
+    "add_now_and_draw_later",
     "add_result",
     "chosen",
     "follow",
@@ -44,7 +45,7 @@ __all__ = [
     "snapshot",
 ]
 
-_SHOWN_MS = 30
+_DRAWN_MS = 30
 
 SPREAD = "disagreement"
 """What a lens of several models calls the map of where they differ."""
@@ -363,16 +364,21 @@ def result_layer(
 
 
 def add_result(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
-    """Add a result layer to the viewer and return it.
-
-    Its pixels are shown a moment later: napari takes long to add a layer, and as long again to draw it, and
-    would do both at once.
-    """
-    visible, layer.visible = layer.visible, False
+    """Add a result layer to the viewer and return it."""
     added: Layer = viewer.add_layer(layer)
-    if visible:
-        # With no delay it would be drawn before the window comes round.
-        QTimer.singleShot(_SHOWN_MS, partial(setattr, added, "visible", True))
+    return added
+
+
+def add_now_and_draw_later(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
+    """Add a layer to the viewer, show its pixels a moment later, and return it.
+
+    napari takes long to add a layer, and as long again to draw it: while a job runs, the window should not
+    stand still for both.
+    """
+    layer.visible = False
+    added = add_result(viewer, layer)
+    # With no delay it would be drawn before the window comes round.
+    QTimer.singleShot(_DRAWN_MS, partial(setattr, added, "visible", True))
     return added
 
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
 
-from .._layers import add_result, finest, keep_selection, result_layer, shape_of
+from .._layers import (
+    add_now_and_draw_later,
+    add_result,
+    finest,
+    keep_selection,
+    result_layer,
+    shape_of,
+)
 from .canvas import Canvas
 
 if TYPE_CHECKING:
@@ -159,7 +166,7 @@ class Filling:
                 finer=finer,
                 **look,
             )
-            return cast("Image", add_result(self._viewer, layer))
+            return cast("Image", add_now_and_draw_later(self._viewer, layer))
 
 
 def output_shape(layer: Image, scale: float, settings: Settings) -> tuple[int, ...]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EnhanceRun", "Work"]
 
+_REMOVED = "Stopped, as its layer was removed."
+
 
 @dataclass(frozen=True, eq=False)
 class Work:
@@ -114,6 +116,8 @@ class EnhanceRun:
             filling.draw()
 
     def _show_maps(self, filling: Filling, maps: Maps | None) -> None:
+        if not filling.finished:  # the job was quicker than its cancelling
+            self._job.say(_REMOVED)
         if maps is None:
             return
         filling.show_maps(maps)
@@ -128,7 +132,7 @@ class EnhanceRun:
         if self._job.error is None and filling.finished:
             self._job.say("Cancelled; the result is kept, where it invents is not known.")
         elif self._job.error is None and filling.removed:
-            self._job.say("Stopped, as its layer was removed.")
+            self._job.say(_REMOVED)
         elif words := filling.stop(keep=settings.keep_part):
             self._save.offer(filling.layer)
             failed = "" if self._job.error is None else f"{self._job.error} "

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .._layers import add_result, grid_of, keep_selection, result_layer
+from .._layers import (
+    add_now_and_draw_later,
+    add_result,
+    grid_of,
+    keep_selection,
+    result_layer,
+)
 from .shifts import auto_gain, shift_layer, update_shifts
 
 if TYPE_CHECKING:
@@ -152,7 +158,7 @@ class Live:
                 grid=self._fixed,
                 finer=1 / level.scale,
             )
-            return cast("Image", add_result(self._viewer, layer))
+            return cast("Image", add_now_and_draw_later(self._viewer, layer))
 
     def _add_arrows(self, registration: Registration, facts: dict[str, Any]) -> Vectors:
         layer = shift_layer(
@@ -164,4 +170,4 @@ class Live:
             metadata={"acuity": facts},
         )
         with keep_selection(self._viewer):
-            return cast("Vectors", add_result(self._viewer, layer))
+            return cast("Vectors", add_now_and_draw_later(self._viewer, layer))
