@@ -29,6 +29,7 @@ from superqt import QElidingLabel
 
 from ..core.errors import AcuityError
 from ..core.jobs import Event
+from ._drawn import when_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -46,7 +47,7 @@ _REFRESH_MS = 100
 _SWITCH_S = 0.0005
 _NICE = 10
 # A job begins when the window has drawn what the click changed, and after so many seconds in any case.
-_DRAWN_MS, _PATIENCE_S = 30, 0.2
+_PATIENCE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class JobBox(QWidget):
         self._timer.start()
         self.busy.emit(True)
         worker.start()
-        QTimer.singleShot(_DRAWN_MS, drawn.set)
+        when_drawn(drawn.set)
 
     def cancel(self) -> None:
         """Ask the job to stop; it does at its next event."""
@@ -276,11 +277,12 @@ class JobBox(QWidget):
     def _show_state(self, stage: str, fraction: float | None, left: str) -> None:
         self.stage.setText(stage)
         self.left.setText(left)
-        value = round(1000 * (fraction or 0.0))
-        if self.bar.isHidden():  # a bar in sight has the window drawn at once
-            self.bar.setValue(value)
-        self.bar.setVisible(fraction is not None)
-        self.bar.setValue(value)
+        # Set out of sight where it can be: a bar in sight has the window drawn at once.
+        if fraction is None:
+            self.bar.hide()
+        self.bar.setValue(round(1000 * (fraction or 0.0)))
+        if fraction is not None:
+            self.bar.show()
 
 
 def one_step(words: str, function: Callable[[], T]) -> Steps[T]:

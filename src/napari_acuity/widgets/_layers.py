@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 from napari.utils.transforms import Affine
-from qtpy.QtCore import QTimer, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from ..core.micrograph import as_micrograph
+from ._drawn import when_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,8 +45,6 @@ __all__ = [
     "result_layer",
     "snapshot",
 ]
-
-_DRAWN_MS = 30
 
 SPREAD = "disagreement"
 """What a lens of several models calls the map of where they differ."""
@@ -377,8 +376,7 @@ def add_now_and_draw_later(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
     """
     layer.visible = False
     added = add_result(viewer, layer)
-    # With no delay it would be drawn before the window comes round.
-    QTimer.singleShot(_DRAWN_MS, partial(setattr, added, "visible", True))
+    when_drawn(partial(setattr, added, "visible", True))
     return added
 
 
