@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
@@ -49,9 +50,17 @@ def brake(monkeypatch: pytest.MonkeyPatch) -> Brake:
     return Brake(monkeypatch)
 
 
-def painted(layer: Any) -> list[bool]:
-    """Say of each of the four tiles whether it is there."""
-    return [bool(tile.any()) for tile in np.array_split(layer.data, 4, axis=1)]
+def painted(layer: Any, below: NDArray[np.uint8] | None = None) -> list[bool]:
+    """Say of each of the four tiles whether it is there, rather than zeros or what lies below."""
+    under = np.zeros_like(layer.data) if below is None else below
+    tiles = (np.array_split(pixels, 4, axis=1) for pixels in (layer.data, under))
+    return [bool((tile != empty).any()) for tile, empty in zip(*tiles, strict=True)]
+
+
+def enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image 2.5 times as large, each pixel the nearest; where two are, the one OpenCV takes."""
+    size = [round(2.5 * n) for n in image.shape[1::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def test_the_result_is_there_at_once_and_fills_in_from_where_the_viewer_looks(
@@ -68,13 +77,16 @@ def test_the_result_is_there_at_once_and_fills_in_from_where_the_viewer_looks(
     result = viewer.layers["phone | x2.5 lung"]
     assert result.data.shape == (160, 640, 3)
     assert painted(result) == [False] * 4
+    assert not result.visible
     assert tuple(result.contrast_limits) == tuple(image.contrast_limits)
     np.testing.assert_allclose(
         result.data_to_world((-0.5, -0.5)), image.data_to_world((-0.5, -0.5))
     )
-    qtbot.waitUntil(lambda: painted(result) == [False, False, False, True], timeout=30_000)
+    below = enlarged(image.data)
+    qtbot.waitUntil(lambda: painted(result, below) == [False, False, False, True], timeout=30_000)
+    qtbot.waitUntil(lambda: result.visible, timeout=30_000)
     brake.release(1)
-    qtbot.waitUntil(lambda: painted(result) == [False, False, True, True], timeout=30_000)
+    qtbot.waitUntil(lambda: painted(result, below) == [False, False, True, True], timeout=30_000)
     brake.release()
     wait(qtbot, panel)
     whole = engine.enhance(image.data, panel.known.model, tile=None).pixels
@@ -89,8 +101,8 @@ def test_what_is_done_is_kept_when_cancelled_if_wished(
 ) -> None:
     panel.options.keep_part.setChecked(True)
     click(qtbot, panel.job.button)
-    result = viewer.layers["phone | x2.5 lung"]
-    qtbot.waitUntil(lambda: sum(painted(result)) == 1, timeout=30_000)
+    result, below = viewer.layers["phone | x2.5 lung"], enlarged(viewer.layers["phone"].data)
+    qtbot.waitUntil(lambda: sum(painted(result, below)) == 1, timeout=30_000)
 
     click(qtbot, panel.job.button)
     brake.release()
@@ -303,5 +315,44 @@ def test_a_canvas_painted_in_tiles_equals_one_painted_at_once(
         np.testing.assert_array_equal(level, whole)
     np.testing.assert_array_equal(canvas.levels[0], pixels)
     again = Canvas(np.zeros(shape, dtype), rgb=rgb, channels=channels)
-    again.put_whole(pixels)
+    again.put_below(pixels)
     np.testing.assert_array_equal(again.levels[-1], canvas.levels[-1])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", ">u2", "float64", "bool", "int32", "float16"])
+@pytest.mark.parametrize(
+    ("shape", "rgb", "channels"),
+    [((2, 11, 16), False, 1), ((11, 16, 3), True, 3), ((2, 4, 11, 16), False, 4)],
+)
+def test_what_lies_below_the_tiles_shows_and_goes(
+    dtype: str,
+    shape: tuple[int, ...],
+    rgb: bool,
+    channels: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(canvas_module, "_LARGEST_WHOLE_PX", 1)
+    monkeypatch.setattr(canvas_module, "_COARSEST_PX", 10)
+    pixels = np.random.default_rng(0).integers(1, 200, shape).astype(dtype)
+    large = pixels.repeat(3, -3 if rgb else -2).repeat(3, -2 if rgb else -1)
+    canvas = Canvas(np.zeros_like(large), rgb=rgb, channels=channels)
+    parts = [(slice(7, 17), slice(0, 20)), (slice(17, 27), slice(20, 40))]
+
+    def paint(canvas: Canvas) -> None:
+        for part in parts:
+            rows, cols = (each.stop - each.start for each in part)
+            whole = (
+                (rows, cols, 3) if rgb else (channels, rows, cols) if channels > 1 else (rows, cols)
+            )
+            canvas.put((0, *part), np.ones(whole, dtype))
+
+    canvas.put_below(pixels)
+    np.testing.assert_array_equal(canvas.levels[0], large)
+    assert all(level.any() for level in canvas.levels)
+
+    paint(canvas)
+    canvas.keep_tiles()
+    only = Canvas(np.zeros_like(large), rgb=rgb, channels=channels)
+    paint(only)
+    for level, wanted in zip(canvas.levels, only.levels, strict=True):
+        np.testing.assert_array_equal(level, wanted)

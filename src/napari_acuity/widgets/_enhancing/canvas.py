@@ -6,13 +6,15 @@ only as much as the window shows.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 __all__ = ["Canvas"]
@@ -21,6 +23,8 @@ _LARGEST_WHOLE_PX = 2048 * 2048
 _COARSEST_PX = 1024
 _STRIP_PX = 256
 _AREA_TYPES = ("uint8", "uint16", "int16", "float32", "float64")
+# What OpenCV moves about as so many bytes, whatever they mean.
+_OF_BYTES = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.float64}
 
 
 class Canvas:
@@ -45,13 +49,14 @@ class Canvas:
                 self.levels.append(np.zeros(self._shape(rows, cols), pixels.dtype))
         tail = (2 + rgb) + (channels > 1)
         self._planes = [level.reshape(-1, *level.shape[-tail:]) for level in self.levels]
+        self._tiles: list[tuple[int, slice, slice]] = []
 
     @classmethod
     def of(cls, pixels: NDArray[Any], *, rgb: bool) -> Canvas:
         """Return a finished image with its coarser copies."""
         canvas = cls(pixels, rgb=rgb)
-        if len(canvas.levels) > 1:
-            canvas._coarsen_all()
+        for plane in range(len(canvas._planes[0])):
+            canvas._coarsen_whole(plane)
         return canvas
 
     @property
@@ -69,22 +74,24 @@ class Canvas:
         plane, rows, cols = index
         self._planes[0][plane][self._at(rows, cols)] = pixels
         self._coarsen(plane, rows, cols)
+        self._tiles.append((plane, rows, cols))
 
-    def put_whole(self, pixels: NDArray[Any]) -> None:
-        """Paint all of it with an image of any size, each pixel with the nearest of that image."""
-        (rows, cols), (from_rows, from_cols) = self._size(self.levels[0]), self._size(pixels)
+    def put_below(self, pixels: NDArray[Any]) -> None:
+        """Show an image of any size until tiles are painted over it: each pixel the nearest of that image."""
+        self._tiles.clear()
         fine = self._planes[0]
         source = pixels.reshape(-1, *pixels.shape[-(fine.ndim - 1) :])
-        across = _nearest(np.arange(cols), from_cols, cols)
         for plane in range(len(fine)):
-            # In strips: one call for all of it would keep the window from its interpreter.
-            for first in range(0, rows, _STRIP_PX):
-                strip = np.arange(first, min(first + _STRIP_PX, rows))
-                down = _nearest(strip, from_rows, rows)
-                taken = source[plane].take(down, self._axes[0]).take(across, self._axes[1])
-                here = slice(first, first + len(strip)), slice(0, cols)
-                fine[plane][self._at(*here)] = taken
-                self._coarsen(plane, *here)
+            _enlarge(source[plane], fine[plane], rgb=self._axes == (-3, -2))
+            self._coarsen_whole(plane)
+
+    def keep_tiles(self) -> None:
+        """Make all of it zeros but the tiles that were painted since."""
+        for plane in range(len(self._planes[0])):
+            tiles = [(rows, cols) for number, rows, cols in self._tiles if number == plane]
+            for rows, cols in _besides(tiles, self._size(self.levels[0])):
+                self._planes[0][plane][self._at(rows, cols)] = 0
+                self._coarsen(plane, rows, cols)
 
     def _size(self, pixels: NDArray[Any]) -> tuple[int, int]:
         return pixels.shape[self._axes[0]], pixels.shape[self._axes[1]]
@@ -97,12 +104,11 @@ class Canvas:
     def _at(self, rows: slice, cols: slice) -> tuple[Any, ...]:
         return (rows, cols) if self._axes == (-3, -2) else (..., rows, cols)
 
-    def _coarsen_all(self) -> None:
+    def _coarsen_whole(self, plane: int) -> None:
         rows, cols = self._size(self.levels[0])
-        for plane in range(len(self._planes[0])):
-            for first in range(0, rows, 2 * _STRIP_PX):
-                strip = slice(first, min(first + 2 * _STRIP_PX, rows))
-                self._coarsen(plane, strip, slice(0, cols))
+        for first in range(0, rows, 2 * _STRIP_PX):
+            strip = slice(first, min(first + 2 * _STRIP_PX, rows))
+            self._coarsen(plane, strip, slice(0, cols))
 
     def _coarsen(self, plane: int, rows: slice, cols: slice) -> None:
         """Bring a part of a plane into the coarser levels."""
@@ -120,8 +126,32 @@ def _doubled(part: slice) -> slice:
     return slice(2 * part.start, 2 * part.stop)
 
 
-def _nearest(at: NDArray[Any], old: int, new: int) -> NDArray[Any]:
-    return np.minimum(((at + 0.5) * old / new).astype(np.intp), old - 1)
+def _enlarge(plane: NDArray[Any], into: NDArray[Any], *, rgb: bool) -> None:
+    """Write a plane of another size: each pixel the nearest of it."""
+    if not rgb and plane.ndim > 2:
+        for channel, place in zip(plane, into, strict=True):
+            _enlarge(channel, place, rgb=False)
+        return
+    kind = _OF_BYTES[into.itemsize]
+    bits, place = np.ascontiguousarray(plane, into.dtype).view(kind), into.view(kind)
+    cv2.resize(bits, place.shape[1::-1], dst=place, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _besides(
+    tiles: list[tuple[slice, slice]], shape: tuple[int, int]
+) -> Iterator[tuple[slice, slice]]:
+    """Yield parts of an image that together are all that the tiles leave."""
+    edges = [
+        sorted(
+            {0, length, *(edge for tile in tiles for edge in (tile[axis].start, tile[axis].stop))}
+        )
+        for axis, length in enumerate(shape)
+    ]
+    for (top, bottom), (left, right) in product(*map(pairwise, edges)):
+        if not any(
+            rows.start <= top < rows.stop and cols.start <= left < cols.stop for rows, cols in tiles
+        ):
+            yield slice(top, bottom), slice(left, right)
 
 
 def _halved(part: NDArray[Any], *, rgb: bool) -> NDArray[Any]:

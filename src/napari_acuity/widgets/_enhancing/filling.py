@@ -75,7 +75,11 @@ class Filling:
         channels = 1 if source.rgb else known.model.channels
         self.canvas = Canvas(pixels, rgb=bool(source.rgb), channels=channels)
         self.finished, self._iterations = False, settings.iterations
-        self.layer = self._add(self.canvas, settings.iterations)
+        self.layer = self._result(self.canvas, settings.iterations)
+        # napari takes long to add a layer, and as long again to draw it; and there is nothing to see yet.
+        self.layer.visible, self._shown = False, False
+        with keep_selection(viewer):
+            add_result(viewer, self.layer)
 
     @property
     def removed(self) -> bool:
@@ -87,7 +91,8 @@ class Filling:
         now = time.perf_counter()
         if self.removed or now - self._drawn_at < self._drawing_s / _SHARE:
             return
-        self.layer.refresh(thumbnail=False, highlight=False, extent=False)
+        if not self._show():
+            self.layer.refresh(thumbnail=False, highlight=False, extent=False)
         self._drawn_at = time.perf_counter()
         self._drawing_s = self._drawn_at - now
 
@@ -110,6 +115,7 @@ class Filling:
                 self._viewer.layers.remove(self.layer)
             self.layer = self._add(enhanced.canvas, enhanced.iterations)
         self.layer.metadata["acuity"].update(self._recipe)
+        self._show()
         self.layer.refresh(extent=False)
 
     @property
@@ -146,27 +152,39 @@ class Filling:
         if not keep:
             self._viewer.layers.remove(self.layer)
             return ""
+        self.canvas.keep_tiles()
         self.layer.name = f"{self.layer.name} (part)"
         self.layer.metadata["acuity"].update(self._recipe, part=True)
+        self._show()
         self.layer.refresh(extent=False)
         return f"What was done is kept in '{self.layer.name}'."
 
     def _finer(self, iterations: int) -> float:
         return self._settings.finer(self._known.model.scale, iterations)
 
+    def _show(self) -> bool:
+        """Make the layer visible, once: whoever hides it then has it hidden; return whether this did."""
+        if self._shown:
+            return False
+        self.layer.visible = self._shown = True
+        return True
+
     def _add(self, canvas: Canvas, iterations: int, more: str = "") -> Image:
+        with keep_selection(self._viewer):
+            layer = self._result(canvas, iterations, more)
+            return cast("Image", add_now_and_draw_later(self._viewer, layer))
+
+    def _result(self, canvas: Canvas, iterations: int, more: str = "") -> Image:
         levels = self._known.model.levels[1]
         finer, look = self._finer(iterations), look_of(self._source, self._settings, levels)
-        with keep_selection(self._viewer):
-            layer = result_layer(
-                self._source,
-                canvas.data,
-                what=f"x{finer:.4g} {self._known.short}{more}",
-                recipe=self._recipe,
-                finer=finer,
-                **look,
-            )
-            return cast("Image", add_now_and_draw_later(self._viewer, layer))
+        return result_layer(
+            self._source,
+            canvas.data,
+            what=f"x{finer:.4g} {self._known.short}{more}",
+            recipe=self._recipe,
+            finer=finer,
+            **look,
+        )
 
 
 def output_shape(layer: Image, scale: float, settings: Settings) -> tuple[int, ...]:

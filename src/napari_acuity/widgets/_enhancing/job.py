@@ -106,6 +106,7 @@ def enhance_layer(
     """
     from ...core.inference.enhance import enhance_steps
     from ...core.micrograph import as_micrograph
+    from ...core.networks.levels import NO_LEVELS
     from ...core.quality import bicubic
 
     image = as_micrograph(held)
@@ -114,6 +115,9 @@ def enhance_layer(
         image = bicubic(image, settings.resample)
         plane, row, col = look_at
         look_at = plane, row * settings.resample, col * settings.resample
+    if settings.dtype is None and model.levels == NO_LEVELS:
+        canvas.put_below(image.pixels)  # until tiles of the same values are painted over it
+    yield Event("beginning", 0.0, Painted())
     steps = enhance_steps(image, model, **settings.how, look_at=look_at)
     share = _SHARE_WITH_GUARD if settings.guard else 1.0
     result, iterations = yield from within(_painted(steps, canvas, settings), 0.0, share)
@@ -211,7 +215,7 @@ def _painted(
 def _made(generation: Any, canvas: Canvas, settings: Settings) -> Made:
     image, number, change = generation.image, generation.number, generation.change
     if number < settings.iterations:
-        canvas.put_whole(image.pixels)  # until the last iteration paints over it
+        canvas.put_below(image.pixels)  # until the last iteration paints over it
     last = number == settings.iterations or change < settings.stop_below
     if last or not settings.keep_generations:
         return Made(number, change)
