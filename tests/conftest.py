@@ -124,12 +124,13 @@ def panel(viewer: Any, qtbot: QtBot) -> Iterator[RegisterPanel]:
 
 
 @pytest.fixture
-def registered(panel: RegisterPanel, qtbot: QtBot) -> RegisterPanel:
-    """Return the panel after a click on Register and the end of its job."""
+def registered(viewer: Any, panel: RegisterPanel, qtbot: QtBot) -> RegisterPanel:
+    """Return the panel after a click on Register and the end of its job, its layers drawn."""
     from gui import click, wait
 
     click(qtbot, panel.job.button)
     wait(qtbot, panel)
+    qtbot.waitUntil(lambda: all(layer.visible for layer in viewer.layers))
     return panel
 
 

@@ -13,6 +13,7 @@ from napari_acuity.core.micrograph import as_micrograph
 from napari_acuity.widgets._layers import (
     LayerChooser,
     add_now_and_draw_later,
+    add_result,
     is_plane,
     keep_selection,
     made_by,
@@ -228,6 +229,33 @@ def test_a_choice_is_kept_and_a_default_follows_the_newest(viewer: Any, qtbot: Q
     assert chooser.layer == viewer.layers["third"]
 
 
+def test_a_chooser_may_follow_what_is_selected_until_the_user_chooses(
+    viewer: Any, qtbot: QtBot
+) -> None:
+    first, second = (viewer.add_image(np.zeros((8, 8)), name=name) for name in "ab")
+    viewer.layers.selection = {first}
+    chooser = LayerChooser(viewer, selected=True)
+    qtbot.addWidget(chooser)
+    assert chooser.layer == first
+
+    viewer.layers.selection.active = second
+    assert chooser.layer == second
+    viewer.layers.selection.active = first
+    viewer.add_points(np.zeros((2, 2)))  # selected now, and no image
+    assert chooser.layer == first
+    with keep_selection(viewer):
+        viewer.add_layer(result_layer(first, np.zeros((8, 8)), what="x", recipe=RECIPE))
+    assert chooser.layer == first
+    viewer.layers.remove(first)
+    assert chooser.layer == second
+
+    third = viewer.add_image(np.zeros((8, 8)), name="c")
+    assert chooser.layer == third
+    chooser.choose(second)
+    viewer.layers.selection.active = third
+    assert chooser.layer == second
+
+
 def test_two_choosers_of_a_pair_start_on_two_images(viewer: Any, qtbot: QtBot) -> None:
     moving, fixed = LayerChooser(viewer), LayerChooser(viewer, rank=1)
     for chooser in (moving, fixed):
@@ -248,6 +276,21 @@ def test_a_closed_chooser_no_longer_listens(viewer: Any, qtbot: QtBot) -> None:
 
     layer = viewer.add_image(np.zeros((8, 8)), name="after")
     layer.name = "renamed after"
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (8, 8)])
+def test_a_hidden_layer_is_added_while_three_dimensions_are_shown(
+    shape: tuple[int, ...], make_napari_viewer_proxy: Callable[..., Any]
+) -> None:
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(np.ones((4, 8, 8)))
+    viewer.dims.ndisplay = 3
+
+    layer = add_result(viewer, Image(np.zeros(shape), rgb=len(shape) == 3, visible=False))
+
+    assert not layer.visible
+    layer.visible = True
+    viewer.layers.remove(layer)
 
 
 def test_a_layer_is_drawn_after_it_was_added(

@@ -80,7 +80,8 @@ class LayerChooser(QComboBox):
     """Lists the layers that fit, follows the layer list, and keeps the choice while it can.
 
     Until the user chooses, the choice is the newest layer that `prefers` favours, else the newest
-    that is no result of ours, or the one `rank` below it.
+    that is no result of ours, or the one `rank` below it; of a chooser that follows what is `selected` in
+    napari, that.
 
     Parameters
     ----------
@@ -93,6 +94,8 @@ class LayerChooser(QComboBox):
         Offers "no layer" under this name.
     prefers : callable, optional
         Says of a layer that fits whether to choose it before all others.
+    selected : bool
+        Whether to choose the layer selected in napari, the last one that fits.
     """
 
     changed = Signal()
@@ -105,12 +108,13 @@ class LayerChooser(QComboBox):
         rank: int = 0,
         none_text: str | None = None,
         prefers: Callable[[Layer], bool] | None = None,
+        selected: bool = False,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._layers: list[Layer | None] = []
         self._viewer, self._fits, self._rank, self._none_text = viewer, fits, rank, none_text
-        self._prefers = prefers
+        self._prefers, self._selected = prefers, selected
         self._pinned = False
         # Long names neither widen the panel nor push it out of the window.
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -119,6 +123,8 @@ class LayerChooser(QComboBox):
         self.activated.connect(self._on_activated)
         self.currentIndexChanged.connect(self._on_index)
         follow(self, viewer.layers.events, ("inserted", "removed", "reordered"), self._refresh)
+        if selected:
+            follow(self, viewer.layers.selection.events, ("active",), self._on_selected)
         self._refresh()
 
     @property
@@ -154,7 +160,7 @@ class LayerChooser(QComboBox):
         for layer in listed:
             layer.events.name.connect(self._rename)
         self._layers = [None, *listed] if self._none_text else [*listed]
-        kept = before if before in self._layers and self._pinned else self._default()
+        kept = before if before in self._layers and self._pinned else self._default(before)
         self._pinned = self._pinned and kept == before
         self.blockSignals(True)
         self.clear()
@@ -163,10 +169,14 @@ class LayerChooser(QComboBox):
         self.blockSignals(False)
         self._on_index()
 
-    def _default(self) -> Layer | None:
+    def _default(self, before: Layer | None) -> Layer | None:
         there = [layer for layer in self._layers if layer is not None]
         preferred = [layer for layer in there if self._prefers and self._prefers(layer)]
         fresh = [layer for layer in there if not is_result(layer)]
+        if self._selected:
+            for layer in (self._viewer.layers.selection.active, before):
+                if layer in there:
+                    return layer
         if preferred:
             return preferred[0]
         return None if self._rank < 0 or not fresh else fresh[min(self._rank, len(fresh) - 1)]
@@ -179,6 +189,10 @@ class LayerChooser(QComboBox):
 
     def _on_activated(self, _index: int) -> None:
         self._pinned = True
+
+    def _on_selected(self, _event: object) -> None:
+        if not self._pinned and self._default(self.layer) is not self.layer:
+            self._refresh()
 
     def _on_index(self, _index: int = 0) -> None:
         self.setPlaceholderText("none chosen" if self.count() else "none open")
@@ -364,7 +378,12 @@ def result_layer(
 
 def add_result(viewer: napari.viewer.Viewer, layer: Layer) -> Layer:
     """Add a result layer to the viewer and return it."""
+    # napari 0.9 breaks on a hidden RGB image that is added while it displays three dimensions.
+    hide = not layer.visible and viewer.dims.ndisplay == 3
+    layer.visible = layer.visible or hide
     added: Layer = viewer.add_layer(layer)
+    if hide:
+        added.visible = False
     return added
 
 

@@ -77,7 +77,7 @@ class EnhancePanel(QScrollArea):
         self._viewer = viewer
         self._waiting = False  # to start, until the model has been read
         self.folder_dialog: FolderDialog | None = None
-        self.image = LayerChooser(viewer)
+        self.image = LayerChooser(viewer, selected=True)
         self.model = ModelChooser()
         self.channels = LensBox(viewer, self.image, self._settings_of)
         self.options = EnhanceOptions()

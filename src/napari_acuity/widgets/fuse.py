@@ -29,7 +29,7 @@ class FusePanel(QScrollArea):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self.stack = LayerChooser(viewer, fits=_is_stack)
+        self.stack = LayerChooser(viewer, fits=_is_stack, selected=True)
         self.depth_map = QCheckBox("Depth map")
         self.depth_map.setChecked(True)
         self.depth_map.setToolTip(

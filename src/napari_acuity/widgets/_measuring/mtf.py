@@ -79,7 +79,7 @@ class MtfTab(QWidget):
     def _make(self) -> None:
         viewer = self._viewer
         self.target = drop_down(_TARGETS)
-        self.image = LayerChooser(viewer)
+        self.image = LayerChooser(viewer, selected=True)
         self.other = LayerChooser(viewer, rank=-1, none_text="none")
         self.region = LayerChooser(viewer, fits=is_shapes, rank=-1, none_text="whole image")
         self.group, self.element = QSpinBox(), QSpinBox()

@@ -61,7 +61,7 @@ class PsfTab(QWidget):
         self._viewer = viewer
         self._chosen: list[_Chosen] = []
         image, *others = _ROLES
-        self.choosers = {image: LayerChooser(viewer)} | {
+        self.choosers = {image: LayerChooser(viewer, selected=True)} | {
             role: LayerChooser(viewer, rank=-1, none_text="none") for role in others
         }
         self.region = LayerChooser(viewer, fits=is_shapes, rank=-1, none_text="whole image")

@@ -46,7 +46,7 @@ class ResolutionTab(QWidget):
         super().__init__()
         self._viewer = viewer
         self.method = drop_down(_METHODS)
-        self.image = LayerChooser(viewer)
+        self.image = LayerChooser(viewer, selected=True)
         self.second = LayerChooser(viewer, rank=-1, none_text="none")
         rows = form()
         add_row(rows, "Method", self.method, _TIPS["method"])
