@@ -243,6 +243,13 @@ def test_a_chooser_may_follow_what_is_selected_until_the_user_chooses(
     viewer.layers.selection.active = first
     viewer.add_points(np.zeros((2, 2)))  # selected now, and no image
     assert chooser.layer == first
+    measured = made_by("measure", "acuity.measure(a, b)")
+    for recipe in ({**RECIPE, "map": "consistency"}, measured):
+        viewer.add_layer(result_layer(first, np.zeros((8, 8)), what="x", recipe=recipe))
+        assert chooser.layer == first
+    result = viewer.add_layer(result_layer(first, np.zeros((8, 8)), what="x", recipe=RECIPE))
+    assert chooser.layer == result
+    viewer.layers.selection.active = first
     with keep_selection(viewer):
         viewer.add_layer(result_layer(first, np.zeros((8, 8)), what="x", recipe=RECIPE))
     assert chooser.layer == first

@@ -33,6 +33,7 @@ __all__ = [
     "chosen",
     "follow",
     "grid_of",
+    "is_finding",
     "is_image",
     "is_map",
     "is_plane",
@@ -76,6 +77,11 @@ def is_map(layer: Layer) -> bool:
     return "map" in recipe or recipe.get("parameters", {}).get("output") == SPREAD
 
 
+def is_finding(layer: Layer) -> bool:
+    """Whether a layer shows what was found out about images, rather than an image."""
+    return is_map(layer) or recipe_of(layer).get("verb") in ("measure", "compare")
+
+
 class LayerChooser(QComboBox):
     """Lists the layers that fit, follows the layer list, and keeps the choice while it can.
 
@@ -95,7 +101,7 @@ class LayerChooser(QComboBox):
     prefers : callable, optional
         Says of a layer that fits whether to choose it before all others.
     selected : bool
-        Whether to choose the layer selected in napari, the last one that fits.
+        Whether to choose the layer selected in napari, the last one that fits and is no map of a measurement.
     """
 
     changed = Signal()
@@ -175,7 +181,7 @@ class LayerChooser(QComboBox):
         fresh = [layer for layer in there if not is_result(layer)]
         if self._selected:
             for layer in (self._viewer.layers.selection.active, before):
-                if layer in there:
+                if layer in there and not is_finding(layer):
                     return layer
         if preferred:
             return preferred[0]

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from .._layers import SPREAD, is_map, is_plane, recipe_of, shape_of
+from .._layers import SPREAD, is_finding, is_plane, recipe_of, shape_of
 from .._lens_ticks import TickList
 
 if TYPE_CHECKING:
@@ -144,6 +144,4 @@ def _same_but(made: Layer, layers: Any, **changed: Any) -> Layer | None:
 
 def _may_be_output(layer: Layer) -> bool:
     """Whether a layer is a grey plane, and no map of ours."""
-    if not is_plane(layer) or layer.rgb or is_map(layer):
-        return False
-    return recipe_of(layer).get("verb") not in ("measure", "compare")
+    return is_plane(layer) and not layer.rgb and not is_finding(layer)
