@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_acuity.core.inference import enhance as engine
+from napari_acuity.core.inference import folder
 from napari_acuity.core.model import Model
 from napari_acuity.widgets import _session
 
@@ -58,7 +59,8 @@ class Brake:
                 yield event
                 self._go_on.acquire(timeout=20)
 
-        monkeypatch.setattr(engine, "enhance_steps", slow)
+        for module in (engine, folder):
+            monkeypatch.setattr(module, "enhance_steps", slow)
 
     def release(self, events: int = 1000) -> None:
         self._go_on.release(events)

@@ -23,6 +23,7 @@ import typer
 import napari_acuity as acuity
 from napari_acuity import Micrograph, Model, PairSet, Recipe, Registration
 from napari_acuity.cli import app
+from napari_acuity.core import jobs
 from napari_acuity.core.recipe import RECIPES
 
 COMMANDS = (
@@ -154,6 +155,15 @@ def test_register_exports_a_displacement_field(cli, fields, tmp_path):
     assert "map.tif exists already" in again.err
     assert "names no format of displacement fields" in other.err
     assert not (tmp_path / "reg2").exists() and not (tmp_path / "reg3").exists()
+
+
+def test_register_exports_into_the_folder_that_it_makes(cli, fields):
+    found = cli("register", *fields[:2], "--out", "reg", "--export", "reg/map.mha")
+
+    assert found.code == 0 and found.out.endswith("reg/map.mha\n")
+    assert sorted(path.name for path in Path("reg").iterdir()) == [
+        "map.mha", "registered.tif", "registration.npz",
+    ]  # fmt: skip
 
 
 def test_register_says_that_it_failed_and_writes_nothing(cli, fields, tmp_path):
@@ -494,6 +504,20 @@ def test_train_writes_a_run_and_says_what_it_reached(cli, fields, tmp_path):
     assert "There is no run in quick.toml" in cli("resume", "quick.toml").err
 
 
+def test_where_no_bar_is_drawn_lines_tell_how_training_goes(cli, fields, tmp_path, monkeypatch):
+    cli("pairs", "set", *fields)
+    monkeypatch.setattr(jobs, "_LOG_S", 0.0)
+    words = ["train", "set", "--recipe", quick_recipe(tmp_path), "--epochs", 1, "--device", "cpu"]
+
+    found = cli(*words, "--out", "run")
+    monkeypatch.setenv("RANK", "1")
+    second = cli("resume", "run")
+
+    line = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \d+ %, epoch 1, \d+\.\d\d dB \(bicubic \d+\.\d\d\)$"
+    assert len(re.findall(line, found.err, re.M)) == 1
+    assert (second.code, second.err) == (0, "")
+
+
 def test_train_goes_on_from_the_shipped_model(cli, fields, tmp_path):
     cli("pairs", "set", *fields)
 
@@ -711,7 +735,8 @@ def test_nothing_is_overwritten_without_force(cli, fields, tmp_path):
     ("words", "message"),
     [
         (["none.tif"], "There is no file none.tif"),
-        (["folder"], "folder is a folder"),
+        (["folder"], "folder is a folder, and out.tif is called as an image"),
+        (["folder", "--out", "results"], "folder holds no image."),
         (["text.tif"], "text.tif cannot be read (not a TIFF file"),
         (["blank.tif"], "'blank' has nothing to see: every pixel is 0"),
         (["grey.tif"], "takes RGB images, and 'grey' is grey"),

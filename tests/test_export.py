@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tifffile
 import torch
 import yaml
 from bioimageio.core import Tensor, load_model_description, predict
@@ -252,3 +253,18 @@ def test_the_command_exports_and_replaces_nothing_unasked(tmp_path, monkeypatch,
     assert codes == [0, 1]
     assert printed.out.strip() == str(out)
     assert "exists already" in printed.err
+
+
+def test_the_command_exports_what_ships_and_reads_an_example_in_channels(
+    cli, tmp_path, tissue
+) -> None:
+    four = np.dstack([tissue[:64, :64], tissue[:64, :64, 0]])  # called red, green, blue and alpha
+    tifffile.imwrite(tmp_path / "four.tif", four, photometric="rgb")
+    model = small(2, 4, rgb=False).save(tmp_path / "stains")
+
+    example = cli("export", model, "stains.onnx", "--example", "four.tif")
+    shipped = cli("export", "default", "shipped.onnx")
+
+    assert (example.code, example.err) == (0, "")
+    assert (shipped.code, shipped.err) == (0, "")
+    assert (tmp_path / "shipped.onnx").exists()

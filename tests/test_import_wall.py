@@ -50,7 +50,7 @@ FLOORS = (
     },
     {"lens", "pairs", "model", "recipe"},
     {"geometry", "scales", "networks", "io", "wavelets", "colours"},
-    {"micrograph", "device", "graphs", "jobs", "errors", "versions", "allowed"},
+    {"micrograph", "device", "graphs", "jobs", "errors", "versions", "allowed", "memory"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FORBIDDEN_ON_ONE_FLOOR = {("inference", "training"), ("training", "registration")}

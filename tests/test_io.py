@@ -650,6 +650,22 @@ def test_printing_colours_are_converted_in_jpeg(tmp_path, tissue):
     assert np.abs(acuity.read(tmp_path / "a.jpg").pixels.astype(float) - colour(tissue)).mean() < 3
 
 
+def test_a_tiff_whose_images_lead_back_to_the_first_is_damaged(tmp_path):
+    path = tmp_path / "circle.tif"
+    with tifffile.TiffWriter(path) as file:
+        for image in (grey(), grey()[:8]):
+            file.write(image, contiguous=False, metadata=None)
+    with tifffile.TiffFile(path) as file:
+        first, last = (page.offset for page in file.pages)
+    content = bytearray(path.read_bytes())
+    (tags,) = struct.unpack_from("<H", content, last)
+    struct.pack_into("<I", content, last + 2 + 12 * tags, first)
+    path.write_bytes(content)
+
+    with pytest.raises(FileError, match=r"circle\.tif is cut short after 2 of its images"):
+        acuity.read(path)
+
+
 def test_planes_of_colour_kept_apart_come_together(tmp_path, tissue):
     planes = np.moveaxis(colour(tissue), -1, 0)
     tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
@@ -676,6 +692,20 @@ def test_planes_called_colours_are_channels_where_as_many_are_expected(tmp_path,
     np.testing.assert_array_equal(acuity.read(path).pixels, np.moveaxis(planes[:3], 0, -1))
     tifffile.imwrite(path, colour(tissue))
     assert acuity.read(path, channels=3).rgb
+
+
+@pytest.mark.parametrize("meaning", ["unassalpha", "unspecified"])
+def test_four_samples_called_colours_are_channels_where_as_many_are_expected(tmp_path, meaning):
+    path, samples = tmp_path / "a.tif", np.dstack([grey(), grey() // 2, grey() // 3, grey() // 4])
+    samples = 257 * samples.astype(np.uint16)
+    tifffile.imwrite(path, samples, photometric="rgb", extrasamples=[meaning])
+
+    found = acuity.read(path, channels=4)
+
+    assert not found.rgb
+    np.testing.assert_array_equal(found.pixels, np.moveaxis(samples, -1, 0))
+    with pytest.raises(ImageError, match=r"partly transparent.*read\(path, channels=4\)"):
+        acuity.read(path)
 
 
 def test_samples_that_are_no_colours_are_planes(tmp_path):
@@ -712,7 +742,7 @@ def test_an_opaque_alpha_channel_is_dropped_and_a_transparent_one_refused(
     np.testing.assert_array_equal(acuity.read(path).pixels, picture)
     alpha[:15] = 100
     save(alpha)
-    with pytest.raises(ImageError, match=r"'a' is partly transparent: 25% .* Flatten it"):
+    with pytest.raises(ImageError, match=r"is partly transparent: 25% .* [Ff]latten it"):
         acuity.read(path)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from napari_acuity import Event, run
+from napari_acuity.core import jobs
 from napari_acuity.core.jobs import Steps, altered, together, within
 
 
@@ -37,6 +38,25 @@ def test_run_draws_a_bar_only_when_asked(capsys):
 
     assert quiet.err == "" == quiet.out
     assert "%" in capsys.readouterr().err
+
+
+def test_run_logs_what_came_of_it_where_no_bar_is_drawn(caplog, monkeypatch):
+    caplog.set_level("INFO", logger="napari_acuity")
+
+    def training() -> Steps[None]:
+        yield Event("epoch 1", 0.1)
+        yield Event("epoch 1, 30.00 dB", 0.2, "an epoch")
+        monkeypatch.setattr(jobs, "_LOG_S", 0.0)  # the time has come
+        yield Event("epoch 2", 0.3)
+        yield Event("paused", 0.4)
+
+    run(training(), progress=False)
+    assert not caplog.messages
+    monkeypatch.undo()
+    caplog.set_level("INFO", logger="napari_acuity")
+    run(training())
+
+    assert caplog.messages == ["30 %, epoch 1, 30.00 dB", "40 %, paused"]
 
 
 def test_run_lets_errors_through():

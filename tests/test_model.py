@@ -186,12 +186,12 @@ def test_a_missing_file_or_one_that_may_not_be_read_says_so(tmp_path, monkeypatc
         ({"arguments": [1]}, "header of model.safetensors cannot be read"),
         (
             {"arguments": {"scale": 2.5, "channels": 3, "wdith": 8}},
-            "it has no 'wdith', but channels, scale, width",
+            "wdith must be left out: known are channels, scale, width",
         ),
         ({"arguments": {"scale": 2.5, "channels": 3, "width": 9}}, "do not fit its network"),
         (
             {"arguments": {"scale": 2.5, "channels": 3, "blocks": "2"}},
-            "blocks is not a whole number",
+            "blocks must be a whole number",
         ),
         ({"arguments": {"scale": 2.5, "channels": 3, "blocks": 10**5}}, "1 to 1000 blocks"),
         ({"pixel_size": 3}, "header of model.safetensors cannot be read"),
@@ -309,12 +309,12 @@ def test_arguments_that_make_no_network_are_refused(changes):
 @pytest.mark.parametrize(
     ("recipe", "changes", "words"),
     [
-        ("crossmodality", {"width": 10**30}, "width is not a whole number from 1 to 1000000"),
-        ("crossmodality", {"width": True}, "width is not a whole number"),
-        ("crossmodality", {"depth": 2.0}, "depth is not a whole number"),
-        ("lens", {"norm": 1}, "norm is not true or false"),
-        ("brightfield", {"growth": math.inf}, "growth is not a number from 0 to 1000000"),
-        ("pix2pix-2017", {"dropout": "half"}, "dropout is not a number"),
+        ("crossmodality", {"width": 10**30}, "width must be a whole number from 1 to 1000000"),
+        ("crossmodality", {"width": True}, "width must be a whole number"),
+        ("crossmodality", {"depth": 2.0}, "depth must be a whole number"),
+        ("lens", {"norm": 1}, "norm must be true or false"),
+        ("brightfield", {"growth": math.inf}, "growth must be a number from 0 to 1000000"),
+        ("pix2pix-2017", {"dropout": "half"}, "dropout must be a number"),
         ("crossmodality", {"width": 10**5}, "it would have more than 300000000 weights"),
         ("brightfield", {"growth": 10**6}, "it would have more than 300000000 weights"),
         ("pix2pix-2017", {"width": 10**6}, "it would have more than 300000000 weights"),

@@ -150,6 +150,14 @@ def test_no_pair_is_overwritten(tmp_path, tissue):
     assert len(list(pairs)) == 4
 
 
+def test_what_is_no_pair_is_not_added(tmp_path, tissue):
+    pairs = PairSet.open(tmp_path / "set")
+    for slip in (tissue, None, acuity.register(tissue, tissue, start="none", elastic=False)):
+        with pytest.raises(PairError, match=r"registration\.pair\(moving, fixed\)"):
+            pairs.add(slip)
+    assert not (tmp_path / "set").exists()
+
+
 def test_pairs_that_are_added_at_once_are_all_kept_and_not_mixed(tmp_path, tissue, monkeypatch):
     write = pair_set.write
 

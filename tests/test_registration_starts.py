@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from skimage.transform import estimate_transform
 from napari_acuity import RegistrationError
 from napari_acuity.core.geometry import apply_homography
 from napari_acuity.core.registration.plane import implausible
+from napari_acuity.core.registration.register import register
 from napari_acuity.core.registration.starts.features import find_by_features
 from napari_acuity.core.registration.starts.landmarks import find_by_landmarks
 from napari_acuity.core.registration.starts.phase import find_by_phase
@@ -340,3 +341,10 @@ def test_landmarks_set_crosswise_are_implausible() -> None:
 def test_every_turn_and_mirror_is_plausible(turn: str) -> None:
     moving, plane = turned(TURNS[turn], np.zeros((200, 300), np.float32))
     assert implausible(plane, (200, 300), moving.shape) == ""
+
+
+@pytest.mark.parametrize("start", ["phase", "template", "structure"])
+def test_an_image_lies_on_itself(start: Any, tissue: np.ndarray) -> None:
+    found = register(tissue, tissue, start=start)
+    points = np.mgrid[8:504:16, 8:504:16].reshape(2, -1).T.astype(float)
+    np.testing.assert_allclose(found.map_points(points), points, atol=0.02)

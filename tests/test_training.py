@@ -49,6 +49,7 @@ from napari_acuity.core.training.train import train_steps
 from napari_acuity.core.training.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_acuity import Event
@@ -549,6 +550,17 @@ def test_a_batch_is_not_shared_by_more_processes_than_it_has_patches():
         check_batch(replace(QUICK, batch=1), 2)
 
 
+def test_a_loss_that_explodes_in_the_first_epoch_is_taken_back(pairs):
+    wild = replace(QUICK, learning_rate=1.0, losses={"mse": 1.0})
+
+    events, _ = drained(train_steps(pairs, wild, epochs=1, device="cpu"))
+
+    told = [event.stage for event in events if event.stage.startswith("the loss exploded")]
+    assert told and set(told) == {"the loss exploded: back to step 0, steps half as large"}
+    (epoch,) = (event.new for event in events if isinstance(event.new, Epoch))
+    assert epoch.train_loss < 100
+
+
 def test_a_loss_that_explodes_is_taken_back(pairs, tmp_path, monkeypatch):
     step, spoilt = session_module.Session.step, []
 
@@ -661,6 +673,34 @@ def test_a_folder_that_cannot_be_made_is_refused(pairs, tmp_path, monkeypatch):
         acuity.train(pairs, QUICK, tmp_path / "run", epochs=1)
 
 
+def test_levels_that_a_network_does_not_keep_are_refused_by_name(pairs):
+    recipe = replace(QUICK, levels="percentiles")
+
+    with pytest.raises(TrainingError, match=r"does not keep.* or network to one of: unet, comp"):
+        acuity.train(pairs, recipe, epochs=1)
+
+
+def test_a_discriminator_that_takes_no_part_is_told(pairs):
+    steps = train_steps(pairs, replace(QUICK, adversarial={"width": 8}), epochs=1, device="cpu")
+
+    told = [next(steps).stage for _ in range(4)]
+
+    assert "no discriminator takes part: the recipe's losses name no adversarial" in told
+
+
+def test_a_wrong_folder_or_start_is_told_before_the_pairs_are_read(tmp_path):
+    (tmp_path / "file").touch()
+
+    def unread() -> Iterator[Pair]:
+        pytest.fail("a pair was read")
+        yield
+
+    with pytest.raises(FileError, match=r"run cannot be made: Not a directory"):
+        acuity.train(unread(), QUICK, tmp_path / "file" / "run", epochs=1)
+    with pytest.raises(ModelError, match=r"There is no model file .*none\.safetensors"):
+        acuity.train(unread(), QUICK, epochs=1, start=tmp_path / "none.safetensors")
+
+
 def small_fields(tissue: np.ndarray) -> list[Pair]:
     return [Pair(tissue[:6, :6], tissue[:15, :15], 2.5, name=name) for name in "ab"]
 
@@ -697,7 +737,7 @@ def test_a_network_that_cannot_be_built_is_refused(pairs, tmp_path):
 
     with pytest.raises(ModelError, match="network 'transformer' is unknown"):
         acuity.train(pairs, unknown, tmp_path / "run", epochs=1)
-    with pytest.raises(ModelError, match="it has no 'wdith', but channels, scale"):
+    with pytest.raises(ModelError, match="wdith must be left out: known are channels, scale"):
         acuity.train(pairs, misspelt, tmp_path / "run", epochs=1)
     assert list(tmp_path.iterdir()) == []
 
@@ -763,6 +803,10 @@ def test_a_recipe_comes_back_from_toml(tmp_path_factory, recipe):
         ("losses = {perceptual = 1}", r"losses\.perceptual = 1\. .* left out: known are mse, mae"),
         ("losses = {mse = 0}", "losses = {'mse': 0}.* a table with a weight above 0"),
         ("losses = 3", "losses = 3. losses must be a table"),
+        (
+            "network_arguments = {levels = [[0, 1], [0, 1]]}",
+            r"network_arguments\.levels = .* left out: the recipe's own levels decide",
+        ),
         ('patch_filter = {least_similarity = "high"}', "least_similarity = 'high'"),
         ("patch_filter = {least_contrast = -0.5}", r"least_contrast = -0\.5.* number from 0 to 1"),
         ("adversarial = {blocks = 9}", r"adversarial\.blocks = 9\. .* number from 1 to 8"),
@@ -782,6 +826,14 @@ def test_recipes_that_cannot_be_are_refused(tmp_path, text, message):
 
     with pytest.raises(TrainingError, match=message):
         Recipe.load(path)
+
+
+def test_a_recipe_without_a_name_is_called_after_its_file(tmp_path):
+    (tmp_path / "lung.toml").write_text("patch = 64")
+    (tmp_path / "named.toml").write_text('name = "liver"')
+
+    assert Recipe.load(tmp_path / "lung.toml") == Recipe(name="lung", patch=64)
+    assert Recipe.load(tmp_path / "named.toml").name == "liver"
 
 
 def test_recipe_files_that_cannot_be_read_are_refused(tmp_path):

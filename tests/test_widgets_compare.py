@@ -116,6 +116,19 @@ def test_q_shows_the_image_as_it_came(viewer: Any, registered: RegisterPanel, qt
     assert visible(viewer) == LAYERS
 
 
+def test_views_show_what_was_registered_and_not_what_a_layer_holds_since(
+    viewer: Any, panel: RegisterPanel, qtbot: QtBot
+) -> None:
+    bench, fixed = viewer.layers["bench"], viewer.layers["bench"].data
+    click(qtbot, panel.job.button)
+    bench.data = fixed[:90, :90]
+    wait(qtbot, panel)
+    board = choose(qtbot, viewer, panel, "checkerboard", "phone | checkerboard")
+    np.testing.assert_array_equal(board[:20, :20], fixed[:20, :20])
+    shown = choose(qtbot, viewer, panel, "difference", "phone | difference")
+    assert shown.shape == fixed.shape[:2]
+
+
 def test_blink_ends_with_the_choice_and_with_the_layer(
     viewer: Any, registered: RegisterPanel, qtbot: QtBot
 ) -> None:

@@ -151,7 +151,7 @@ def test_it_says_what_is_missing(
     dialog._browse(dialog.source, "Images in")
     assert "folder for the results" in dialog.job.button.toolTip()
     dialog.pattern.setText("*.lif")
-    assert "No file" in dialog.job.button.toolTip()
+    assert "No image" in dialog.job.button.toolTip()
 
 
 def test_images_that_are_called_like_results_are_done_too(

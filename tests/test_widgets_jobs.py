@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from qtpy.QtCore import Qt
 
 from napari_acuity.core.errors import ImageError
@@ -193,3 +194,19 @@ def test_napari_lists_a_running_job_by_its_verb(
     qtbot.waitUntil(lambda: any("Executing Acuity: Register" in line for line in status()))
     box.cancel()
     qtbot.waitUntil(lambda: not box.running)
+
+
+def test_memory_that_is_used_up_is_told_with_a_cure(qtbot: QtBot) -> None:
+    def greedy() -> Steps[None]:
+        yield Event("growing", 0.0)
+        torch.empty(10**15)
+
+    box = JobBox("Grow", lambda: box.run(greedy, done=lambda _: None))
+    qtbot.addWidget(box)
+    box.show()
+
+    click(qtbot, box)
+    qtbot.waitUntil(lambda: not box.running and bool(box.outcome.text()), timeout=10_000)
+
+    assert box.outcome.text().startswith("The memory does not hold all of this")
+    assert box.outcome.text().endswith("Close other programs, or work on a part of the image.")

@@ -17,6 +17,7 @@ from napari_acuity.core.pairs.pair_set import PairSet
 from napari_acuity.core.registration import register as engine
 from napari_acuity.core.registration.registration import Registration
 from napari_acuity.widgets import _session
+from napari_acuity.widgets._layers import snapshot
 from napari_acuity.widgets._registering.compare_views import Kept
 from napari_acuity.widgets._registering.evidence import magnitude_layer
 from napari_acuity.widgets._registering.job import summary
@@ -106,7 +107,8 @@ def test_arrows_and_magnitude_end_where_the_moving_image_does(viewer: Any) -> No
     shift_map[:, 35:85, 45:95] = np.reshape((3, -4), (2, 1, 1))
     aside = np.array([[1.0, 0, -50], [0, 1, -40], [0, 0, 1]])
     found = Registration(aside, shift_map, (36, 36), (0.5, 0.5), "made up")
-    kept = Kept(found, viewer.layers["phone"], viewer.layers["bench"], viewer.layers["phone"], {})
+    phone, bench = viewer.layers["phone"], viewer.layers["bench"]
+    kept = Kept(found, phone, bench, phone, {}, (snapshot(phone), snapshot(bench)))
 
     arrows = shift_layer(
         viewer.layers["bench"], found, name="", gain=1, colour="magnitude", metadata={}

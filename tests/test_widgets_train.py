@@ -158,6 +158,18 @@ def test_a_scale_that_was_set_stays_while_the_layers_are_the_same(
     assert scale.value() == 2
 
 
+def test_the_smaller_of_two_layers_is_the_low_one_in_whichever_order_they_came(
+    viewer: Any, panel: TrainPanel
+) -> None:
+    pairs = panel.pairs
+    low, high = viewer.add_image(np.eye(40), name="phone"), viewer.add_image(np.eye(60), name="x")
+    assert (pairs.low.layer, pairs.high.layer, pairs.scale.value()) == (low, high, 1.5)
+    viewer.layers.reverse()
+    assert (pairs.low.layer, pairs.high.layer, pairs.scale.value()) == (low, high, 1.5)
+    pairs.low.choose(high)
+    assert pairs.high.layer == low
+
+
 def test_layers_of_a_twelve_bit_camera(
     viewer: Any, panel: TrainPanel, qtbot: QtBot, tissue: NDArray[np.uint8]
 ) -> None:
@@ -390,6 +402,10 @@ def test_a_model_to_start_from(
     panel.start.frozen_box.setValue(2)
     assert f"--start {path} --frozen 2 --device auto" in panel._command()
     assert f"start={str(path)!r},\n    frozen=2,\n" in panel._python()
+    panel.start.frozen_box.setValue(8)
+    wait_for_look(qtbot, panel)
+    assert panel.pairs.summary.text().startswith("8 layers cannot be frozen: the network has 8.")
+    assert not panel.job.button.isEnabled()
     panel.start.box.setCurrentIndex(0)
     panel.start.box.activated.emit(0)
     assert "frozen" not in panel._command()

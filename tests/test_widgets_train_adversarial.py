@@ -500,14 +500,29 @@ def test_a_network_is_looked_at_without_its_weights(name: str, scale: float) -> 
     assert looked.stride == real.stride
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network_arguments": {"colour": 1}}, "The network 'unet' cannot be built"),
+        (
+            {"network": "pix2pix", "network_arguments": {}, "levels": "percentiles"},
+            "which the network 'pix2pix' does not keep",
+        ),
+    ],
+)
 def test_an_impossible_network_is_told_before_the_run(
-    panel: TrainPanel, qtbot: QtBot, tissue: NDArray[np.uint8], tmp_path: Path
+    panel: TrainPanel,
+    qtbot: QtBot,
+    tissue: NDArray[np.uint8],
+    tmp_path: Path,
+    changes: dict[str, Any],
+    words: str,
 ) -> None:
     choose(qtbot, panel, grey_pairs(tmp_path / "grey", tissue))
-    replace(WITH, network_arguments={"colour": 1}).save(tmp_path / "odd.toml")
+    replace(WITH, **changes).save(tmp_path / "odd.toml")
     panel.recipe.open(tmp_path / "odd.toml")
     wait_for_look(qtbot, panel)
-    assert "The network 'unet' cannot be built" in panel.pairs.summary.text()
+    assert words in panel.pairs.summary.text()
     assert not panel.job.button.isEnabled()
 
 

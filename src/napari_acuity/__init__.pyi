@@ -27,6 +27,9 @@ from .core.inference.channels import enhance_channels_steps as enhance_channels_
 from .core.inference.enhance import enhance as enhance
 from .core.inference.enhance import enhance_steps as enhance_steps
 from .core.inference.enhance import generations as generations
+from .core.inference.folder import FolderReport as FolderReport
+from .core.inference.folder import enhance_folder as enhance_folder
+from .core.inference.folder import enhance_folder_steps as enhance_folder_steps
 from .core.inference.guard import guard as guard
 from .core.inference.guard import guard_steps as guard_steps
 from .core.inference.large.enhance import enhance_large as enhance_large

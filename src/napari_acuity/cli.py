@@ -21,9 +21,7 @@ from napari_acuity.cli_options import (
     READ_WHOLE,
     Device,
     Force,
-    Image,
     Range,
-    check_makable,
     check_unlike,
     fresh,
     fresh_image,
@@ -31,6 +29,7 @@ from napari_acuity.cli_options import (
 )
 from napari_acuity.core.errors import AcuityError, FileError
 from napari_acuity.core.io import check_folder
+from napari_acuity.core.io.ngff import is_zarr
 from napari_acuity.core.recipe import recipe_by_name
 
 if TYPE_CHECKING:
@@ -81,7 +80,6 @@ def train(
         chosen = replace(chosen, seed=seed)
     options = {"epochs": epochs, "minutes": minutes, "start": start, "frozen": frozen, "test": test}
     options["tensorboard"] = tensorboard
-    check_makable(out)
     with _named_for_resume(out):
         acuity.train(pairs, chosen, out, device=device, **options)  # type: ignore[arg-type]
     _tell_run(out)
@@ -101,10 +99,14 @@ def resume(
 
 @app.command()
 def enhance(
-    image: Image,
+    image: Annotated[
+        Path, typer.Argument(help="TIFF, PNG, JPEG, DNG or OME-Zarr; or a folder of images.")
+    ],
     out: Annotated[
         Path,
-        typer.Option(help="The .tif, .png, .jpg or .zarr to write; of a lens OUT-NAME.tif each."),
+        typer.Option(
+            help="The .tif, .png, .jpg or .zarr to write; of a lens OUT-NAME.tif each; of a folder, a folder."
+        ),
     ],
     model: Annotated[
         str, typer.Option(help="A .safetensors or .lens file; default is the model that ships.")
@@ -128,6 +130,9 @@ def enhance(
         bool, typer.Option("--resample", help="Bring the image to the model's pixel size first.")
     ] = False,
     tile: Annotated[int, typer.Option(help="Side of a tile in px; 0 fits the memory.")] = 0,
+    files: Annotated[
+        str, typer.Option(help="Of a folder: which of its images, such as '*.tif slide-*.png'.")
+    ] = "*",
     value_range: Range = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="To .zarr: processes to share the tiles.")] = 0,
@@ -136,8 +141,19 @@ def enhance(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Apply a model, or a lens, to IMAGE."""
+    """Apply a model, or a lens, to IMAGE; or a model to every image of a folder."""
     zarr, again = out.suffix.lower() == ".zarr", iterations != 1 or grid != "finer" or stop_below
+    how: dict[str, Any] = {"tile": tile or "auto", "device": device, "exact": exact}
+    how_often = {"iterations": iterations, "grid": grid, "stop_below": stop_below}
+    if image.is_dir() and not is_zarr(image):
+        if guard or workers or scheduler:
+            raise FileError(
+                "Of a folder each image is enhanced as it is, without maps and without workers.",
+                "Leave out --guard, --workers and --scheduler.",
+            )
+        options = {"files": files, "value_range": value_range, "resample": resample, "force": force}
+        cli_enhance.enhance_folder(image, model, out, dtype=dtype, **options, **how, **how_often)
+        return
     if model.lower().endswith(".lens"):
         if again or guard or resample or workers or scheduler or zarr:
             raise FileError(
@@ -145,13 +161,7 @@ def enhance(
                 "Leave out --iterations, --grid, --stop-below, --guard, --resample, --workers and "
                 "--scheduler, and end --out in .tif.",
             )
-        options: dict[str, Any] = {
-            "tile": tile or "auto",
-            "device": device,
-            "exact": exact,
-            "dtype": dtype,
-        }
-        _enhance_by_lens(image, model, out, value_range, force, options)
+        _enhance_by_lens(image, model, out, value_range, force, {"dtype": dtype, **how})
         return
     fresh_image(out, force)
     if zarr:
@@ -168,12 +178,10 @@ def enhance(
             given,
             model,
             out,
-            tile=tile or "auto",
-            device=device,
-            exact=exact,
             value_range=value_range,
             workers=workers,
             scheduler=scheduler,
+            **how,
         )
         for note in lazy_zarr(written).notes:
             print(f"warning: {note}")
@@ -193,13 +201,11 @@ def enhance(
 
         given = at_size_of(loaded, given)
     cli_enhance.check_made(given, dtype, out)
-    how = {"grid": grid, "tile": tile or "auto", "device": device, "exact": exact}
-    options = {"iterations": iterations, "stop_below": stop_below, "dtype": dtype, **how}
-    result, done = cli_enhance.applied(given, loaded, options)
+    result, done = cli_enhance.applied(given, loaded, {"dtype": dtype, **how_often, **how})
     of_channels = loaded.channels > 1 and not result.rgb
     print(acuity.write(result, out, channels=of_channels))
     if guard:
-        found = acuity.guard(given, result, loaded, iterations=done, **how)
+        found = acuity.guard(given, result, loaded, iterations=done, grid=grid, **how)
         for path, image_map in zip(maps, (found.consistency, found.disagreement), strict=True):
             print(acuity.write(image_map, path))
 
@@ -233,7 +239,7 @@ def enhance_channels(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="A .safetensors file.")],
+    model: Annotated[str, typer.Argument(help="A .safetensors file, or default.")],
     out: Annotated[Path, typer.Argument(help="The .onnx or .bioimageio.zip file to write.")],
     author: Annotated[
         list[str] | None, typer.Option(help="Who made the model; repeatable, needed for .zip.")
@@ -246,7 +252,10 @@ def export(
 ) -> None:
     """Write MODEL in a form that other programs run: ONNX or a bioimage.io package."""
     check_folder(fresh(out, force))
-    image = acuity.read(example) if example else None
+    image = None
+    if example:
+        loaded = acuity.load(model)
+        image = read(example, None, 0 if loaded.rgb else loaded.channels)
     print(acuity.export(model, out, authors=author or (), license=license, example=image))
 
 
@@ -281,7 +290,8 @@ def main() -> None:
     for name in ("tifffile", "ome_zarr"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        app()
+        with _logged():
+            app()
     except AcuityError as error:
         print(f"acuity: {error.cause}\n{error.cure}", file=sys.stderr)
         sys.exit(1)
@@ -313,6 +323,19 @@ def _enhance_by_lens(
     found: Any = acuity.enhance(given, lens, **options)
     for name, made in found.items():
         print(acuity.write(made, targets[name]))
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Write to standard error what is logged of progress; of several processes only the first one speaks."""
+    log, handler = logging.getLogger("napari_acuity"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextmanager

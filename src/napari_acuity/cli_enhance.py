@@ -1,19 +1,21 @@
-"""What the command enhance does around the enhancing: checks before it, and words after it."""
+"""What the command enhance does around the enhancing: checks before it, words after it, and folders."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import typer
 
 import napari_acuity as acuity
+from napari_acuity.core.errors import FileError
 from napari_acuity.core.io import check_target
 from napari_acuity.core.jobs import altered
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["applied", "check_made"]
+__all__ = ["applied", "check_made", "enhance_folder"]
 
 
 def check_made(image: acuity.Micrograph, dtype: str | None, out: Path) -> None:
@@ -45,3 +47,15 @@ def applied(
     for note in result.notes:
         print(f"warning: {note}")
     return result, max(1, len(changes))
+
+
+def enhance_folder(folder: Path, model: str, out: Path, **options: Any) -> None:
+    """Enhance the images of a folder, and tell what became of each; exit with 1 where one failed."""
+    if out.suffix.lower() in (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr"):
+        raise FileError(
+            f"{folder} is a folder, and {out} is called as an image.", "Give a folder to write to."
+        )
+    report = acuity.enhance_folder(folder, model, out, **options)
+    print(report.details(), report.words(), sep="\n")
+    if report.failed:
+        raise typer.Exit(1)

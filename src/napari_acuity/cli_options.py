@@ -12,7 +12,7 @@ import typer
 
 import napari_acuity as acuity
 from napari_acuity.core.errors import FileError
-from napari_acuity.core.io import check_folder, check_target, make_folder
+from napari_acuity.core.io import check_makable, check_target
 
 __all__ = [
     "READ_WHOLE",
@@ -56,16 +56,6 @@ def read_each(
     """Read images, each under its path as it was given; raise FileError where one comes twice."""
     check_unlike([str(path.resolve()) for path in paths], "images")
     return {str(path): read(path, value_range) for path in paths}
-
-
-def check_makable(folder: Path) -> None:
-    """Raise FileError where a folder can neither be made nor written; makes none."""
-    there, name = folder, ".acuity"
-    while not os.path.exists(there) and there != there.parent:
-        there, name = there.parent, there.name
-    if not there.is_dir():
-        make_folder(folder)  # cannot be, and says why
-    check_folder(there / name)
 
 
 def check_outputs(report: Path | None, force: bool, *others: Path | None) -> None:

@@ -73,7 +73,7 @@ def register(
     targets = [fresh(out / name, force) for name in ("registered.tif", "registration.npz")]
     check_makable(out)
     if export:
-        _check_export(export, targets, force)
+        _check_export(export, out, targets, force)
     image = acuity.read(moving)
     check_tiff(image, ".tif")
     found = acuity.register(
@@ -86,9 +86,9 @@ def register(
         local_px=local,
         device=device,
     )
+    make_folder(out)
     if export:
         targets.append(found.export(export))
-    make_folder(out)
     acuity.write(found.warp(image), targets[0])
     found.save(targets[1])
     print(found.start)
@@ -234,7 +234,7 @@ def correct(
         raise typer.Exit(1)
 
 
-def _check_export(export: Path, others: list[Path], force: bool) -> None:
+def _check_export(export: Path, out: Path, others: list[Path], force: bool) -> None:
     from napari_acuity.core.registration.export import check_suffix
 
     check_suffix(export)
@@ -243,7 +243,9 @@ def _check_export(export: Path, others: list[Path], force: bool) -> None:
             f"{export} is what the registered image or its map is written to.",
             "Choose another name for the displacement field.",
         )
-    check_folder(fresh(export, force))
+    # The folder of the other files is made where it is missing.
+    if fresh(export, force).parent.resolve() != out.resolve() or out.exists():
+        check_folder(export)
 
 
 def _spread(profile: acuity.LensProfile) -> str:

@@ -7,7 +7,9 @@ generator in a worker. Closing the generator is the cancel.
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,7 +17,13 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TypeAlias, TypeVar, cast
 
+from .memory import memory_problems
+
 __all__ = ["Event", "Steps", "altered", "at_once", "run", "together", "within"]
+
+_LOG = logging.getLogger(__name__)
+# How often a line is logged where there is no bar.
+_LOG_S = 30.0
 
 T = TypeVar("T")
 Given = TypeVar("Given")
@@ -52,20 +60,27 @@ def run(steps: Steps[T], *, progress: bool | None = None) -> T:
     steps : generator of Event
         The job.
     progress : bool, optional
-        Show a progress bar. The default shows one only where standard error is a terminal.
+        Show a progress bar. The default shows one where standard error is a terminal, and elsewhere logs
+        a line every 30 s, at level INFO.
 
     Returns
     -------
     object
         What the generator returned.
+
+    Raises
+    ------
+    AcuityError
+        When the memory is used up; and what the generator raises.
     """
     from tqdm import tqdm
 
     disable = None if progress is None else not progress
     layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     bar = tqdm(total=1.0, bar_format=layout, disable=disable, leave=False)
+    logged, brought = time.monotonic(), ""
     # Ctrl+C may come while the bar is drawn, too.
-    with closing(steps), bar:
+    with closing(steps), bar, memory_problems():
         while True:
             try:
                 event = next(steps)
@@ -73,6 +88,11 @@ def run(steps: Steps[T], *, progress: bool | None = None) -> T:
                 return cast("T", end.value)
             bar.set_description_str(event.stage, refresh=False)
             bar.update(max(0.0, event.fraction - bar.n))
+            # What brought something says more than what is done just now: an epoch, with what it reached.
+            brought = brought if event.new is None else event.stage
+            if progress is None and bar.disable and time.monotonic() - logged >= _LOG_S:
+                _LOG.info("%.0f %%, %s", 100 * event.fraction, brought or event.stage)
+                logged, brought = time.monotonic(), ""
 
 
 def at_once(function: Callable[[Given], T], all_given: Sequence[Given]) -> list[T]:

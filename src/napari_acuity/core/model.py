@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .allowed import YES_OR_NO, number, whole
+from .allowed import YES_OR_NO, Allowed, not_allowed, number, whole
 from .errors import ModelError
 from .io import replacing
 from .networks import NETWORKS
@@ -41,6 +41,7 @@ _FORMAT = 1
 _KEY = "napari-acuity"
 # What an argument of a network may be, by the type that its builder states.
 _ARGUMENTS = {"int": whole(1, 10**6), "float": number(0, 10**6), "bool": YES_OR_NO}
+_CHECKED_BY_ITSELF: Allowed = ("", lambda _: True)
 _TABLES = ("arguments", "recipe", "data", "scores", "versions", "capture")
 # RecursionError: lists nested thousands deep.
 _UNREADABLE = (
@@ -342,13 +343,12 @@ def _network(header: Header, seed: int, most_weights: int) -> nn.Module:
 
 def _check_arguments(kind: Callable[..., nn.Module], arguments: dict[str, Any]) -> None:
     """Raise TypeError where a network has no such argument, or one is of the wrong kind or absurd."""
-    known = signature(kind).parameters
-    for name, value in arguments.items():
-        if name not in known:
-            raise TypeError(f"it has no '{name}', but {', '.join(known)}")
-        words, allows = _ARGUMENTS.get(str(known[name].annotation), ("", lambda _: True))
-        if not allows(value):
-            raise TypeError(f"{name} is not {words}")
+    allowed = {
+        name: _ARGUMENTS.get(str(known.annotation), _CHECKED_BY_ITSELF)
+        for name, known in signature(kind).parameters.items()
+    }
+    if wrong := not_allowed(arguments, allowed):
+        raise TypeError("; ".join(f"{name} must be {words}" for name, (_, words) in wrong.items()))
 
 
 def _kind_of_network(name: str) -> Callable[..., nn.Module]:

@@ -20,6 +20,9 @@ _MOST = 10**9
 _LARGEST_PATCH, _LARGEST_BATCH = 4096, 65536
 # Networks that are built for the size of the patches.
 _SIZED = ("pix2pix",)
+_NOT_ITS_LEVELS = (
+    "left out: the recipe's own levels decide what the network sees as black and white"
+)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class Recipe:
         wrong = not_allowed(values, _ALLOWED)
         if not wrong and not any(self.losses.values()):
             wrong = {"losses": (self.losses, "a table with a weight above 0")}
+        if not wrong and (stated := self.network_arguments.get("levels")) is not None:
+            wrong = {"network_arguments.levels": (stated, _NOT_ITS_LEVELS)}
         if wrong:
             said = ", ".join(f"{name} = {value!r}" for name, (value, _) in wrong.items())
             raise TrainingError(
@@ -123,7 +128,7 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:
-        """Read a recipe from a TOML file; keys left out have their default.
+        """Read a recipe from a TOML file; keys left out have their default, its name that of the file.
 
         Raises
         ------
@@ -138,7 +143,7 @@ class Recipe:
                     f"{path} has the unknown key '{unknown[0]}'.",
                     "Known are: " + ", ".join(sorted(known)) + ".",
                 )
-            return cls(**table)
+            return cls(**{"name": Path(path).stem, **table})
         except FileNotFoundError as error:
             raise TrainingError(
                 f"There is no recipe {path}.", "Check its name and folder."
@@ -315,7 +320,7 @@ def recipe_by_name(recipe: str | Recipe) -> Recipe:
     name = str(recipe)
     if name in RECIPES:
         return RECIPES[name]
-    if name.endswith(".toml"):
+    if name.lower().endswith(".toml"):
         return Recipe.load(name)
     raise TrainingError(
         f"There is no recipe '{name}'.",

@@ -29,6 +29,7 @@ from superqt import QElidingLabel
 
 from ..core.errors import AcuityError
 from ..core.jobs import Event
+from ..core.memory import memory_problems
 from ._drawn import when_drawn
 
 if TYPE_CHECKING:
@@ -333,7 +334,8 @@ def _drain(
     try:
         steps = make_steps()
         opened.append(steps)
-        return _Outcome(result=(yield from steps))
+        with memory_problems():
+            return _Outcome(result=(yield from steps))
     except Exception as error:  # noqa: BLE001 - the thread's end: every error goes to the GUI thread
         return _Outcome(error=error)
     finally:

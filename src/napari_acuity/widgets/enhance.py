@@ -16,11 +16,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..core.memory import MOST_BYTES
 from . import _session
 from ._enhancing.checks import no_guard, no_tiles, not_to_zarr, wrong_kind
 from ._enhancing.filling import output_bytes, output_shape
 from ._enhancing.folder_dialog import FolderDialog
-from ._enhancing.folder_job import MOST_BYTES
 from ._enhancing.generations import GenerationTable
 from ._enhancing.lens_box import LensBox
 from ._enhancing.model_chooser import ModelChooser

@@ -27,6 +27,8 @@ from ._registering.options import RegisterOptions, command_words
 from ._registering.script import Script, script_of_load, script_of_run
 
 if TYPE_CHECKING:
+    from types import SimpleNamespace
+
     import napari.viewer
     from napari.layers import Image
 
@@ -37,8 +39,8 @@ __all__ = ["RegisterPanel"]
 
 _FIGURES = (
     "Starts tried: the correlation that each start led to after a coarse elastic pass.\n"
-    "Correlation: mean local Pearson correlation of the two images, after the start and after the "
-    "elastic part; 1 is perfect.\n"
+    "Correlation: mean local Pearson correlation of the two images, or of their edges where Start says "
+    "so, after the start and after the elastic part; 1 is perfect.\n"
     "Residual: the median shift that the last elastic level still found, in pixels of the fixed image.\n"
     "RMS shift: the root of the mean square of the elastic shifts where the images overlap, in pixels of "
     "the fixed image.\n"
@@ -75,6 +77,7 @@ class _Run:
 
     live: Live
     script: Script
+    seen: tuple[SimpleNamespace, SimpleNamespace]
     stop: threading.Event = field(default_factory=threading.Event)
     count: int = 0
     levels: dict[str, tuple[int, Registration]] = field(default_factory=dict)
@@ -284,11 +287,12 @@ class RegisterPanel(QScrollArea):
             excluded=[outline.tolist() for outline in guides.excluded],
         )
         self.compare.leave()
-        run = self._running = _Run(Live(self._viewer, moving, fixed, recipe), script)
+        live, seen = Live(self._viewer, moving, fixed, recipe), (snapshot(moving), snapshot(fixed))
+        run = self._running = _Run(live, script, seen)
         self._newest = None
         run.live.colour = self.arrows.colour.currentData()
         enable(self.keep, _TIPS["keep"], "No level is done yet.")
-        steps = partial(register_and_warp, snapshot(moving), snapshot(fixed), how, guides, run.stop)
+        steps = partial(register_and_warp, *seen, how, guides, run.stop)
         self.job.run(
             steps,
             done=partial(self._show, run, moving, fixed, recipe),
@@ -338,7 +342,7 @@ class RegisterPanel(QScrollArea):
         run.script = replace(run.script, stopped=result.levels)
         recipe = {**recipe, "python": run.script.python()}
         registered = run.live.finish(result, recipe)
-        run.kept = Kept(result.registration, moving, fixed, registered, recipe)
+        run.kept = Kept(result.registration, moving, fixed, registered, recipe, run.seen)
         run.words = result.words
         # A caution comes after the last level.
         start = result.registration.start.partition("; ")[0]
@@ -383,8 +387,9 @@ class RegisterPanel(QScrollArea):
             return
         script = script_of_load(path, moving.name, fixed.name)
         recipe = made_by("register", script.python(), map=path, moving=moving.name)
-        run = _Run(Live(self._viewer, moving, fixed, recipe), script)
-        load = partial(load_and_warp, path, snapshot(moving), snapshot(fixed))
+        live, seen = Live(self._viewer, moving, fixed, recipe), (snapshot(moving), snapshot(fixed))
+        run = _Run(live, script, seen)
+        load = partial(load_and_warp, path, *seen)
         self.compare.leave()
         self.job.run(
             partial(one_step, "loading the map", load),

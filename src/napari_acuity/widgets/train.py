@@ -173,7 +173,8 @@ class TrainPanel(QScrollArea):
     # The plan
 
     def _intent(self) -> Intent:
-        return Intent(self.recipe.recipe, self.device.device, self.start.path)
+        start = self.start.path, self.start.frozen
+        return Intent(self.recipe.recipe, self.device.device, *start)
 
     def _look_again(self, _event: object = None) -> None:
         self.pairs.look_again()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import AcuityError
+from ..memory import memory_errors
 from .planes import from_device, to_device
 
 if TYPE_CHECKING:
@@ -67,9 +69,9 @@ def pieces_done(
     on_gpu = engine.device.startswith("cuda")
     with torch.cuda.device(engine.device) if on_gpu else nullcontext():
         try:
-            found = engine.run(to_device(seen[(slice(None), *read)], image, engine.device))
-            from_device(found[(..., *cut.keep)], like, output[(slice(None), *write)])
-        except (torch.OutOfMemoryError, MemoryError) as error:
+            part = seen[(slice(None), *read)], output[(slice(None), *write)]
+            _done(engine, cut, *part, image=image, like=like)
+        except MemoryError as error:
             halves = grid.halves(cut)
             if halves is None:
                 raise AcuityError(
@@ -79,12 +81,29 @@ def pieces_done(
         else:
             yield cut
             return
+        # What was made of the tile until then is kept by an error that refers to itself.
+        gc.collect()
         if on_gpu:
             torch.cuda.empty_cache()
     for half in halves:
         yield from pieces_done(
             engine, grid, half, seen, output, image=image, like=like, within=within
         )
+
+
+def _done(
+    engine: Engine,
+    cut: Tile,
+    seen: NDArray[Any],
+    output: NDArray[Any],
+    *,
+    image: Micrograph,
+    like: Micrograph,
+) -> None:
+    """Do a tile at once; nothing of it is left in the memory where that does not hold it."""
+    with memory_errors():
+        found = engine.run(to_device(seen, image, engine.device))
+        from_device(found[(..., *cut.keep)], like, output)
 
 
 def _from(part: _Part, origin: _Part) -> _Part:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..device import choose_device
+from ..memory import memory_errors
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content
 from ..model import Model, load
 from .deploy import engine_for
@@ -68,7 +69,7 @@ def enhance_many(
             whole = layout is not None and model.window_px is None
             if layout is not None and whole and _overlaps(given, layout, where.name):
                 # Not an `except` clause: while one runs, the error keeps hold of what fills the memory.
-                with suppress(torch.OutOfMemoryError):
+                with suppress(MemoryError), memory_errors():
                     started = _start(given, layout, engine_for(model, where), model, copier)
             waiting.append(started or _returning(enhance(given, model, device=device)))
             if len(waiting) > ahead:

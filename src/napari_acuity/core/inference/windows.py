@@ -16,6 +16,7 @@ import torch
 
 from ..errors import AcuityError
 from ..jobs import Event
+from ..memory import memory_errors
 from .planes import from_device, to_device
 from .tiles import TileDone
 
@@ -125,8 +126,9 @@ def _through(engine: Engine, piece: NDArray[Any], image: Micrograph, side: int) 
         around = [(0, 0), (0, side - rows), (0, side - cols)]
         piece = np.pad(piece, around, mode="symmetric")
     try:
-        found = engine.run(to_device(piece, image, engine.device))
-    except (torch.OutOfMemoryError, MemoryError) as error:
+        with memory_errors():
+            found = engine.run(to_device(piece, image, engine.device))
+    except MemoryError as error:
         raise AcuityError(
             f"The memory does not hold {side} x {side} px, which the network must see at once.",
             "Close other programs, or choose the CPU as the device.",

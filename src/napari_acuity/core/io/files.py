@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,15 @@ _WRITERS = {
 }
 
 
-def images_in(folder: str | os.PathLike[str]) -> list[Path]:
+def images_in(folder: str | os.PathLike[str], files: str = "*") -> list[Path]:
     """Return the images of a folder that `read` takes, by name; hidden ones and other files are left out.
+
+    Parameters
+    ----------
+    folder : path
+    files : str
+        Which of them: patterns of their names, in any case of letters, with spaces or commas between, such
+        as "*.tif slide-*.png".
 
     Raises
     ------
@@ -51,10 +59,13 @@ def images_in(folder: str | os.PathLike[str]) -> list[Path]:
         raise FileError(
             f"{folder} is not a folder that can be read ({error.strerror}).", "Check the path."
         ) from error
+    wanted = files.lower().replace(",", " ").split()
     return [
         path
         for path in entries
-        if path.suffix.lower() in _READERS and not path.name.startswith(".")
+        if path.suffix.lower() in _READERS
+        and not path.name.startswith(".")
+        and any(fnmatch(path.name.lower(), pattern) for pattern in wanted)
     ]
 
 
@@ -95,9 +106,9 @@ def read(path: str | os.PathLike[str], *, channels: int = 0) -> Micrograph:
     channels : int
         How many channels the image has, where that is known. A TIFF of an array (3, Y, X) or (4, Y, X)
         often calls its planes red, green, blue (and transparency); with as many channels, or -1 for any
-        number, they stay planes. Three channels of an OME-Zarr that are shown in red, green and blue are
-        taken for a picture where they are called so, or where they are 8 bit and have no names; with 3
-        they stay channels.
+        number, they stay planes; with 4 those of (Y, X, 4) do, too. Three channels of an OME-Zarr that are
+        shown in red, green and blue are taken for a picture where they are called so, or where they are
+        8 bit and have no names; with 3 they stay channels.
 
     Returns
     -------

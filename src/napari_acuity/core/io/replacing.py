@@ -15,7 +15,14 @@ from ..errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["behind_links", "check_folder", "make_folder", "replacing", "storage_error"]
+__all__ = [
+    "behind_links",
+    "check_folder",
+    "check_makable",
+    "make_folder",
+    "replacing",
+    "storage_error",
+]
 
 
 @contextmanager
@@ -67,6 +74,23 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
             f"{path} cannot be made: {error.strerror or error}.", "Choose another folder."
         ) from error
     return path
+
+
+def check_makable(folder: str | os.PathLike[str]) -> None:
+    """Raise what `make_folder` would raise, or writing into what it makes; makes none.
+
+    Raises
+    ------
+    FileError
+        When the folder can neither be made nor written.
+    """
+    path = Path(folder)
+    there, name = path, ".acuity"
+    while not os.path.exists(there) and there != there.parent:
+        there, name = there.parent, there.name
+    if not there.is_dir():
+        make_folder(path)  # cannot be, and says why
+    check_folder(there / name)
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:

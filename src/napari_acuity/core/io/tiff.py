@@ -317,6 +317,8 @@ def _main(file: Any) -> list[Any]:
 
     Cameras and scanners write a preview beside it, and some write it first.
     """
+    # Counting sees where a damaged file leads back to an earlier image; else tifffile goes round for minutes.
+    len(file.pages)
     series = file.series
     if not series:
         raise FileError(f"{file.filename} holds no image.", _COPY_IT)
@@ -333,7 +335,8 @@ def _channels_last(
     """Bring rows and columns to the end, or red, green, blue (and alpha) behind them -> pixels, rgb.
 
     An array (3, Y, X) or (4, Y, X) written without more words, as by tifffile, is called red, green, blue
-    (and alpha) in planes of their own; where that many channels are expected, such planes are these.
+    (and alpha) in planes of their own; where that many channels are expected, such planes are these. So are
+    four samples a pixel; three are a picture's colours, whatever is expected.
     """
     import tifffile
 
@@ -348,10 +351,10 @@ def _channels_last(
     rgb = count == 3 or (count == 4 and page.photometric != tifffile.PHOTOMETRIC.MINISBLACK)
     rgb = rgb or (count in (2, 4) and has_alpha)
     apart = axes.index("S") < axes.index("Y")
-    if not rgb or (apart and channels in (count, EVERY)):
+    expected = channels == count and (apart or count != 3)
+    if not rgb or expected or (apart and channels == EVERY):
         return pixels, False
-    pixels = np.moveaxis(pixels, samples, -1)
-    return opaque(pixels, name, cure=_PERHAPS_CHANNELS) if apart else pixels, True
+    return opaque(np.moveaxis(pixels, samples, -1), name, cure=_PERHAPS_CHANNELS), True
 
 
 def _ome_pixel_size(pixels: dict[str, Any]) -> tuple[float, float] | None:

@@ -155,8 +155,8 @@ class PairSet:
         Raises
         ------
         PairError
-            When its scale or channels differ from the set's, it holds what JSON does not, or the set is a
-            folder of images that pair by name.
+            When it is no pair, its scale or channels differ from the set's, it holds what JSON does not, or
+            the set is a folder of images that pair by name.
         FileError
             When the folder may not be written or the disk is full; the set is then as before.
         """
@@ -165,6 +165,11 @@ class PairSet:
                 f"{self.folder} holds images that pair by their names ({self._named.low.name}, "
                 f"{self._named.high.name}), to which no registered pair is added.",
                 "Choose another folder for it.",
+            )
+        if not isinstance(pair, Pair):
+            raise PairError(
+                f"What is to be added to {self.folder} is no pair but of type {type(pair).__name__}.",
+                "Make one: registration.pair(moving, fixed), or Pair(low, high, scale=...).",
             )
         text = as_json(pair)
         make_folder(self.folder)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .displacement import jacobian
 from .elastic import elastic_levels
-from .looks import STRUCTURE
+from .looks import STRUCTURE, fisher
 from .refine import ENOUGH, LEAST_CORRELATION, views_of
 from .starts.find import find
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "agreement",
     "alike",
+    "bent_far",
     "caution_about",
     "doubt_about",
     "opposite_before",
@@ -68,12 +69,12 @@ def caution_about(registration: Registration) -> str | None:
     reached = registration.correlation[1]
     if reached < LEAST_CORRELATION:
         return f"the images hardly agree there, correlation {reached:.2f}"
-    if _bent_far(registration):
+    if bent_far(registration):
         return "parts of it are squeezed or stretched by a third or more: see whether they fit"
     return None
 
 
-def _bent_far(registration: Registration) -> bool:
+def bent_far(registration: Registration) -> bool:
     """Say whether the elastic part changes areas more than lenses and sections usually do."""
     coarse = registration.shift_map[:, ::_STEP_PX, ::_STEP_PX]
     areas = jacobian(coarse / np.float32(_STEP_PX))[registration.overlap[::_STEP_PX, ::_STEP_PX]]
@@ -99,7 +100,7 @@ def doubt_about(images: Images, found: Found, registration: Registration) -> str
         return f"{words}, but the image is too small to be told by its outlines when inverted"
     reached, by_chance = agreement(images, found), _agreement_by_chance(images, found)
     times = _TIMES_CHANCE_INVERTED if images.is_inverted else _TIMES_CHANCE
-    if np.arctanh(reached) >= times * np.arctanh(by_chance) + _ABOVE_CHANCE:
+    if fisher(reached) >= times * fisher(by_chance) + _ABOVE_CHANCE:
         return None
     return (
         f"{words}, but the structure's correlation is {reached:.2f}, and {by_chance:.2f} with the "

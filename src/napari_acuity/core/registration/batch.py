@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..errors import AcuityError, RegistrationError
 from ..io import read
 from ..jobs import Event, Steps, altered, run, within
+from ..memory import memory_errors
 from ..micrograph import ImageLike, Micrograph, as_micrograph
 from .register import Start, register_steps
 
@@ -108,10 +107,11 @@ def _one(
     number: int, images: tuple[ImageLike, ImageLike], how: dict[str, Any]
 ) -> Steps[RegisteredPair]:
     try:
-        found = yield from register_steps(*_couple(number, images), **how)
+        with memory_errors():
+            found = yield from register_steps(*_couple(number, images), **how)
     except AcuityError as error:
         return RegisteredPair(number, None, error)
-    except (MemoryError, torch.OutOfMemoryError):
+    except MemoryError:
         cause = f"The memory is too small for pair {number}."
         too_large = RegistrationError(cause, "Crop its images, or use register_large.")
         return RegisteredPair(number, None, too_large)

@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ..errors import RegistrationError
 from ..jobs import at_once
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey, wide_enough
 from .hot_pixels import without_hot_pixels
+from .looks import EDGES, edges_of, smooth
 from .starts.landmarks import paired
 
 if TYPE_CHECKING:
@@ -50,6 +52,14 @@ class Images:
         """Return them with the moving image bright where it was dark."""
         low, high = self.moving.min(), self.moving.max()
         return replace(self, moving=low + (high - self.moving), is_inverted=not self.is_inverted)
+
+    def as_edges(self) -> Images:
+        """Return them with edges in the place of the grey, for a start to compare."""
+        fixed, moving = (
+            edges_of(smooth(torch.from_numpy(image), EDGES.blur_px)).numpy()
+            for image in (self.fixed, np.ascontiguousarray(self.moving))
+        )
+        return replace(self, fixed=fixed, moving=moving)
 
     def seen_by(self, look: Look) -> Look:
         """Return a look with the blocks and the local scale that the user chose."""
@@ -96,10 +106,9 @@ def checked(
 
 
 def check_start(images: Images) -> None:
-    """Refuse images that show too little for a start to be found from."""
-    for name, blank in zip(
-        images.names, at_once(_blank, (images.moving, images.fixed)), strict=True
-    ):
+    """Refuse images that show too little for a start to be found from, as what is excluded leaves them."""
+    fixed, moving = images.at_start
+    for name, blank in zip(images.names, at_once(_blank, (moving, fixed)), strict=True):
         if blank:
             raise RegistrationError(
                 f"'{name}' is nearly blank: it shows no more than a spot or two.",

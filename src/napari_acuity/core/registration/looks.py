@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "EDGES",
     "STRUCTURE",
     "TEXTURE",
     "Look",
+    "edges_of",
+    "fisher",
     "local_correlation",
     "local_normalise",
     "normalised",
@@ -47,6 +50,8 @@ class Look:
         Block side and largest shift in px, and how often the level is repeated.
     dense : bool
         Whether a dense level follows the blocks.
+    edges : bool
+        Whether the grey gives way to its edges.
     """
 
     name: str
@@ -54,10 +59,12 @@ class Look:
     local_px: float
     levels: tuple[tuple[int, int, int], ...]
     dense: bool
+    edges: bool = False
 
     def of(self, grey: Tensor) -> Tensor:
         """Return what this look sees of a grey image (H, W)."""
         grey = smooth(grey, self.blur_px) if self.blur_px else grey
+        grey = edges_of(grey) if self.edges else grey
         return local_normalise(grey, sigma_px=self.local_px)
 
     def down_to(self, block: int) -> Look:
@@ -75,6 +82,9 @@ TEXTURE = Look("texture", 0.0, 30.0, ((128, 24, 1), (80, 12, 1), (50, 8, 1)), de
 
 STRUCTURE = Look("structure", 4.0, 60.0, ((128, 32, 2), (80, 16, 1)), dense=False)
 """Outlines and layers of the tissue, all that neighbouring sections in unlike stains share."""
+
+EDGES = Look("edges", 1.5, 30.0, TEXTURE.levels, dense=True, edges=True)
+"""Where the grey changes, whichever way: images of which a part is opposite."""
 
 
 def smooth(image: Tensor, sigma_px: float) -> Tensor:
@@ -107,6 +117,12 @@ def _blur(planes: Tensor, sigma_px: float) -> Tensor:
     padded = functional.pad(planes, (radius, radius, radius, radius), mode="replicate")
     across = functional.conv2d(padded, kernel, groups=planes.shape[1])
     return functional.conv2d(across, kernel.mT, groups=planes.shape[1])
+
+
+def edges_of(grey: Tensor) -> Tensor:
+    """Return the logarithm of the steepness of a grey image (H, W): strong edges do not drown the faint."""
+    steepness = torch.hypot(*torch.gradient(grey))
+    return steepness.add_(steepness.mean() / 2 + 1e-6).log_()
 
 
 def local_normalise(image: Tensor, *, sigma_px: float = 12.0) -> Tensor:
@@ -153,3 +169,8 @@ def local_correlation(fixed: Tensor, moving: Tensor, inside: Tensor) -> float:
     if not counts.any():
         return 0.0
     return float(((both - mean_f * mean_m) / variance.sqrt())[counts].mean())
+
+
+def fisher(correlation: float) -> float:
+    """Return a correlation on Fisher's scale, its arctanh: equal steps tell equally much; 1 is about 5."""
+    return float(np.arctanh(np.clip(correlation, -0.9999, 0.9999)))

@@ -11,8 +11,9 @@ import torch
 from ..geometry import apply_homography, scale_at_centre
 from ..jobs import Event, Steps, within
 from .elastic import elastic_levels
-from .looks import smooth
+from .looks import EDGES, smooth
 from .registration import Registration, nearest_plane, no_points
+from .starts.find import BY_EDGES
 from .views import Views
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from .looks import Look
     from .starts.find import Found
 
-__all__ = ["ENOUGH", "LEAST_CORRELATION", "follow", "views_of"]
+__all__ = ["ENOUGH", "KNOWN", "LEAST_CORRELATION", "follow", "views_of"]
+
+KNOWN = ("landmarks", "none", "")
+"""The starts that a user has set: landmarks, frame on frame, an earlier registration."""
 
 # What a map must reach after a start that found something; phone captures reach 0.5 to 0.98.
 LEAST_CORRELATION = 0.15
@@ -38,7 +42,7 @@ def follow(images: Images, found: Found, *, elastic: bool) -> Steps[Registration
 
     A start is right to a few pixels only. What the user has set stays as it is.
     """
-    if elastic or found.name in ("landmarks", "none", ""):
+    if elastic or found.name in KNOWN:
         return (yield from refine(images, found, elastic=elastic))
     bent = yield from within(refine(images, found, elastic=True), 0.0, 0.95)
     nearest = replace(found, plane=nearest_plane(bent, images.transform))
@@ -106,7 +110,9 @@ def _started(images: Images, found: Found) -> Registration:
 
 def _told(images: Images, found: Found) -> str:
     """Return what the start was; what an earlier registration said of its images may not hold for these."""
-    words = found.words.partition("; ")[0].removesuffix(_INVERTED)
+    words = found.words.partition("; ")[0].removesuffix(_INVERTED).removesuffix(BY_EDGES)
+    if found.looks == (EDGES,):
+        return words + BY_EDGES
     return words + _INVERTED if images.is_inverted else words
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from ..device import choose_device
@@ -17,9 +18,10 @@ from .agreement import (
     opposite_before,
     opposite_instead,
 )
+from .edges import better_by_edges
 from .inputs import Images, check_start, checked
 from .plane import Transform
-from .refine import ENOUGH, follow
+from .refine import ENOUGH, KNOWN, follow
 from .registration import Registration
 from .starts.find import Found, Start, find, go_on
 
@@ -35,6 +37,8 @@ __all__ = ["Start", "Transform", "register", "register_steps"]
 
 # What the elastic options may be, px.
 _BLOCK_PX, _LOCAL_PX = (16, 128), (4, 200)
+# Where on the way edges are looked at.
+_LAST_LOOK = 0.95
 _OTHERS: tuple[Start, ...] = ("phase", "template", "structure", "none")
 
 
@@ -57,7 +61,7 @@ def register(
     ----------
     moving, fixed : Micrograph, array or napari Image layer
         Two images of one field, (H, W) or (H, W, 3) each, of any dtype, range and pixel size. One may be
-        bright where the other is dark, as fluorescence beside a bright field.
+        bright where the other is dark, as fluorescence beside a bright field, also in a part only.
     start : str or Registration
         "features": matching details (SIFT), for any shift, turn, scale and mirroring; "phase": turn,
         scale and mirroring from the spectra, then the shift, for images that show about the same
@@ -173,13 +177,14 @@ def _check_options(
             f"There is no transform called '{transform}'.",
             "Choose one of: " + ", ".join(get_args(Transform)),
         )
-    for name, value, (least, most) in (
-        ("smallest_block", smallest_block, _BLOCK_PX),
-        ("local_px", local_px, _LOCAL_PX),
+    for name, value, kind, (least, most) in (
+        ("smallest_block", smallest_block, Integral, _BLOCK_PX),
+        ("local_px", local_px, Real, _LOCAL_PX),
     ):
-        if value is not None and not least <= value <= most:
+        if value is not None and not (isinstance(value, kind) and least <= value <= most):
+            whole = "a whole number, " if kind is Integral else ""
             raise RegistrationError(
-                f"{name} is {value}.", f"Choose {least} to {most} px, or leave it out."
+                f"{name} is {value!r}.", f"Choose {whole}{least} to {most} px, or leave it out."
             )
 
 
@@ -196,25 +201,46 @@ def _as_it_is_or_inverted(start: Start, images: Images, *, elastic: bool) -> Ste
         return event
 
     attempt = _best if start == "auto" else partial(_from_one, start)
-    first = yield from altered(attempt(images, elastic=elastic), followed)
+    chosen = first = yield from altered(attempt(images, elastic=elastic), followed)
     if first.doubts:
-        inverted = attempt(images.inverted(), elastic=elastic)
-        second = yield from within(inverted, reached, 1.0)
+        opposite = images.inverted()
+        second = yield from within(attempt(opposite, elastic=elastic), reached, _LAST_LOOK)
         # A wide search of opposite images, too, finds places that agree a little.
-        if not second.doubts and second.registration is not None:
-            insisted = -1.0 if first.registration is None else first.registration.correlation[1]
-            if second.registration.correlation[1] > insisted:
-                return second.registration
-    if first.registration is None:
+        if not second.doubts and second.reached > first.reached:
+            images, chosen = opposite, second
+    if chosen.registration is None or chosen.found is None:
         raise _unrelated(images, first.doubts, second.doubts)
-    return first.registration
+    return (yield from _settled(images, chosen.found, chosen.registration, elastic=elastic))
+
+
+def _settled(
+    images: Images, found: Found, registration: Registration, *, elastic: bool
+) -> Steps[Registration]:
+    """Take what edges say instead, where they clearly do; say what there is to look at."""
+    looking = better_by_edges(images, found, registration, elastic=elastic)
+    by_edges = yield from within(looking, _LAST_LOOK, 1.0)
+    if by_edges:
+        registration = replace(by_edges, scores=registration.scores)
+    if by_edges or found.name in KNOWN:
+        caution = caution_about(registration)
+    else:
+        caution = opposite_instead(images, found)
+    if caution is None:
+        return registration
+    return replace(registration, start=f"{registration.start}; {caution}")
 
 
 class _Outcome(NamedTuple):
     """What an attempt came to: a registration, why it may be wrong, or both where the user insists."""
 
     registration: Registration | None
+    found: Found | None = None
     doubts: tuple[str, ...] = ()
+
+    @property
+    def reached(self) -> float:
+        """The correlation; less than any without a registration."""
+        return -1.0 if self.registration is None else self.registration.correlation[1]
 
 
 def _from_one(start: Start, images: Images, *, elastic: bool) -> Steps[_Outcome]:
@@ -222,18 +248,18 @@ def _from_one(start: Start, images: Images, *, elastic: bool) -> Steps[_Outcome]
     yield Event(f"start: {start}", 0.0)
     found = find(start, images)
     if isinstance(found, str):
-        return _Outcome(None, (f"{start}: {found}",))
+        return _Outcome(None, None, (f"{start}: {found}",))
     yield Event(found.words, 0.2, found.matches)
-    registration = yield from within(follow(images, found, elastic=elastic), 0.2, 1.0)
+    registration = yield from within(follow(images, found, elastic=elastic), 0.2, _LAST_LOOK)
     if start == "none":
-        doubt = caution = caution_about(registration)
+        doubt = caution_about(registration)
         if doubt is None and opposite_before(registration):
             doubt = "the images are opposite there"
-        return _Outcome(_cautioned(registration, caution), () if doubt is None else (doubt,))
+        return _Outcome(registration, found, () if doubt is None else (doubt,))
     doubt = doubt_about(images, found, registration)
     if doubt is not None:
-        return _Outcome(None, (doubt,))
-    return _Outcome(_cautioned(registration, opposite_instead(images, found)))
+        return _Outcome(None, None, (doubt,))
+    return _Outcome(registration, found)
 
 
 def _best(images: Images, *, elastic: bool) -> Steps[_Outcome]:
@@ -245,10 +271,10 @@ def _best(images: Images, *, elastic: bool) -> Steps[_Outcome]:
         failed.append(f"features: {found}")
     else:
         yield Event(found.words, 0.05, found.matches)
-        refining = within(follow(images, found, elastic=elastic), 0.1, 1.0)
+        refining = within(follow(images, found, elastic=elastic), 0.1, _LAST_LOOK)
         registration = yield from _if_it_agrees(refining)
         if registration is not None:
-            return _Outcome(registration)
+            return _Outcome(registration, found)
         likely.append((agreement(images, found), found))
     for step, name in enumerate(_OTHERS):
         yield Event(f"start: {name}", 0.3 + 0.05 * step)
@@ -266,10 +292,9 @@ def _best(images: Images, *, elastic: bool) -> Steps[_Outcome]:
         registration = yield from within(follow(images, found, elastic=elastic), begin, end)
         doubt = doubt_about(images, found, registration)
         if doubt is None:
-            caution = opposite_instead(images, found)
-            return _Outcome(_cautioned(replace(registration, scores=scores), caution))
+            return _Outcome(replace(registration, scores=scores), found)
         failed.append(doubt)
-    return _Outcome(None, tuple(failed))
+    return _Outcome(None, None, tuple(failed))
 
 
 def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
@@ -292,14 +317,9 @@ def _if_it_agrees(refining: Steps[Registration]) -> Steps[Registration | None]:
 
 def _from_known(found: Found, images: Images, *, elastic: bool) -> Steps[Registration]:
     """Follow a place that the user knows."""
-    registration = yield from follow(alike(images, found), found, elastic=elastic)
-    return _cautioned(registration, caution_about(registration))
-
-
-def _cautioned(registration: Registration, caution: str | None) -> Registration:
-    if caution is None:
-        return registration
-    return replace(registration, start=f"{registration.start}; {caution}")
+    images = alike(images, found)
+    registration = yield from within(follow(images, found, elastic=elastic), 0.0, _LAST_LOOK)
+    return (yield from _settled(images, found, registration, elastic=elastic))
 
 
 def _unrelated(images: Images, failed: Sequence[str], inverted: Sequence[str]) -> RegistrationError:

@@ -10,7 +10,7 @@ import numpy as np
 from ..geometry import apply_homography, scale_at_centre
 from .archive import array_of, reading, text_of
 from .correlation import BlockShifts
-from .looks import STRUCTURE, TEXTURE
+from .looks import EDGES, STRUCTURE, TEXTURE
 from .plane import grid_over
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_fields"]
 
-_LEVELS = rf"(({STRUCTURE.name}|{TEXTURE.name}) \d{{1,3}})?"
+_LEVELS = rf"(({STRUCTURE.name}|{TEXTURE.name}|{EDGES.name}) \d{{1,3}})?"
 
 
 def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..device import choose_device
+from ..memory import memory_errors
 from ..quality.agreement import MS_SSIM_LEAST_PX
 from ..quality.matching import DataRange, matched
 from ..quality.scores import Scores, score
@@ -75,7 +76,7 @@ def score_on_device(
     # What is smaller than the window is left to `score`, which says so.
     if chosen.type in ("cpu", "cuda") and min(first.shape) > 2 * SSIM_MARGIN_PX:
         # Not an `except` clause: while one runs, the error keeps hold of what fills the memory.
-        with suppress(torch.OutOfMemoryError):
+        with suppress(MemoryError), memory_errors():
             kept = torch.float64 if chosen.type == "cpu" else torch.float32
             return _scored(first, second, chosen, maps_as=kept)
     return score(first, second)

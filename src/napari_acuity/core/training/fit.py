@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from inspect import signature
 from typing import TYPE_CHECKING, cast
 
 from ..errors import ImageError, PairError, TrainingError
@@ -21,9 +22,12 @@ __all__ = [
     "check_augmentation",
     "check_batch",
     "check_channels",
+    "check_frozen",
+    "check_levels",
     "check_patch",
     "check_ranges",
     "check_scale",
+    "layers_of",
 ]
 
 _OF_COLOUR = ("colour", "jpeg")
@@ -97,12 +101,49 @@ def check_scale(scale: float, recipe: Recipe) -> None:
         )
 
 
+def check_levels(recipe: Recipe) -> None:
+    """Raise TrainingError where a network cannot keep the levels that a recipe asks for."""
+    from ..networks import NETWORKS
+
+    able = [name for name, kind in NETWORKS.items() if "levels" in signature(kind).parameters]
+    if recipe.levels == "range" or recipe.network in able or recipe.network not in NETWORKS:
+        return
+    raise TrainingError(
+        f"The recipe '{recipe.name}' has levels = '{recipe.levels}', which the network "
+        f"'{recipe.network}' does not keep.",
+        f"Set levels to 'range', or network to one of: {', '.join(able)}.",
+    )
+
+
 def check_batch(recipe: Recipe, processes: int) -> None:
     """Raise TrainingError where a batch cannot be shared by so many processes."""
     if recipe.batch < processes:
         raise TrainingError(
             f"A batch of {recipe.batch} cannot be shared by {processes} processes.",
             f"Set the recipe's batch to {processes} or more, or start fewer processes.",
+        )
+
+
+def layers_of(network: nn.Module) -> list[nn.Module]:
+    """Return the layers that hold weights, in order; of a list of blocks each block."""
+    from torch.nn import ModuleList
+
+    found: list[nn.Module] = []
+    for child in network.children():
+        if isinstance(child, ModuleList):
+            found += child
+        elif any(True for _ in child.parameters()):
+            found.append(child)
+    return found
+
+
+def check_frozen(count: int, network: nn.Module) -> None:
+    """Raise TrainingError where so many first layers cannot stay as they are."""
+    most = len(layers_of(network)) - 1
+    if type(count) is not int or not 0 <= count <= most:
+        raise TrainingError(
+            f"{count!r} layers cannot be frozen: the network has {most + 1}.",
+            f"Freeze 0 to {most}.",
         )
 
 

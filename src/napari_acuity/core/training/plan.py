@@ -25,6 +25,8 @@ from .fit import (
     check_augmentation,
     check_batch,
     check_channels,
+    check_frozen,
+    check_levels,
     check_patch,
     check_ranges,
     check_scale,
@@ -112,11 +114,16 @@ def make_plan(
     """
     augmentation = Augmentation(**recipe.augmentation)
     check_batch(recipe, world.size)
+    check_levels(recipe)
     if frozen and start is None:
         raise TrainingError(
             "Layers that were never trained cannot be frozen.",
             "Give a model to begin with as start, or leave out frozen.",
         )
+    # Before the pairs are read, which may take minutes.
+    begin = start if start is None or isinstance(start, Model) else load(start)
+    if begin is not None:
+        check_frozen(frozen, begin.network)
     found, unreadable = readable(pairs)
     if unreadable and not found:
         raise next(iter(unreadable.values()))
@@ -132,6 +139,7 @@ def make_plan(
         why = "".join(f" '{name}': {problem.cause}" for name, problem in unreadable.items())
         raise PairError(f"{error.cause}{why}", error.cure) from error
     check_augmentation(recipe, division.train[0].kind)
+    _check_fits(recipe, division.train[0], begin)
     levels = percentile_levels(division.train) if recipe.levels == "percentiles" else None
     patches = Patches.of(
         [extended(levelled(pair, levels), augmentation.translation) for pair in division.train],
@@ -142,8 +150,8 @@ def make_plan(
     )
     words = [division.words, patches.words, *cautions(division.train)]
     words += [f"left out {name}: {error}" for name, error in unreadable.items()]
-    begin = start if start is None or isinstance(start, Model) else load(start)
-    _check_fits(recipe, division.train[0], begin)
+    if recipe.adversarial and not recipe.losses.get("adversarial"):
+        words.append("no discriminator takes part: the recipe's losses name no adversarial")
     if begin is not None:
         recipe, differs = _with_network_of(begin, recipe)
         words += differs

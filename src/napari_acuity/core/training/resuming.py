@@ -88,11 +88,12 @@ class Stopped:
             "Remove that file: the run goes on from its checkpoint, and the best of the epochs to come is "
             "kept.",
         )
-        # The run may have been killed in between the two, or the file have been replaced.
-        if best is not None and state.get("best", "") not in ("", best.digest()):
+        # The run may have been killed in between the two, or the file have been replaced or removed.
+        if state.get("best", "") not in ("", best.digest() if best is not None else None):
+            what = "missing" if best is None else "not the model that the checkpoint tells of"
             words = (
-                f"{MODEL} is not the model that the checkpoint tells of: the run goes on from the "
-                "checkpoint, and the best of the epochs to come is kept"
+                f"{MODEL} is {what}: the run goes on from the checkpoint, and the best of the epochs to come "
+                "is kept"
             )
             return cls(facts, recipe, state, start, None, (words,))
         return cls(facts, recipe, state, start, best)

@@ -8,12 +8,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ..device import choose_device
 from ..errors import AcuityError, PairError
 from ..inference.enhance import enhance_steps
 from ..jobs import Event, Steps, altered, run, within
+from ..memory import memory_errors
 from ..pairs.pair_set import PairSet
 from ..quality import bicubic, fit_colour
 from ..quality.measure import measure_steps
@@ -109,12 +109,13 @@ def score_steps(
         first, last = (_FIT + (1 - _FIT) * n / len(readers) for n in (number, number + 1))
         try:
             steps = _field(models, read, fits, name, device)
-            found = yield from within(steps, first, last)
+            with memory_errors():
+                found = yield from within(steps, first, last)
             scores = replace(scores, fields={**scores.fields, name: found})
         except AcuityError as error:
             scores = replace(scores, failed={**scores.failed, name: str(error)})
         # One huge field is no reason to lose what hours of training reached on the others.
-        except (MemoryError, torch.cuda.OutOfMemoryError):
+        except MemoryError:
             reason = "It does not fit into memory. Cut it into smaller fields."
             scores = replace(scores, failed={**scores.failed, name: reason})
         yield Event(f"scored {name}", last, scores)

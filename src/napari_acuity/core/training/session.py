@@ -33,7 +33,7 @@ _CHECKPOINT_S = 30.0
 _SAY_S = 0.5
 _CHECK_EVERY = 16
 _LEAST_BRAKE = 1 / 64
-# Times the loss of the best epoch.
+# Times the loss of the best epoch, or the sum of the weights of its terms.
 _EXPLODED = 100
 # Share of the loss from which on the discriminator decides where the network goes.
 _LEADS = 0.5
@@ -70,9 +70,10 @@ class Session:
         self.plan, self.world, self.folder, self.best = plan, world, folder, best
         self.progress, self.ended, self.paused = Progress(), False, False
         # Whether the best model is in memory alone, and what identifies the one that is not; whether log or
-        # state are behind what was trained; and the last command that was not understood.
+        # state are behind what was trained, as the log of a run that was stopped may be, or missing; and the
+        # last command that was not understood.
         self._unwritten, self._digest = False, best.digest() if best is not None else ""
-        self._behind, self._misheard = False, ""
+        self._behind, self._misheard = state is not None, ""
         # Whether there is nothing (more) to make quicker.
         self._settled = not world.device.name.startswith("cuda")
         self._trainee = Trainee(plan.model, plan.recipe, world, frozen=plan.frozen)
@@ -149,7 +150,9 @@ class Session:
     def _exploded(self) -> bool:
         """Whether the loss is far off or, as its last step may have made them, the weights are."""
         loss = sum(self._means().values())
-        least = min((row["train_loss"] for row in self.progress.rows), default=math.inf)
+        # On images from 0 to 1 no term is far above 1, however wrong the output: that judges the first epoch.
+        least = sum(self._trainee.weights.values())
+        least = min([least, *(row["train_loss"] for row in self.progress.rows)])
         return not math.isfinite(loss) or loss > _EXPLODED * least or not self._trainee.finite
 
     def go_back(self) -> str:

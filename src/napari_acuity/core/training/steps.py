@@ -12,9 +12,11 @@ from torch import nn
 
 from ..errors import TrainingError
 from ..graphs import Graph
+from ..memory import memory_errors
 from ..networks.pyramid_resnet import fit, trim
 from .critic import Critic
 from .fast import autocast, can_compile, optimiser_of, training_form
+from .fit import layers_of
 from .losses import POINTWISE, loss_terms
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ class Trainee:
     def _build(self) -> None:
         device = self._world.device
         self.network = training_form(self._model.network, device).train()
-        _freeze(self.network, self._frozen)
+        for layer in layers_of(self.network)[: self._frozen]:
+            layer.requires_grad_(False).eval()  # their statistics stay, too
         self.average = copy.deepcopy(self.network).eval()
         self._trained = [p for p in self.network.parameters() if p.requires_grad]
         self._optimiser = optimiser_of(
@@ -107,16 +110,16 @@ class Trainee:
             group["lr"] = rate
         while True:
             try:
-                with self._drawn(number):
+                with memory_errors(), self._drawn(number):
                     if not self.weights:
                         self.weights = self._weighed(low, high, share)
                     terms, output = self._learned(low, high, share)
                 break
-            except torch.OutOfMemoryError as error:
+            except MemoryError as error:
                 if self.parts >= len(low):
                     raise TrainingError(
                         "The memory of the device does not hold a single patch.",
-                        "Make the recipe's patch smaller, or train on the CPU.",
+                        "Make the recipe's patch smaller, or train on another device.",
                     ) from error
                 self.parts *= 2
                 if torch.cuda.is_available():
@@ -332,23 +335,3 @@ def _norms(network: nn.Module) -> Iterator[nn.BatchNorm2d]:
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d) and part.weight.requires_grad:
             yield part
-
-
-def _freeze(network: nn.Module, count: int) -> None:
-    layers = [*_layers(network)]
-    if type(count) is not int or not 0 <= count < len(layers):
-        raise TrainingError(
-            f"{count!r} layers cannot be frozen: the network has {len(layers)}.",
-            f"Freeze 0 to {len(layers) - 1}.",
-        )
-    for layer in layers[:count]:
-        layer.requires_grad_(False).eval()  # their statistics stay, too
-
-
-def _layers(network: nn.Module) -> Iterator[nn.Module]:
-    """Yield the layers that hold weights, in order; of a list of blocks each block."""
-    for child in network.children():
-        if isinstance(child, torch.nn.ModuleList):
-            yield from child
-        elif any(True for _ in child.parameters()):
-            yield child

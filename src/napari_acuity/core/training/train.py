@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileError, TrainingError
 from ..inference.capture import fit_capture
+from ..io import check_makable
 from ..jobs import Event, Steps, altered, run, within
 from ..pairs.usable import pairs_in
 from ..recipe import Recipe, recipe_by_name
@@ -140,6 +141,7 @@ def train_steps(
     with joined(device) as world, ExitStack() as opened:
         if out is not None and world.first:
             check_free(out)
+            check_makable(out)
         given = _opened(pairs)
         plan = make_plan(given, chosen, bound, world, start=start, frozen=frozen, test=test)
         folder = board = None

@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QDialog, QFileDialog, QLabel, QLineEdit, QVBoxLayout, QWidget
 
+from ...core.errors import FileError
+from ...core.io import images_in
 from .._jobs import JobBox
 from .._panel import add_row, browse_button, form
-from .folder_job import enhance_folder, found_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qtpy.QtGui import QCloseEvent
 
+    from ...core.inference.folder import FolderReport
+    from ...core.jobs import Steps
     from ...core.model import Model
-    from .folder_job import FolderReport
     from .script import Settings
 
 __all__ = ["FolderDialog"]
 
-_PATTERNS = "*.tif *.tiff *.png *.jpg *.jpeg"
 _TIPS = {
     "source": "The folder of the images; folders in it are left out.",
     "target": "Where to write NAME-x2.5.tif of each NAME; files that are there stay as they are.",
-    "pattern": "Which files: one or several patterns with spaces between, such as *.tif slide-*.png",
+    "pattern": "Which of its images: one or several patterns with spaces between, such as *.tif slide-*.png",
 }
 
 
@@ -48,7 +49,7 @@ class FolderDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Enhance a folder")
         self._chosen = chosen
-        self.source, self.target, self.pattern = QLineEdit(), QLineEdit(), QLineEdit(_PATTERNS)
+        self.source, self.target, self.pattern = QLineEdit(), QLineEdit(), QLineEdit("*")
         self.found = QLabel()
         self.found.setWordWrap(True)
         self.job = JobBox("Enhance all", self._enhance)
@@ -77,7 +78,7 @@ class FolderDialog(QDialog):
         if not source or not Path(source).is_dir():
             problem = "Choose the folder of the images."
         elif not files:
-            problem = "No file in the folder fits the pattern."
+            problem = "No image in the folder fits the pattern."
         elif not target:
             problem = "Choose the folder for the results."
         elif chosen is None:
@@ -105,19 +106,28 @@ class FolderDialog(QDialog):
     def _files(self) -> list[Path]:
         source = Path(self.source.text().strip() or "/nowhere")
         try:
-            return found_in(source, self.pattern.text()) if source.is_dir() else []
-        except OSError:
+            return images_in(source, self.pattern.text()) if source.is_dir() else []
+        except FileError:
             return []
 
     def _enhance(self) -> None:
         chosen = self._chosen()
         if chosen is None:
             return
-        out = Path(self.target.text().strip())
-        model, settings, resample = chosen
-        make = partial(enhance_folder, self._files(), out, model, settings, resample=resample)
+        source, target = (Path(line.text().strip()) for line in (self.source, self.target))
+        make = partial(_enhancing, source, target, self.pattern.text(), *chosen)
         self.job.run(make, done=self._tell)
 
     def _tell(self, report: FolderReport) -> None:
         self.job.say(report.words(), report.details())
         self.job.details.setToolTip("Show what became of every file")
+
+
+def _enhancing(
+    source: Path, target: Path, files: str, model: Model, settings: Settings, resample: bool
+) -> Steps[FolderReport]:
+    # Where there is a model, torch has been imported.
+    from ...core.inference.folder import enhance_folder_steps
+
+    how = {**settings.how, "value_range": settings.value_range, "resample": resample}
+    return enhance_folder_steps(source, model, target, files=files, **how)

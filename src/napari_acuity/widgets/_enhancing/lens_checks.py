@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.memory import MOST_BYTES
 from .._layers import finest, pixel_size_of, shape_of
 from .checks import wrong_kind
-from .folder_job import MOST_BYTES
 from .pixel_size import fits, ratio_of
 
 if TYPE_CHECKING:

@@ -11,11 +11,13 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QRadioButton, QWidget
 from superqt.utils import create_worker
 
 from .._jobs import report_error
-from .._layers import follow, is_image, keep_selection, result_layer, snapshot
+from .._layers import follow, is_image, keep_selection, result_layer
 from .._panel import enable
 from .compare_images import Pictures
 
 if TYPE_CHECKING:
+    from types import SimpleNamespace
+
     import napari.viewer
     from napari.layers import Image, Layer
 
@@ -38,13 +40,14 @@ _BEFORE = "The moving image as it came, frame on frame, in place of the register
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """The last registration, and the layers it belongs to."""
+    """The last registration, the layers it belongs to, and the moving and the fixed one as it saw them."""
 
     registration: Registration
     moving: Image
     fixed: Image
     registered: Image
     recipe: dict[str, Any]
+    seen: tuple[SimpleNamespace, SimpleNamespace]
 
     @property
     def evidence(self) -> dict[str, Any]:
@@ -88,9 +91,7 @@ class CompareBox(QWidget):
         self._kept = kept
         self._pictures = None
         if kept is not None:
-            self._pictures = Pictures(
-                snapshot(kept.moving), snapshot(kept.fixed), kept.registration
-            )
+            self._pictures = Pictures(*kept.seen, kept.registration)
         self._update()
 
     def leave(self) -> None:

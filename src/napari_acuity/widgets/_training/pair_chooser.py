@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,15 @@ from qtpy.QtWidgets import (
 from superqt.utils import create_worker
 
 from .. import _session
-from .._layers import LayerChooser, follow, is_plane, may_be_channels, recipe_of
+from .._layers import (
+    LayerChooser,
+    follow,
+    is_plane,
+    is_result,
+    may_be_channels,
+    recipe_of,
+    shape_of,
+)
 from .._panel import add_row, browse_button, drop_down, let_shrink
 from .pair_source import FolderSource, LayerSource, likely_scale
 from .preflight import Look, look
@@ -94,11 +103,11 @@ class PairChooser(QObject):
         super().__init__(parent)
         self.problem: str | None = None
         self.seen = Look(0)
-        self._intent = intent
+        self._viewer, self._intent = viewer, intent
         self.values: ValueRange | None = None
         self._looks, self._form, self._first_row = 0, rows, rows.rowCount()
         self._scaled: tuple[Layer | None, ...] = ()
-        self._make(viewer)
+        self._make()
         self._add_rows(rows)
         self._look_soon = QTimer(self)
         self._look_soon.setSingleShot(True)
@@ -141,12 +150,12 @@ class PairChooser(QObject):
         self._look_soon.start()
         self.changed.emit()
 
-    def _make(self, viewer: napari.viewer.Viewer) -> None:
+    def _make(self) -> None:
         self.kind = drop_down(_KINDS)
         self.folder = let_shrink(QComboBox())
         self.folder.setLineEdit(QLineEdit(placeholderText="none yet"))
-        self.low = LayerChooser(viewer, fits=self._fits, prefers=_is_registered)
-        self.high = LayerChooser(viewer, fits=self._fits, rank=1, prefers=self._is_fixed)
+        self.low = LayerChooser(self._viewer, fits=self._fits, prefers=self._is_modest)
+        self.high = LayerChooser(self._viewer, fits=self._fits, rank=1, prefers=self._is_better)
         self.scale = QDoubleSpinBox()
         self.scale.setRange(1, 16)
         self.scale.setDecimals(3)
@@ -186,11 +195,25 @@ class PairChooser(QObject):
         if self.values is not None:
             self.values.allow(_IN_THE_FOLDER if folder else None)
 
-    def _is_fixed(self, layer: Layer) -> bool:
-        """Whether a layer is the one that the low image was registered to."""
+    def _newest(self) -> list[Layer]:
+        """Return the two newest images that are no results of ours, that of fewer pixels first."""
+        there = [each for each in reversed(self._viewer.layers) if self._fits(each)]
+        fresh = [layer for layer in there if not is_result(layer)]
+        return sorted(fresh[:2], key=lambda layer: math.prod(shape_of(layer)))
+
+    def _is_modest(self, layer: Layer) -> bool:
+        """Whether a layer is registered or, where none is, the smaller one of the newest two."""
+        if any(_is_registered(each) for each in self._viewer.layers if self._fits(each)):
+            return _is_registered(layer)
+        return layer in self._newest()[:1]
+
+    def _is_better(self, layer: Layer) -> bool:
+        """Whether a layer is what the low image was registered to, or the other one of the newest two."""
         low = self.low.layer
         made = {} if low is None else low.metadata.get("acuity", {}).get("parameters", {})
-        return made.get("fixed") == layer.name
+        if "fixed" in made:
+            return made["fixed"] == layer.name
+        return layer != low and layer in self._newest()
 
     def _on_layers(self) -> None:
         """Suggest a scale for another two layers; these may only have been renamed, or joined by others."""

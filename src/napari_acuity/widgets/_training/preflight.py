@@ -35,11 +35,12 @@ _ranged: set[tuple[Path, str]] = set()
 
 @dataclass(frozen=True)
 class Intent:
-    """What the panel is set to: the recipe, the device, and the model to start from."""
+    """What the panel is set to: recipe, device, the model to start from, how much of it stays as it is."""
 
     recipe: Recipe
     device: str = "auto"
     start: Path | None = None
+    frozen: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ class Look:
 def look(source: Source, intent: Intent, number: int) -> Look:
     """Look at what a run would use; in a worker's thread."""
     from ...core.device import choose_device
-    from ...core.training.fit import check_augmentation, check_patch
+    from ...core.training.fit import check_augmentation, check_levels, check_patch
 
     try:
+        check_levels(intent.recipe)
         fields, left_out = _fields(source.open())
         groups = {field.name: field.group for field in fields}
         scale, kind, channels = fields[0].scale, fields[0].kind, fields[0].channels
@@ -201,7 +203,7 @@ def _division_words(table: dict[str, Any], groups: dict[str, str]) -> str:
 def _network(intent: Intent, scale: float, channels: int) -> nn.Module:
     """Return what will be trained: the recipe's network, or that of the model to start from."""
     from ...core.model import load
-    from ...core.training.fit import check_scale
+    from ...core.training.fit import check_frozen, check_scale
 
     recipe = intent.recipe
     check_scale(scale, recipe)
@@ -216,6 +218,7 @@ def _network(intent: Intent, scale: float, channels: int) -> nn.Module:
             f"channels; recipe and pairs ask for {ours[0]}, x{ours[1]:g} and {ours[2]}.",
             "Start from a model of the same kind, or from none.",
         )
+    check_frozen(intent.frozen, model.network)
     return model.network
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ...errors import RegistrationError
 from ...geometry import resize_homography
-from ..looks import STRUCTURE, TEXTURE, Look
+from ..looks import EDGES, STRUCTURE, TEXTURE, Look
 from ..plane import Matches, of_kind
 from .features import find_by_features
 from .landmarks import find_by_landmarks
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from ..inputs import Images
     from ..registration import Registration
 
-__all__ = ["Found", "Start", "find", "go_on"]
+__all__ = ["BY_EDGES", "Found", "Start", "find", "go_on"]
 
 Start = Literal["auto", "features", "structure", "phase", "template", "landmarks", "none"]
+
+BY_EDGES = ", compared by edges"
+"""How the words of a start end where edges were compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,4 +84,6 @@ def go_on(before: Registration, images: Images) -> Found:
             "Give the images it was made with.",
         )
     looks = (STRUCTURE, TEXTURE) if before.level.startswith(STRUCTURE.name) else (TEXTURE,)
+    if BY_EDGES in before.start:
+        looks = (EDGES,)
     return Found(before.homography, before.start, "", looks, None, before)

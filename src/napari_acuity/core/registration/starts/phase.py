@@ -61,14 +61,14 @@ def find_by_phase(
     candidates.sort(key=lambda candidate: candidate[0])
     polished = [_polished(fixed, moving, plane) for _, plane in candidates[-_POLISHED:]]
     plane, correlation = max(polished, key=lambda found: found[1])
-    turn = np.degrees(np.arctan2(plane[1, 0], plane[0, 0]))
+    turn = float(np.degrees(np.arctan2(plane[1, 0], plane[0, 0])))
     words = f"correlation {correlation:.2f}"
     if correlation < _LEAST_CORRELATION:
         return None, f"only {words}"
     if np.linalg.det(plane[:2, :2]) < 0:
         words = f"{words}, the moving image mirrored"
     else:
-        words = f"{words}, turned by {turn:.0f} degrees"
+        words = f"{words}, turned by {round(turn)} degrees"
     reason = implausible(plane, fixed.shape, moving.shape)
     return (None, f"{words}, but {reason}") if reason else (plane, words)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..looks import normalised
+from ..looks import fisher, normalised
 from ..plane import implausible, shrunk
 from ..polish import polish
 
@@ -100,16 +100,12 @@ class _Place:
     @property
     def height(self) -> float:
         """The correlation on Fisher's scale."""
-        return _fisher(self.correlation)
+        return fisher(self.correlation)
 
     @property
     def level(self) -> float:
         """That of chance."""
-        return _fisher(self.chance)
-
-
-def _fisher(correlation: float) -> float:
-    return float(np.arctanh(np.clip(correlation, -0.9999, 0.9999)))
+        return fisher(self.chance)
 
 
 def _ladder(ratio: float | None) -> NDArray[np.float64]:
