@@ -165,7 +165,7 @@ class RunFolder:
 
     def say(self, kind: str, **facts: Any) -> None:
         """Append an event; a full disk costs the event and not the run."""
-        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **facts}) + "\n"
+        line = json.dumps({"time": time.time(), "kind": kind, **facts}) + "\n"
         with suppress(OSError):
             # One write of a whole line: whoever reads along never sees half of one for long.
             handle = os.open(self.path / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
