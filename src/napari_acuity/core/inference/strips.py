@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["in_strips"]
 
 # More threads need more rows to share; arrays beyond 32 MB are fetched anew from the system.
-_BYTES_A_THREAD = 4 * 2**20
+_BYTES_A_THREAD = 5 * 2**20
 _MOST_BYTES = 24 * 2**20
 _GREY = 0.5
 # Processors compute so many channels of an output at once.
