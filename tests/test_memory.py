@@ -67,6 +67,15 @@ def test_a_job_tells_of_it_with_a_cure(allocate: type) -> None:
         run(greedy())
 
 
+def test_an_error_that_says_nothing_is_told_too() -> None:
+    def short() -> Steps[None]:
+        yield Event("growing", 0.0)
+        raise MemoryError
+
+    with pytest.raises(AcuityError, match=r"all of this: it is used up\. Close other programs"):
+        run(short())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such limit")
 def test_a_processor_without_memory_for_the_whole_does_it_in_parts() -> None:
     done = subprocess.run(

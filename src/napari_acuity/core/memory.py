@@ -40,8 +40,9 @@ def memory_problems() -> Iterator[None]:
         with memory_errors():
             yield
     except MemoryError as error:
+        said = str(error).splitlines() or ["it is used up"]
         raise AcuityError(
-            f"The memory does not hold all of this: {str(error).splitlines()[0] or 'it is used up'}.",
+            f"The memory does not hold all of this: {said[0]}.",
             "Close other programs, or work on a part of the image.",
         ) from error
 
