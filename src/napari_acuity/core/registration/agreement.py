@@ -11,8 +11,8 @@ import numpy as np
 from .displacement import jacobian
 from .elastic import elastic_levels
 from .looks import STRUCTURE, fisher
-from .refine import ENOUGH, LEAST_CORRELATION, views_of
-from .starts.find import find
+from .refine import CLEARLY, ENOUGH, LEAST_CORRELATION, views_of
+from .starts.find import BY_NUCLEI, find
 
 if TYPE_CHECKING:
     from .inputs import Images
@@ -50,13 +50,19 @@ def agreement(images: Images, found: Found) -> float:
 
 
 def alike(images: Images, found: Found) -> Images:
-    """Return the images, the moving one inverted where a map that is right shows it opposite."""
+    """Return the images as a map that is right shows them most alike: as they are, inverted, by nuclei."""
     still = np.zeros((2, *images.fixed.shape), np.float32)
     shift_map = still if found.before is None else found.before.shift_map
-    opposite = (
-        views_of(images, found, STRUCTURE).through(shift_map).correlation < -LEAST_CORRELATION
-    )
-    return images.inverted() if opposite else images
+
+    def correlation(images: Images) -> float:
+        return views_of(images, found, STRUCTURE).through(shift_map).correlation
+
+    grey, nuclei = correlation(images), images.as_nuclei()
+    if nuclei is not None and (
+        BY_NUCLEI in found.words or fisher(correlation(nuclei)) >= fisher(abs(grey)) + CLEARLY
+    ):
+        return nuclei
+    return images.inverted() if grey < -LEAST_CORRELATION else images
 
 
 def opposite_before(registration: Registration) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from ..jobs import Event, Steps, altered
 from .agreement import bent_far
 from .looks import EDGES, fisher
-from .refine import ENOUGH, KNOWN, follow, views_of
+from .refine import CLEARLY, ENOUGH, KNOWN, SURE, follow, views_of
 from .starts.find import Found, find
 
 if TYPE_CHECKING:
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["better_by_edges"]
 
-# Features, or a place that a user has set, and images that then agree so well need no second opinion: phone
-# captures reach 0.61 to 0.95, those of which a part was opposite 0.35 to 0.52 where grey had bent them by px.
-_SURE = 0.55
-# How much better edges must agree by a map of their own, on Fisher's scale (arctanh of the correlation). It
-# was 0.17 to 0.25 at the start where shadows had passed for objects, 0.29 to 0.69 in the end where a part was
-# opposite, and 0.05 at most for 12 pairs of serial sections, which grey tells as well.
-_CLEARLY = 0.1
-
 
 def better_by_edges(
     images: Images, found: Found, registration: Registration, *, elastic: bool
@@ -40,7 +32,7 @@ def better_by_edges(
     object is dark on bright ground in one and bright beside its shadow in the other, where the shadow fits.
     """
     searched = found.name != "features" and found.name not in KNOWN
-    sure = not searched and registration.correlation[1] >= _SURE
+    sure = not searched and registration.correlation[1] >= SURE
     if sure or found.looks == (EDGES,):
         return None
     yield Event("comparing edges", 0.0)
@@ -51,7 +43,7 @@ def better_by_edges(
     other = find(cast("Start", found.name), images.as_edges()) if searched else ""
     if not isinstance(other, str):
         other = replace(other, looks=(EDGES,))
-        if _agree(images, other, still) >= at_start + _CLEARLY:
+        if _agree(images, other, still) >= at_start + CLEARLY:
             return (yield from follow(images, other, elastic=elastic))
     # Edges that hardly agree there tell little, and another elastic part takes long.
     if searched and at_start < ENOUGH:
@@ -61,7 +53,7 @@ def better_by_edges(
     by_edges = yield from altered(second, lambda event: replace(event, new=None))
     by_grey = _agree(images, there, registration.shift_map)
     led_astray = by_grey < at_start and bent_far(registration)
-    if led_astray or fisher(by_edges.correlation[1]) >= by_grey + _CLEARLY:
+    if led_astray or fisher(by_edges.correlation[1]) >= by_grey + CLEARLY:
         return by_edges
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ..jobs import at_once
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey, wide_enough
 from .hot_pixels import without_hot_pixels
 from .looks import EDGES, edges_of, smooth
+from .stain import is_stained, nuclei_of
 from .starts.landmarks import paired
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = ["Images", "check_start", "checked", "even_grey"]
 _LEAST_SIDE_PX = 32
 # The shift map of a larger fixed image, and what it takes to find it, would fill the memory.
 _LARGEST_SIDE_PX = 12_000
+Role = Literal["fixed", "moving"]
+Section = tuple[Role, Micrograph]
 # Where all detail lies in fewer cells, one or two spots on an even ground, any other spot matches it.
 _CELL_PX, _FEWEST_CELLS = 16, 10
 
@@ -47,11 +50,22 @@ class Images:
     smallest_block: int | None = None
     local_px: float | None = None
     is_inverted: bool = False
+    section: Section | None = None
+    by_nuclei: bool = False
 
     def inverted(self) -> Images:
         """Return them with the moving image bright where it was dark."""
         low, high = self.moving.min(), self.moving.max()
         return replace(self, moving=low + (high - self.moving), is_inverted=not self.is_inverted)
+
+    def as_nuclei(self) -> Images | None:
+        """Return them with nuclei in the place of the grey, where one of both is a stained section."""
+        if self.section is None:
+            return None
+        role, image = self.section
+        if role == "fixed":
+            return replace(self, fixed=nuclei_of(image), by_nuclei=True)
+        return replace(self, moving=nuclei_of(image), by_nuclei=True)
 
     def as_edges(self) -> Images:
         """Return them with edges in the place of the grey, for a start to compare."""
@@ -101,8 +115,22 @@ def checked(
     names = moving.name, fixed.name
     grey_fixed, grey_moving = at_once(_grey, (fixed, moving))
     return Images(
-        grey_fixed, grey_moving, names, trusted, points, scale, pixel_size=fixed.pixel_size
+        grey_fixed,
+        grey_moving,
+        names,
+        trusted,
+        points,
+        scale,
+        pixel_size=fixed.pixel_size,
+        section=_section(fixed, moving),
     )
+
+
+def _section(fixed: Micrograph, moving: Micrograph) -> Section | None:
+    """Return which of both is a stained section, and its image; None where neither or each of them is."""
+    roles: tuple[Role, Role] = ("fixed", "moving")
+    found = [each for each in zip(roles, (fixed, moving), strict=True) if is_stained(each[1])]
+    return found[0] if len(found) == 1 else None
 
 
 def check_start(images: Images) -> None:

@@ -21,7 +21,7 @@ from .agreement import (
 from .edges import better_by_edges
 from .inputs import Images, check_start, checked
 from .plane import Transform
-from .refine import ENOUGH, KNOWN, follow
+from .refine import ENOUGH, KNOWN, SURE, follow
 from .registration import Registration
 from .starts.find import Found, Start, find, go_on
 
@@ -61,7 +61,8 @@ def register(
     ----------
     moving, fixed : Micrograph, array or napari Image layer
         Two images of one field, (H, W) or (H, W, 3) each, of any dtype, range and pixel size. One may be
-        bright where the other is dark, as fluorescence beside a bright field, also in a part only.
+        bright where the other is dark, as fluorescence beside a bright field, also in a part only. Of a
+        stained section beside an image of another kind the nuclei are compared, too.
     start : str or Registration
         "features": matching details (SIFT), for any shift, turn, scale and mirroring; "phase": turn,
         scale and mirroring from the spectra, then the shift, for images that show about the same
@@ -166,7 +167,7 @@ def register_steps(
         return (yield from _from_known(marked, images, elastic=elastic))
     if start != "none":
         check_start(images)
-    return (yield from _as_it_is_or_inverted(start, images, elastic=elastic))
+    return (yield from _every_way(start, images, elastic=elastic))
 
 
 def _check_options(
@@ -188,12 +189,12 @@ def _check_options(
             )
 
 
-def _as_it_is_or_inverted(start: Start, images: Images, *, elastic: bool) -> Steps[Registration]:
-    """Register; where the images do not agree, invert the moving one and try again.
+def _every_way(start: Start, images: Images, *, elastic: bool) -> Steps[Registration]:
+    """Register; where the images do not agree, try with the moving one inverted; then by nuclei.
 
-    Fluorescence is bright where a bright field is dark.
+    Fluorescence is bright where a bright field is dark; that of nuclei shows a part of a stained section.
     """
-    reached = 0.0
+    reached, seen = 0.0, images
 
     def followed(event: Event) -> Event:
         nonlocal reached
@@ -204,13 +205,20 @@ def _as_it_is_or_inverted(start: Start, images: Images, *, elastic: bool) -> Ste
     chosen = first = yield from altered(attempt(images, elastic=elastic), followed)
     if first.doubts:
         opposite = images.inverted()
-        second = yield from within(attempt(opposite, elastic=elastic), reached, _LAST_LOOK)
+        end = _LAST_LOOK if images.section is None else (reached + _LAST_LOOK) / 2
+        looking = within(attempt(opposite, elastic=elastic), reached, end)
+        second = yield from altered(looking, followed)
         # A wide search of opposite images, too, finds places that agree a little.
         if not second.doubts and second.reached > first.reached:
-            images, chosen = opposite, second
+            seen, chosen = opposite, second
+    nuclei = images.as_nuclei() if chosen.reached < SURE else None
+    if nuclei is not None:
+        third = yield from within(attempt(nuclei, elastic=elastic), reached, _LAST_LOOK)
+        if not third.doubts and third.reached > chosen.reached:
+            seen, chosen = nuclei, third
     if chosen.registration is None or chosen.found is None:
         raise _unrelated(images, first.doubts, second.doubts)
-    return (yield from _settled(images, chosen.found, chosen.registration, elastic=elastic))
+    return (yield from _settled(seen, chosen.found, chosen.registration, elastic=elastic))
 
 
 def _settled(
@@ -328,7 +336,8 @@ def _unrelated(images: Images, failed: Sequence[str], inverted: Sequence[str]) -
     why = f" ({inverted[0]})" if len(inverted) == 1 else ""
     return RegistrationError(
         f"'{moving}' and '{fixed}' could not be registered: they show no common content that "
-        f"was found, neither as they are ({'; '.join(failed)}) nor with the moving image inverted{why}.",
+        f"was found, neither as they are ({'; '.join(failed)}) nor with the moving image inverted{why}"
+        f"{'' if images.section is None else ', nor by the nuclei of the stained one'}.",
         "Check that they show one field; crop the larger one to it; set landmarks in both; if the frames "
         "already lie over each other, choose start 'none'.",
     )

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from ..inputs import Images
     from ..registration import Registration
 
-__all__ = ["BY_EDGES", "Found", "Start", "find", "go_on"]
+__all__ = ["BY_EDGES", "BY_NUCLEI", "Found", "Start", "find", "go_on"]
 
 Start = Literal["auto", "features", "structure", "phase", "template", "landmarks", "none"]
 
 BY_EDGES = ", compared by edges"
 """How the words of a start end where edges were compared."""
+
+BY_NUCLEI = ", compared by nuclei"
+"""How they end where the nuclei of a stained section were compared with the other image."""
 
 
 @dataclass(frozen=True, eq=False)
