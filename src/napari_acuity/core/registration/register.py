@@ -67,8 +67,8 @@ def register(
         "features": matching details (SIFT), for any shift, turn, scale and mirroring; "phase": turn,
         scale and mirroring from the spectra, then the shift, for images that show about the same
         field; "template": the smaller field found in a much larger one; "structure": outlines and
-        layers, for images whose details differ, such as neighbouring sections in unlike stains, with
-        the frames roughly over each other; "landmarks": a plane map through the landmarks; "none": the
+        layers, for images whose details differ, such as neighbouring sections in unlike stains, turned
+        by any angle, and by default of one pixel size; "landmarks": a plane map through the landmarks; "none": the
         frames lie over each other already (stretched where their sizes differ); where the images hardly
         agree there, nothing is bent. After "landmarks" and "none", `Registration.start` says where the
         images hardly agree, and where the map bends more than a right one usually does. "auto": the landmarks

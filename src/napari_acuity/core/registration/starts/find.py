@@ -55,7 +55,7 @@ def find(start: Start, images: Images) -> Found | str:
         plane = None if matches is None else matches.homography
         looks = (TEXTURE,)
     elif start == "structure":
-        plane, words = find_by_structure(fixed, moving)
+        plane, words = find_by_structure(fixed, moving, scale=images.scale)
     elif start == "phase":
         plane, words = find_by_phase(fixed, moving)
     elif start == "template":

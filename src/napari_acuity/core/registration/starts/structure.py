@@ -13,6 +13,7 @@ from ...geometry import dense_map, resize_homography, sample
 from ..correlation import BlockShifts, block_shifts
 from ..looks import STRUCTURE, local_correlation
 from ..plane import implausible, shrunk
+from .turns import likely_turns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,16 +31,19 @@ _LEAST_BLOCKS, _LEAST_CORRELATION, _BETTER = 25, 0.14, 1.5
 
 
 def find_by_structure(
-    fixed: NDArray[np.float32], moving: NDArray[np.float32]
+    fixed: NDArray[np.float32], moving: NDArray[np.float32], *, scale: float | None = None
 ) -> tuple[NDArray[np.float64] | None, str]:
     """Lay the frames over each other, then fit an affine map to the shifts of large blocks.
 
     For images whose fine texture differs, such as neighbouring sections in unlike stains: what is
-    compared is their `STRUCTURE`. It finds shifts of up to a quarter of the frame and small turns.
+    compared is their `STRUCTURE`. It finds shifts of up to a quarter of the frame and small turns; where
+    there is nothing, the moving image is turned, mirrored and moved first.
 
     Parameters
     ----------
     fixed, moving : (H, W) float32
+    scale : float, optional
+        Moving px per fixed px, from the pixel sizes.
 
     Returns
     -------
@@ -52,19 +56,35 @@ def find_by_structure(
         shrunk(image, _STRUCTURE_SIDE) for image in (fixed, moving)
     )
     target = _seen(small_f)
-    agreement = _agree_on_structure(target, small_m)
+    first, words = _agree(target, small_m, resize_homography(target.shape, small_m.shape))
+    agreement = first
+    if first is None:
+        for turn in likely_turns(fixed, moving, scale=scale):
+            start = to_small_m @ turn.plane @ np.linalg.inv(to_small_f)
+            other, others = _agree(target, small_m, start)
+            if other and (agreement is None or other.correlation > agreement.correlation):
+                agreement, words = other, f"{turn.words}, {others}"
+    if agreement is None:
+        return None, f"only {words}"
+    plane = np.linalg.inv(to_small_m) @ agreement.plane @ to_small_f
+    reason = implausible(plane, fixed.shape, moving.shape)
+    return (None, f"{words}, but {reason}") if reason else (plane, words)
+
+
+def _agree(
+    target: NDArray[np.float32], moving: NDArray[np.float32], start: NDArray[np.float64]
+) -> tuple[_Agreement | None, str]:
+    """Return what blocks agree on from a plane map on, None where that is no more than chance; and words."""
+    agreement = _agree_on_structure(target, moving, start)
     # What blocks agree on where there is nothing to find: the same image, turned over.
-    chance = _agree_on_structure(target, np.ascontiguousarray(small_m[::-1, ::-1]))
+    chance = _agree_on_structure(target, np.ascontiguousarray(moving[::-1, ::-1]), start)
     words = (
         f"{agreement.blocks} blocks agree, correlation {agreement.correlation:.2f}, "
         f"{chance.correlation:.2f} by chance"
     )
     needed = max(_LEAST_CORRELATION, _BETTER * chance.correlation)
-    if agreement.blocks < _LEAST_BLOCKS or agreement.correlation < needed:
-        return None, f"only {words}"
-    plane = np.linalg.inv(to_small_m) @ agreement.plane @ to_small_f
-    reason = implausible(plane, fixed.shape, moving.shape)
-    return (None, f"{words}, but {reason}") if reason else (plane, words)
+    enough = agreement.blocks >= _LEAST_BLOCKS and agreement.correlation >= needed
+    return (agreement if enough else None), words
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +96,11 @@ class _Agreement:
     correlation: float = 0.0
 
 
-def _agree_on_structure(target: NDArray[np.float32], moving: NDArray[np.float32]) -> _Agreement:
-    """Fit an affine map from a fixed image's structure to a moving image, round by round."""
-    plane, blocks = resize_homography(target.shape, moving.shape), 0
+def _agree_on_structure(
+    target: NDArray[np.float32], moving: NDArray[np.float32], plane: NDArray[np.float64]
+) -> _Agreement:
+    """Fit an affine map from a fixed image's structure to a moving image, from one on, round by round."""
+    blocks = 0
     for block, max_shift, tolerance_px in _ROUNDS:
         shifts = _structure_shifts(target, moving, plane, block, max_shift)
         trusted = shifts.similarity > 0.2
