@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_acuity.core.model import load
 from napari_acuity.core.networks import NETWORKS
 from napari_acuity.core.networks.pyramid_resnet import PyramidResNet
 
@@ -101,3 +102,28 @@ def test_a_shift_by_a_stride_shifts_the_output_by_whole_pixels(scale):
     torch.testing.assert_close(
         whole[..., step + edge : -edge, step + edge : -edge], cut[..., edge:-edge, edge:-edge]
     )
+
+
+@pytest.mark.parametrize("sides", [(61, 60), (60, 61), (61, 61)])
+def test_an_odd_side_has_no_dark_border(sides: tuple[int, int]) -> None:
+    """Bare glass is bright to its last row and column."""
+    glass = 244 / 255
+    with torch.inference_mode():
+        output = load("default").network(torch.full((1, 3, *sides), glass))
+    middle = slice(20, 130)
+    for border in (output[..., -3:, middle], output[..., middle, -3:]):
+        assert float((border - glass).abs().max()) < 3 / 255
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(SCALES))
+def test_blocks_that_are_not_whole_are_filled_up_by_repeating(
+    height: int, width: int, scale: float
+) -> None:
+    network = dense(scale)
+    image = torch.rand(1, 1, height, width, dtype=torch.float64)
+    below, right = (-n % network.stride for n in (height, width))
+    filled = torch.nn.functional.pad(image, (0, right, 0, below), mode="replicate")
+    with torch.inference_mode():
+        output, whole = network(image), network(filled)
+    torch.testing.assert_close(output, whole[..., : output.shape[-2], : output.shape[-1]])

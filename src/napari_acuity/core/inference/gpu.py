@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from ..graphs import Graph
 from ..networks.by_blocks import enlarge_by_blocks, weight_of_blocks
+from ..networks.multiples import in_whole_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +51,7 @@ def half_runner(network: Folded) -> Callable[[torch.Tensor], torch.Tensor]:
         small = image.shape[-1] * image.shape[-2] <= _MOST_BY_BLOCKS_PX
         return (by_blocks if small or not network.symmetric else folded)(features)
 
-    return run
+    return partial(in_whole_blocks, run, enlarged=network.shuffle, shrunk=network.stride)
 
 
 def _block(features: torch.Tensor, block: nn.Module) -> torch.Tensor:

@@ -11,10 +11,13 @@ sees zeros, lie minus the grey features.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.nn import functional
+
+from ..networks.multiples import in_whole_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +85,7 @@ def in_strips(
             tail.take(made, skipped, last=bottom == height)
         return tail.output()
 
-    return run
+    return partial(in_whole_blocks, run, enlarged=network.shuffle, shrunk=network.stride)
 
 
 class _Layer(NamedTuple):

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ..scales import ratio
 from .levels import NO_LEVELS, Levels, as_levels, in_levels, out_of_levels
+from .multiples import up_to_multiple
 from .unet import (
     Enlarging,
     check_sizes,
@@ -22,7 +23,6 @@ from .unet import (
     enlarged,
     halo_of,
     initialise,
-    up_to_multiple,
 )
 
 __all__ = ["CompactUNet"]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .multiples import in_whole_blocks
 from .pyramid_resnet import PyramidResNet, padded
 
 __all__ = ["Folded"]
@@ -58,6 +59,9 @@ class Folded(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map (n, channels, h, w) in 0..1 to (n, channels, ceil(p/q h), ceil(p/q w))."""
+        return in_whole_blocks(self._computed, image, enlarged=self.shuffle, shrunk=self.stride)
+
+    def _computed(self, image: torch.Tensor) -> torch.Tensor:
         features = functional.relu(self.head(image), inplace=True)
         for block in self.blocks:
             features = block(features)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
-from .unet import up_to_multiple
+from .multiples import up_to_multiple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

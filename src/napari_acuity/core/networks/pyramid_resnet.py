@@ -17,6 +17,7 @@ from torch.nn import functional
 from ..errors import ModelError
 from ..scales import LARGEST_SCALE, is_scale, ratio
 from .by_blocks import enlarge_by_blocks, weight_of_blocks
+from .multiples import in_whole_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,9 @@ class PyramidResNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map (n, channels, h, w) in 0..1 to (n, channels, ceil(p/q h), ceil(p/q w))."""
+        return in_whole_blocks(self._computed, image, enlarged=self.shuffle, shrunk=self.stride)
+
+    def _computed(self, image: torch.Tensor) -> torch.Tensor:
         features = functional.relu(self.head(image), inplace=True)
         for block in self.blocks:
             features = block(features)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from ..errors import ModelError
 from ..scales import LARGEST_SCALE, is_scale, ratio
 from .levels import NO_LEVELS, Levels, as_levels, in_levels, out_of_levels
+from .multiples import up_to_multiple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,6 @@ __all__ = [
     "enlarged",
     "halo_of",
     "initialise",
-    "up_to_multiple",
 ]
 
 SLOPE = 0.1
@@ -185,20 +185,6 @@ def initialise(network: nn.Module) -> None:
 def enlarged(features: torch.Tensor) -> torch.Tensor:
     """Enlarge by 2, bilinearly, on aligned centres."""
     return functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def up_to_multiple(image: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Repeat the last row and column until both sides are multiples; nothing where they are."""
-    # Whole cells times their size: exporters can then prove that both halves of the network fit together.
-    wanted = [(n + multiple - 1) // multiple * multiple for n in image.shape[-2:]]
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    recorded = torch.compiler.is_exporting() or tracing
-    if not recorded and wanted == [*image.shape[-2:]]:
-        return image
-    for axis, size in zip((-2, -1), wanted, strict=True):
-        places = torch.arange(size, device=image.device).clamp(max=image.shape[axis] - 1)
-        image = image.index_select(axis, places)
-    return image
 
 
 def halo_of(

@@ -68,12 +68,13 @@ def register(
         scale and mirroring from the spectra, then the shift, for images that show about the same
         field; "template": the smaller field found in a much larger one; "structure": outlines and
         layers, for images whose details differ, such as neighbouring sections in unlike stains, turned
-        by any angle, and by default of one pixel size; "landmarks": a plane map through the landmarks; "none": the
-        frames lie over each other already (stretched where their sizes differ); where the images hardly
-        agree there, nothing is bent. After "landmarks" and "none", `Registration.start` says where the
-        images hardly agree, and where the map bends more than a right one usually does. "auto": the landmarks
-        where there are some; else features, and where they do not lead to images that agree, the start
-        after which they agree best. A Registration: go on after the level it stands at.
+        by any angle, and by default of one pixel size; "landmarks": a plane map through the landmarks;
+        "none": the frames lie over each other already (stretched where their sizes differ); where the
+        images hardly agree there, nothing is bent. After "landmarks" and "none", `Registration.start`
+        says where the images hardly agree, and where the map bends more than a right one usually does.
+        "auto": the landmarks where there are some; else features, and where they do not lead to images
+        that agree, the start after which they agree best. A Registration: go on after the level it
+        stands at.
     elastic : bool
         Follow with the elastic pyramid; without it, the map is one plane map.
     landmarks : (array, array), optional
