@@ -646,6 +646,7 @@ def test_enhance_warns_of_another_pixel_size_or_resamples(cli, fields):
     ratio = 2.0 / acuity.load("default").header.pixel_size[0]
     for found in (plain, parts):
         assert f"warning: the image's pixels are {ratio:.2g} times" in found.out
+    assert "as many pixels a side (--resample)" in plain.out
     assert brought.out == "brought.tif\n"
     rows = acuity.read("brought.tif").shape[0] / acuity.read("plain.tif").shape[0]
     assert rows == pytest.approx(ratio, rel=0.02)

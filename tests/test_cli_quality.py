@@ -123,6 +123,15 @@ def test_an_edge(cli):
     assert ran.code == 0 and f"MTF50 {found.mtf50:.4g} cycles/µm" in ran.out
 
 
+def test_edges_are_in_px_where_one_of_them_tells_no_pixel_size(cli):
+    edge = 0.1 + 0.8 * slanted_edge((80, 80), blur_px=1.5).pixels
+    acuity.write(eight_bit(edge, 0.05), "known.tif")
+    acuity.write(eight_bit(edge), "unknown.tif")
+    ran = cli("mtf", "known.tif", "--edge", "--compare", "unknown.tif")
+    *_, first, second = (line.split()[1:] for line in ran.out.splitlines() if ".tif" in line)
+    assert first == second and "(cycles/px)" in ran.out
+
+
 def test_spots(cli, tmp_path):
     image, _ = beads((150, 150), count=12, fwhm_um=0.25, pixel_size=0.05, min_distance_um=1.5)
     noisy = image.pixels + RNG.normal(0, 0.005, image.shape)

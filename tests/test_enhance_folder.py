@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -156,6 +158,18 @@ def test_what_fails_for_all_is_told_before_anything_is_made(
     with pytest.raises(error, match=words):
         acuity.enhance_folder(**how)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_the_work(
+    images: Path, model: acuity.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    with pytest.raises(FileError, match="out may not be written"):
+        acuity.enhance_folder(images, model, tmp_path / "out")
 
 
 def test_which_images_a_pattern_means(images: Path) -> None:

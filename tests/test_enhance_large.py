@@ -611,6 +611,9 @@ def test_places_that_cannot_be_used(slide, field, tmp_path):
     own = write_zarr(field, tmp_path / "own.zarr")
     with pytest.raises(FileError, match="would replace the image it is made of"):
         enhance_large(own, model, own)
+    with pytest.raises(FileError, match=r"out\.zarr lies in the image it is made of"):
+        enhance_large(own, model, own / "out.zarr")
+    assert [path.name for path in own.iterdir() if path.name[0] == "."] == []
     inside = write_zarr(field, tmp_path / "several.zarr" / "one.zarr")
     with pytest.raises(FileError, match="would replace the image it is made of"):
         enhance_large(inside, model, tmp_path / "several.zarr")
@@ -827,6 +830,17 @@ def test_processes_leave_the_environment_as_it_was():
         pass
 
     assert dict(os.environ) == before
+
+
+def test_a_worker_that_ends_while_it_is_started_is_told_of(slide, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def closed(*_: object) -> None:
+        raise distributed.comm.CommClosedError("Stream is closed")
+
+    monkeypatch.setattr(distributed.Client, "register_worker_callbacks", closed)
+    with pytest.raises(AcuityError, match="A worker ended while it was started"):
+        enhance_large(slide, model_of(), tmp_path / "out.zarr", workers=1)
 
 
 def test_no_scheduler(slide, tmp_path, monkeypatch):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QLabel, QPushButton, QToolButton
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,3 +62,17 @@ def test_a_panel_that_is_closed_at_once_does_no_harm(viewer: Any, qtbot: QtBot) 
     viewer.window.remove_dock_widget(opened(viewer, "Fuse stack"))
 
     qtbot.wait(50)
+
+
+@pytest.mark.parametrize("name", ["Enhance", "Fuse stack", "Quality"])
+def test_every_control_says_what_it_does_or_why_it_cannot(viewer: Any, name: str) -> None:
+    panel = opened(viewer, name).widget()
+    kinds = (QPushButton, QToolButton, QComboBox, QAbstractSpinBox)
+    controls = [each for kind in kinds for each in panel.findChildren(kind)]
+
+    silent = [each for each in controls if not each.toolTip() and not each.isHidden()]
+    assert [each.accessibleName() or each.objectName() for each in silent] == []
+
+    viewer.add_image(np.eye(64, dtype=np.float32)[None].repeat(3, 0), name="stack")
+    buttons = [each for each in panel.findChildren(QPushButton) if not each.isHidden()]
+    assert [each.text() for each in buttons if not each.toolTip()] == []

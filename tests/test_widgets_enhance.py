@@ -53,7 +53,7 @@ def titles(panel: EnhancePanel) -> list[str]:
 
 
 def test_the_shipped_model_is_there_and_says_what_it_was_trained_on(
-    panel: EnhancePanel, qtbot: QtBot
+    viewer: Any, panel: EnhancePanel, qtbot: QtBot
 ) -> None:
     assert panel.model.currentText() == "Bright-field (shipped)"
 
@@ -62,6 +62,11 @@ def test_the_shipped_model_is_there_and_says_what_it_was_trained_on(
     assert "x2.5, RGB, brightfield" in panel.facts.text()
     assert "trained on H&E sections in bright field" in panel.facts.text()
     assert panel.job.button.isEnabled()
+    viewer.layers["phone"].units = ("pixel", "pixel")
+    panel.resample.toggle()  # whatever has the words written anew
+    assert "pixel size of this image is unknown" in panel.facts.text()
+    viewer.layers.clear()
+    assert "this image" not in panel.facts.text()
 
 
 def test_the_result_lies_over_the_image(viewer: Any, panel: EnhancePanel, qtbot: QtBot) -> None:
@@ -141,6 +146,10 @@ def test_a_model_for_other_channels_says_so_before_the_start(
 
     assert not panel.job.button.isEnabled()
     assert "takes grey images, and 'phone' is RGB" in panel.job.button.toolTip()
+    assert panel.problem.text() == panel.job.button.toolTip() and panel.problem.isVisible()
+    assert "The result will" not in panel.facts.text()
+    panel.choose_model(_session.remember_model(model()))
+    assert panel.job.button.isEnabled() and not panel.problem.isVisible()
 
 
 def test_data_of_12_bit_are_refused_until_the_range_is_stated(

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from enhance_panel import Brake, model, use
 from gui import click, names, opened, wait
@@ -115,6 +115,93 @@ def test_what_is_done_is_kept_when_cancelled_if_wished(
     assert panel.save.isEnabled()
     viewer.layers.remove(result)
     assert "was removed" in panel.save.toolTip()
+
+
+@pytest.mark.parametrize("grid", ["finer", "same"])
+@pytest.mark.parametrize("generations", [True, False])
+def test_of_several_iterations_the_latest_that_is_whole_is_kept_when_cancelled(
+    generations: bool, grid: str, viewer: Any, panel: EnhancePanel, brake: Brake, qtbot: QtBot
+) -> None:
+    """Of the last iteration no tile was painted yet."""
+    options = panel.options
+    options.keep_part.setChecked(True)
+    options.iterations.setValue(3)
+    options.generations.setChecked(generations)
+    getattr(options, grid).setChecked(True)
+    click(qtbot, panel.job.button)
+    tiles = 4
+    brake.release(tiles + 3)  # into the second iteration
+    qtbot.waitUntil(lambda: "iteration 2" in panel.job.stage.text(), timeout=60_000)
+
+    click(qtbot, panel.job.button)
+    brake.release()
+    wait(qtbot, panel)
+
+    image, result = viewer.layers
+    assert result.name == "phone | x2.5 lung, generation 1"
+    qtbot.waitUntil(lambda: result.visible)
+    first = engine.enhance(image.data, panel.known.model, tile=None).pixels
+    assert np.abs(result.data.astype(int) - first).max() <= 1
+    np.testing.assert_allclose(
+        result.data_to_world((-0.5, -0.5)), image.data_to_world((-0.5, -0.5))
+    )
+    assert "kept in 'phone | x2.5 lung, generation 1'" in panel.job.outcome.text()
+    assert panel.save.isEnabled()
+
+
+def test_of_the_last_iteration_the_part_is_kept_above_the_latest_that_is_whole(
+    viewer: Any, panel: EnhancePanel, brake: Brake, qtbot: QtBot
+) -> None:
+    panel.options.keep_part.setChecked(True)
+    panel.options.iterations.setValue(2)
+    click(qtbot, panel.job.button)
+    brake.release(4 + 3)
+    qtbot.waitUntil(lambda: "iteration 2 of 2, tile" in panel.job.stage.text(), timeout=60_000)
+
+    click(qtbot, panel.job.button)
+    brake.release()
+    wait(qtbot, panel)
+
+    _, whole, part = viewer.layers
+    assert (
+        whole.name == "phone | x2.5 lung, generation 1" and whole.metadata["acuity"]["generation"]
+    )
+    assert part.name == "phone | x6.25 lung (part)"
+    assert 0 < np.count_nonzero(part.data) < part.data.size / 4
+    assert f"kept in '{whole.name}' and '{part.name}'" in panel.job.outcome.text()
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_nothing_is_kept_of_a_run_cancelled_before_there_is_anything(
+    iterations: int, viewer: Any, panel: EnhancePanel, brake: Brake, qtbot: QtBot
+) -> None:
+    panel.options.keep_part.setChecked(True)
+    panel.options.iterations.setValue(iterations)
+    click(qtbot, panel.job.button)
+
+    click(qtbot, panel.job.button)
+    brake.release()
+    wait(qtbot, panel)
+
+    assert names(viewer) == ["phone"]
+    assert "nothing was changed" in panel.job.outcome.text()
+
+
+def test_generations_stay_when_cancelled_and_are_told_of(
+    viewer: Any, panel: EnhancePanel, brake: Brake, qtbot: QtBot
+) -> None:
+    panel.options.iterations.setValue(2)
+    panel.options.generations.setChecked(True)
+    click(qtbot, panel.job.button)
+    brake.release(7)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=60_000)
+
+    click(qtbot, panel.job.button)
+    brake.release()
+    wait(qtbot, panel)
+
+    assert names(viewer) == ["phone", "phone | x2.5 lung, generation 1"]
+    assert "kept in 'phone | x2.5 lung, generation 1'" in panel.job.outcome.text()
 
 
 def test_a_run_to_ome_zarr_that_is_cancelled_says_what_stays(
@@ -276,6 +363,36 @@ def test_a_large_result_is_saved_with_its_pixel_size(
     np.testing.assert_array_equal(written.pixels, viewer.layers[1].data[0])
     assert written.pixel_size == pytest.approx((0.24, 0.24))
     assert str(path) in panel.job.outcome.text()
+
+
+def test_a_name_without_a_suffix_gets_that_of_the_kind_and_loses_no_file(
+    viewer: Any,
+    panel: EnhancePanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = str(tmp_path / "phone-x2.5"), "PNG (*.png)"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: chosen)
+    asked = list[str]()
+
+    def no(_parent: object, _title: str, words: str, *_: object) -> Any:
+        asked.append(words)
+        return QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QMessageBox, "question", no)
+    click(qtbot, panel.job.button)
+    wait(qtbot, panel)
+
+    click(qtbot, panel.save)
+    wait(qtbot, panel)
+    assert asked == []
+    written = (tmp_path / "phone-x2.5.png").stat()
+    click(qtbot, panel.save)
+    wait(qtbot, panel)
+
+    assert asked == ["phone-x2.5.png is there already. Replace it?"]
+    assert (tmp_path / "phone-x2.5.png").stat().st_mtime_ns == written.st_mtime_ns
 
 
 def test_what_would_not_fit_into_memory_is_refused(viewer: Any, panel: EnhancePanel) -> None:

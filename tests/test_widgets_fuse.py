@@ -53,6 +53,7 @@ def test_a_stack_becomes_one_sharp_image_in_its_place(
     wait(qtbot, panel)
     assert "Fused 2 planes of 96 x 96 px" in panel.job.outcome.text() and not layer.visible
     fused, depth = viewer.layers["z | fused"], viewer.layers["z | depth"]
+    assert viewer.layers[-1] == depth and viewer.layers.selection.active == fused
     for at in ((0, 0), (50, 0), (20, 80)):
         world = layer.data_to_world((0, *at))[1:]
         np.testing.assert_allclose(fused.data_to_world(at), world)
@@ -91,3 +92,7 @@ def test_the_command_takes_a_file_whose_name_has_spaces(
     wait(qtbot, panel)
     fused = viewer.layers[f"{layer.name} | fused"]
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "fused.tif"), fused.data)
+    depth = viewer.layers[f"{layer.name} | depth"]
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "depth.tif"), depth.data, atol=1e-6)
+    panel.depth_map.click()
+    assert "depth" not in panel._command()

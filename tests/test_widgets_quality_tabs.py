@@ -281,6 +281,10 @@ def test_no_spots_and_no_second_layer_are_told(
     click(qtbot, panel.job.button)
     qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
     assert "nothing to see" in notes[-1] and panel.job.error is not None
+    viewer.add_image(np.random.default_rng(0).random((100, 100)), name="noise")
+    measure(qtbot, panel)
+    assert "noise: no spots found; a lower threshold" in tab.frame.job.outcome.text()
+    assert len(viewer.layers["noise | spots"].data) == 0
     tab = go_to(panel, "Positions")
     assert "Choose two layers of points" in tab.frame.reason.text()
 
@@ -368,7 +372,10 @@ def test_an_image_that_is_no_finer_is_told(
     tab.image.choose(viewer.layers["blurred"])
     tab.low.choose(viewer.layers["fine"])
     measure(qtbot, panel)
-    assert "blurred needed no blur, so it is no finer than fine" in tab.frame.job.outcome.text()
+    assert (
+        "blurred needed hardly any blur, so it is no finer than fine"
+        in tab.frame.job.outcome.text()
+    )
 
 
 def test_the_same_on_the_command_line(

@@ -31,6 +31,7 @@ def applied(
 ) -> tuple[acuity.Micrograph, int]:
     """Enhance an image, and tell what to know of it -> the result, after how many iterations."""
     from napari_acuity.core.inference.model_steps import Generation
+    from napari_acuity.core.inference.pixel_size import size_note
 
     changes = list[float]()
 
@@ -44,8 +45,9 @@ def applied(
         print(f"iteration {number} changed {change:.2%} of the range")
     if 0 < len(changes) < options["iterations"]:
         print(f"ended there: that is less than {options['stop_below']:.2%}")
+    other_size = size_note(model.header, image.pixel_size)
     for note in result.notes:
-        print(f"warning: {note}")
+        print(f"warning: {note}{' (--resample)' if note == other_size else ''}")
     return result, max(1, len(changes))
 
 

@@ -138,9 +138,9 @@ def mtf(
     check_outputs(out, force)
     images = read_each(paths, value_range)
     if edge:
-        edges = {name: q.slanted_edge(each, pixel_size) for name, each in images.items()}
-        known = pixel_size is not None or all(each.pixel_size for each in images.values())
-        _tell_part(q.edge_part(edges, unit="um" if known else "px"), images, out)
+        size, unit = _common_size(images, pixel_size)
+        edges = {name: q.slanted_edge(each, size) for name, each in images.items()}
+        _tell_part(q.edge_part(edges, unit=unit), images, out)
         return
     found: dict[str, Any] = {}
     for name, each in images.items():
@@ -173,15 +173,14 @@ def spots(
     if table:
         check_folder(fresh(table, force))
     opened = read_each(images, value_range)
-    known = pixel_size is not None or all(each.pixel_size for each in opened.values())
-    size = pixel_size if known else 1.0
+    size, unit = _common_size(opened, pixel_size)
     found = {name: q.fwhm_spots(each, size, threshold=threshold) for name, each in opened.items()}
     close: dict[str, Any] = {
         name: q.close_pairs(opened[name], size, spots=spots)
         for name, spots in found.items()
         if pairs
     }
-    _tell_part(q.spots_part(found, pairs=close or None, unit="um" if known else "px"), opened, out)
+    _tell_part(q.spots_part(found, pairs=close or None, unit=unit), opened, out)
     if table:
         from napari_acuity.core.quality.reports.target_parts import save_spots
 
@@ -271,6 +270,14 @@ def fuse(
             acuity.Micrograph(found.depth, pixel_size=size, value_range=(0.0, last)), depth
         )
         print(depth)
+
+
+def _common_size(
+    images: dict[str, acuity.Micrograph], pixel_size: float | None
+) -> tuple[float | None, str]:
+    """Return the pixel size to give for each image, and the unit: px where one of them tells none."""
+    known = pixel_size is not None or all(image.pixel_size for image in images.values())
+    return (pixel_size, "um") if known else (1.0, "px")
 
 
 def _tell(text: str, report: Any, out: Path | None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
-__all__ = ["LARGEST_SCALE", "MOST_PARTS", "is_scale", "ratio", "scale_between"]
+__all__ = ["LARGEST_SCALE", "MOST_PARTS", "finer_by", "is_scale", "ratio", "scale_between"]
 
 LARGEST_SCALE = 100
 """The largest magnification of a network."""
@@ -22,6 +23,11 @@ def ratio(scale: float) -> Fraction:
 def is_scale(scale: float) -> bool:
     """Return whether a network can magnify so: by 1 to `LARGEST_SCALE`, a ratio of small numbers."""
     return 1 <= scale <= LARGEST_SCALE and abs(float(ratio(scale)) - scale) < 1e-6
+
+
+def finer_by(scale: float, *, iterations: int = 1, grid: str = "finer", **_others: Any) -> float:
+    """Return how many pixels of a result span one of its image; the options are those of `enhance`."""
+    return float(scale) ** (1 if grid == "same" else iterations)
 
 
 def scale_between(low: tuple[int, int], high: tuple[int, int]) -> Fraction | None:

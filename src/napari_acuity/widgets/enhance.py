@@ -25,7 +25,7 @@ from ._enhancing.generations import GenerationTable
 from ._enhancing.lens_box import LensBox
 from ._enhancing.model_chooser import ModelChooser
 from ._enhancing.options import EnhanceOptions
-from ._enhancing.pixel_size import describe, fits, ratio_of
+from ._enhancing.pixel_size import describe, fits, ratio_of, what_it_is
 from ._enhancing.result_saving import SaveResult
 from ._enhancing.run import EnhanceRun, Work
 from ._enhancing.script import command_of, python_of
@@ -107,8 +107,10 @@ class EnhancePanel(QScrollArea):
         self.folder.setToolTip(_TIPS["folder"])
         self.folder.clicked.connect(self._open_folder)
         self.save = SaveResult(self._viewer, self.job)
-        self.facts = QLabel()
-        self.facts.setWordWrap(True)
+        self.facts, self.problem = QLabel(), QLabel()
+        for label in (self.facts, self.problem):
+            label.setWordWrap(True)
+        self.problem.hide()
         self.resample = QCheckBox("Resample the image to the model's pixel size")
         self.resample.setToolTip(_TIPS["resample"])
         self.resample.hide()
@@ -134,6 +136,7 @@ class EnhancePanel(QScrollArea):
         offer_settings(more, self._viewer, "enhance", self._show_told)
         self.job.row.addWidget(more)
         self.job.set_tip(_TIPS["job"])
+        layout.addWidget(self.problem)
         layout.addWidget(self.job)
         layout.addWidget(self.generations)
         layout.addLayout(side_by_side(self.save, self.folder))
@@ -199,7 +202,7 @@ class EnhancePanel(QScrollArea):
 
     def _ratio(self) -> float | None:
         known, layer = self.known, self.image.layer
-        if known is None or layer is None:
+        if known is None or layer is None or wrong_kind(layer, known.model):
             return None
         return ratio_of(known.model.header, pixel_size_of(layer))
 
@@ -209,7 +212,7 @@ class EnhancePanel(QScrollArea):
         self.save.show_state(None if lens is None else _LENS_LAYERS)
         self._show_lens(lens)
         self.resample.setVisible(not fits(self._ratio()))
-        self.job.disable(self._problem())
+        self._show_problem(layer is not None and known is None and lens is None)
         if lens is not None:
             self.facts.setText(self.channels.facts())
         elif known is None:
@@ -224,14 +227,21 @@ class EnhancePanel(QScrollArea):
             self._waiting = False
             self._start()
 
+    def _show_problem(self, told_before: bool) -> None:
+        """Let the button be pressed, or say why not; why there is no model stands in its own line."""
+        problem = self._problem()
+        self.job.disable(problem)
+        self.problem.setText(problem or "")
+        self.problem.setVisible(bool(problem) and not told_before)
+
     def _words(self, known: KnownModel, layer: Image | None) -> str:
-        size = None if layer is None else pixel_size_of(layer)
-        words = describe(known.model.header, size, resampled=self.resample.isChecked())
-        if layer is not None:
-            shape = output_shape(layer, known.model.scale, self._settings())
-            rows, cols = shape[-3:-1] if layer.rgb else shape[-2:]
-            words += f"\nThe result will have {rows} x {cols} pixels."
-        return words
+        header = known.model.header
+        if layer is None or wrong_kind(layer, known.model):
+            return f"{what_it_is(header)}."
+        words = describe(header, pixel_size_of(layer), resampled=self.resample.isChecked())
+        shape = output_shape(layer, known.model.scale, self._settings())
+        rows, cols = shape[-3:-1] if layer.rgb else shape[-2:]
+        return f"{words}\nThe result will have {rows} x {cols} pixels."
 
     def _show_lens(self, lens: KnownLens | None) -> None:
         """Show what a lens, or a model, is told."""

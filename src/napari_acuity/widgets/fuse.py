@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QCheckBox, QLabel, QScrollArea
 
 from ._jobs import JobBox
-from ._layers import LayerChooser, add_result, is_image, made_by, shape_of, snapshot
+from ._layers import (
+    LayerChooser,
+    add_result,
+    is_image,
+    keep_selection,
+    made_by,
+    shape_of,
+    snapshot,
+)
 from ._panel import DeviceChip, add_row, form, more_button, panel_layout, side_by_side
 
 if TYPE_CHECKING:
@@ -39,6 +47,9 @@ class FusePanel(QScrollArea):
         self.problem = QLabel()
         self.problem.setWordWrap(True)
         self.job = JobBox("Fuse", self._fuse)
+        self.job.set_tip(
+            "Make one image of the planes that is sharp throughout, and hide the stack"
+        )
         more = more_button(python=self._python, command=self._command, page="fuse")
         self.job.row.addWidget(more)
         rows = form()
@@ -72,18 +83,19 @@ class FusePanel(QScrollArea):
         self.job.run(steps, done=partial(self._show, layer, recipe, self.depth_map.isChecked()))
 
     def _show(self, layer: Image, recipe: dict[str, Any], with_depth: bool, found: Fused) -> None:
-        if with_depth:
-            self._add(
-                layer,
-                found.depth,
-                "depth",
-                {**recipe, "verb": "compare"},
-                colormap="turbo",
-                contrast_limits=(0.0, float(max(1, found.planes - 1))),
-                visible=False,
-            )
         look: dict[str, Any] = {} if layer.rgb else {"colormap": layer.colormap.name}
         self._add(layer, found.image.pixels, "fused", recipe, **look)
+        if with_depth:  # above the image, so that it is seen as soon as it is shown
+            with keep_selection(self._viewer):
+                self._add(
+                    layer,
+                    found.depth,
+                    "depth",
+                    {**recipe, "verb": "compare"},
+                    colormap="turbo",
+                    contrast_limits=(0.0, float(max(1, found.planes - 1))),
+                    visible=False,
+                )
         layer.visible = False
         rows, columns = shape_of(layer)
         self.job.say(f"Fused {found.planes} planes of {rows} x {columns} px; hid the stack.")
@@ -121,6 +133,7 @@ class FusePanel(QScrollArea):
         if layer is None or not layer.source.path:
             return ""
         words = ["acuity", "fuse", str(layer.source.path), "--out", "fused.tif"]
+        words += ["--depth", "depth.tif"] if self.depth_map.isChecked() else []
         return shlex.join([*words, "--device", self.device.device])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QPushButton, QScrollArea
+from qtpy.QtWidgets import QPushButton, QScrollArea
 
 from ._jobs import JobBox, one_step
 from ._measuring.compare import CompareTab
@@ -17,6 +17,7 @@ from ._measuring.psf import PsfTab
 from ._measuring.resolution import ResolutionTab
 from ._measuring.tab import NOT_YET
 from ._panel import enable, panel_layout, side_by_side
+from ._saving import ask_name
 from ._tabs import Tabs
 
 if TYPE_CHECKING:
@@ -134,11 +135,6 @@ class QualityPanel(QScrollArea):
         self._update()
 
     def _ask_and_save(self, _checked: bool = False) -> None:
-        name, _ = QFileDialog.getSaveFileName(
-            self,
-            "Write the report",
-            "report.html",
-            "Web page (*.html);;PDF (*.pdf);;Tables (*.csv)",
-        )
-        if name:
+        kinds = "Web page (*.html);;PDF (*.pdf);;Tables (*.csv)"
+        if name := ask_name(self, "Write the report", "report.html", kinds):
             self.save_report(name)

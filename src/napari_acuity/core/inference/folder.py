@@ -11,12 +11,13 @@ import numpy as np
 
 from ..device import choose_device
 from ..errors import AcuityError, FileError
-from ..io import images_in, make_folder, read, write
+from ..io import check_makable, images_in, make_folder, read, write
 from ..jobs import Event, altered, run, within
 from ..memory import MOST_BYTES, memory_problems
 from ..model import Model
 from ..model import load as load_model
 from ..quality import bicubic
+from ..scales import finer_by
 from .enhance import check_options, enhance_steps
 from .pixel_size import fits, ratio_of
 
@@ -105,7 +106,7 @@ def enhance_folder(
     Raises
     ------
     FileError
-        When there is no such image, or the folder to write to cannot be made.
+        When there is no such image, or the folder to write to cannot be made or written.
     AcuityError
         When the model, the device or an option cannot be used; what one image raises is in the report.
     """
@@ -141,8 +142,9 @@ def enhance_folder_steps(
     if not images:
         asked = "" if files == "*" else f" that fits '{files}'"
         raise FileError(f"{folder} holds no image{asked}.", "Check the folder and the pattern.")
+    check_makable(out)
     make_folder(out)
-    mark = f"-x{_finer(model, options):.4g}"
+    mark = f"-x{finer_by(model.scale, **options):.4g}"
     # Among the images lie only results that were written there.
     there = out.resolve()
     images = [
@@ -175,12 +177,6 @@ def enhance_folder_steps(
     return report
 
 
-def _finer(model: Model, options: dict[str, Any]) -> float:
-    """Return how many pixels of a result span one of its image."""
-    times = 1 if options.get("grid") == "same" else options.get("iterations", 1)
-    return float(model.scale) ** times
-
-
 def _one(
     path: Path,
     target: Path,
@@ -195,7 +191,7 @@ def _one(
     if resample and not fits(ratio := ratio_of(model.header, image.pixel_size)):
         image = bicubic(image, ratio or 1.0)
     item = np.dtype(options.get("dtype") or image.pixels.dtype).itemsize
-    if image.pixels.size * _finer(model, options) ** 2 * item > MOST_BYTES:
+    if image.pixels.size * finer_by(model.scale, **options) ** 2 * item > MOST_BYTES:
         raise FileError(
             "Its result would take more than 1 GB of memory.", "Enhance it by itself, to OME-Zarr."
         )

@@ -214,7 +214,9 @@ def cautioned(image: Micrograph, levels: tuple[float, float]) -> Micrograph:
     if image.pixels.dtype.kind == "f" or grey_values >= _FEW_GREY_VALUES:
         return image
     note = (
-        f"the result lies within {grey_values:.0f} grey values of {image.pixels.dtype}: the better "
+        "the image is of black and white alone, and so is the result; output of a finer type shows more"
+        if image.pixels.dtype.kind == "b"
+        else f"the result lies within {grey_values:.0f} grey values of {image.pixels.dtype}: the better "
         "instrument fills less of its range; output of a finer type shows more"
     )
     return replace(image, notes=(*image.notes, note))

@@ -85,6 +85,11 @@ class Canvas:
             _enlarge(source[plane], fine[plane], rgb=self._axes == (-3, -2))
             self._coarsen_whole(plane)
 
+    @property
+    def painted(self) -> bool:
+        """Whether a tile was painted, above what `put_below` shows."""
+        return bool(self._tiles)
+
     def keep_tiles(self) -> None:
         """Make all of it zeros but the tiles that were painted since."""
         for plane in range(len(self._planes[0])):

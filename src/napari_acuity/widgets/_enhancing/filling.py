@@ -75,6 +75,8 @@ class Filling:
         channels = 1 if source.rgb else known.model.channels
         self.canvas = Canvas(pixels, rgb=bool(source.rgb), channels=channels)
         self.finished, self._iterations = False, settings.iterations
+        self._whole: Made | None = None  # the latest iteration but the last
+        self._generation: Image | None = None  # and its layer
         self.layer = self._result(self.canvas, settings.iterations)
         # napari takes long to add a layer, and as long again to draw it; and there is nothing to see yet.
         self.layer.visible, self._shown = False, False
@@ -97,13 +99,12 @@ class Filling:
         self._drawing_s = self._drawn_at - now
 
     def keep(self, made: Made) -> None:
-        """Add what an iteration made, below the result."""
+        """Hold what an iteration made; where generations are wished, add it below the result."""
         if made.canvas is None:
             return
-        layer = self._add(made.canvas, made.number, f", generation {made.number}")
-        if not self.removed:
-            layers = self._viewer.layers
-            layers.move(layers.index(layer), layers.index(self.layer))
+        self._whole = made
+        if self._settings.keep_generations:
+            self._generation = self._add_generation(made.canvas, made.number)
 
     def finish(self, enhanced: Enhanced) -> None:
         """Show the result in full."""
@@ -149,15 +150,32 @@ class Filling:
         """End before the result was there; say what became of the layer."""
         if self.finished or self.removed:
             return ""
-        if not keep:
+        whole = self._latest_whole(keep=keep)
+        kept = [] if whole is None else [whole]
+        if keep and self.canvas.painted:
+            self._keep_part()
+            kept.append(self.layer)
+        else:
             self._viewer.layers.remove(self.layer)
+        if not kept:
             return ""
+        self.layer = kept[-1]
+        return f"What was done is kept in {' and '.join(repr(layer.name) for layer in kept)}."
+
+    def _keep_part(self) -> None:
         self.canvas.keep_tiles()
         self.layer.name = f"{self.layer.name} (part)"
         self.layer.metadata["acuity"].update(self._recipe, part=True)
         self._show()
         self.layer.refresh(extent=False)
-        return f"What was done is kept in '{self.layer.name}'."
+
+    def _latest_whole(self, *, keep: bool) -> Image | None:
+        """Return the layer of the latest iteration that was done; where it was not added, `keep` adds it."""
+        if self._generation is not None:
+            return self._generation if self._generation in self._viewer.layers else None
+        if self._whole is None or self._whole.canvas is None or not keep:
+            return None
+        return self._add_generation(self._whole.canvas, self._whole.number)
 
     def _finer(self, iterations: int) -> float:
         return self._settings.finer(self._known.model.scale, iterations)
@@ -168,6 +186,15 @@ class Filling:
             return False
         self.layer.visible = self._shown = True
         return True
+
+    def _add_generation(self, canvas: Canvas, number: int) -> Image:
+        """Add what an iteration made, below the result."""
+        layer = self._add(canvas, number, f", generation {number}")
+        layer.metadata["acuity"].update(generation=number)
+        if not self.removed:
+            layers = self._viewer.layers
+            layers.move(layers.index(layer), layers.index(self.layer))
+        return layer
 
     def _add(self, canvas: Canvas, iterations: int, more: str = "") -> Image:
         with keep_selection(self._viewer):

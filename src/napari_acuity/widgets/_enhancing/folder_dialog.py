@@ -6,7 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QDialog, QFileDialog, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDialog,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ...core.errors import FileError
 from ...core.io import images_in
@@ -53,6 +61,9 @@ class FolderDialog(QDialog):
         self.found = QLabel()
         self.found.setWordWrap(True)
         self.job = JobBox("Enhance all", self._enhance)
+        self.job.set_tip("Write a result of each image; those that are there stay as they are")
+        # Of a traceback a line is a line; of why a file failed all is to be read.
+        self.job.details_text.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         rows, layout = form(), QVBoxLayout(self)
         for name, line in (("source", self.source), ("target", self.target)):
             words = {"source": "Images in", "target": "Results to"}[name]

@@ -44,7 +44,7 @@ class Painted:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """An iteration is done; `canvas` holds what it made where that is to be kept as a layer."""
+    """An iteration is done; `canvas` holds what it made where that may be kept as a layer."""
 
     number: int
     change: float
@@ -217,7 +217,7 @@ def _made(generation: Any, canvas: Canvas, settings: Settings) -> Made:
     if number < settings.iterations:
         canvas.put_below(image.pixels)  # until the last iteration paints over it
     last = number == settings.iterations or change < settings.stop_below
-    if last or not settings.keep_generations:
+    if last or not (settings.keep_generations or settings.keep_part):
         return Made(number, change)
     return Made(number, change, Canvas.of(image.pixels, rgb=image.rgb))
 

@@ -48,7 +48,8 @@ _TIPS = {
     "the device is faster in it: a difference of one grey level at most.",
     "dtype": "Pixel type of the result. 8 and 16 bit use their whole range, floats 0 to 1.",
     "stop": "End after an iteration that changes less than this share of the range (root mean square).",
-    "part": "When you cancel, keep the layer with the tiles done so far; the rest of it is black.",
+    "part": "When you cancel, keep the layer with the tiles done so far; the rest of it is black. Of several "
+    "iterations also keep what the latest one that is whole made.",
     "zarr": "Ask for a folder and write the result there in parts, as OME-Zarr with coarser copies: for "
     "results that do not fit into memory, stacks plane by plane. Cancelled, it goes on where it was when "
     "started again.",

@@ -10,7 +10,7 @@ from ...core.inference.pixel_size import fits, ratio_of
 if TYPE_CHECKING:
     from ...core.model import Header
 
-__all__ = ["describe", "fits", "ratio_of"]
+__all__ = ["describe", "fits", "ratio_of", "what_it_is"]
 
 _LONGEST_WORDS = 90
 
@@ -29,17 +29,9 @@ def describe(
     resampled : bool
         Whether the image is brought to the model's pixel size first.
     """
-    kinds = {1: "grey", 3: "RGB"} if header.rgb else {}
-    kind = kinds.get(header.channels, f"{header.channels} channels")
-    recipe = header.recipe.get("name", header.network)
-    words = f"x{header.scale:g}, {kind}, {recipe}"
-    if what := str(header.data.get("what", "")):
-        words += f"; trained on {_shortened(what)}"
+    words, ratio = what_it_is(header), ratio_of(header, pixel_size)
     if header.pixel_size is None:
-        return f"{words}; the pixel size it was trained on is unknown."
-    trained = _side(header.pixel_size)
-    words += f"; pixels of {trained:.3g} µm" if what else f"; trained on pixels of {trained:.3g} µm"
-    ratio = ratio_of(header, pixel_size)
+        return f"{words}."
     if pixel_size is None or ratio is None:
         return f"{words}. The pixel size of this image is unknown: set the layer's scale and units."
     here = _side(pixel_size)
@@ -51,6 +43,20 @@ def describe(
         f"{words}.\nCaution: this image's pixels are {here:.3g} µm, {ratio:.2g} times those. "
         "What the model adds may be wrong; resample the image first."
     )
+
+
+def what_it_is(header: Header) -> str:
+    """Say what a model is and what it was trained on, without a full stop."""
+    kinds = {1: "grey", 3: "RGB"} if header.rgb else {}
+    kind = kinds.get(header.channels, f"{header.channels} channels")
+    recipe = header.recipe.get("name", header.network)
+    words = f"x{header.scale:g}, {kind}, {recipe}"
+    if what := str(header.data.get("what", "")):
+        words += f"; trained on {_shortened(what)}"
+    if header.pixel_size is None:
+        return f"{words}; the pixel size it was trained on is unknown"
+    trained = f"pixels of {_side(header.pixel_size):.3g} µm"
+    return f"{words}; {trained}" if what else f"{words}; trained on {trained}"
 
 
 def _side(pixel_size: tuple[float, float]) -> float:

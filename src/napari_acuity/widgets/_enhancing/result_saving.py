@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QPushButton
+from qtpy.QtWidgets import QPushButton
 
 from .._jobs import one_step
 from .._layers import snapshot
 from .._panel import enable
+from .._saving import ask_name
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -60,7 +61,7 @@ class SaveResult(QPushButton):
             return
         kinds = "TIFF (*.tif *.tiff);;PNG (*.png);;JPEG (*.jpg)"
         name = f"{file_stem(layer)}.tif"
-        path, _ = QFileDialog.getSaveFileName(self, "Save the result", name, kinds)
+        path = ask_name(self, "Save the result", name, kinds)
         if path:
             write = partial(_write, snapshot(layer), Path(path))
             steps = partial(one_step, "writing", write)

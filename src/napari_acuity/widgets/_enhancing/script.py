@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...core.scales import finer_by
 from .._value_range import script_begin, stated_python
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class Settings:
 
     def finer(self, scale: float, iterations: int | None = None) -> float:
         """Return how many pixels of the result span one of the image."""
-        times = 1 if self.grid == "same" else iterations or self.iterations
-        return float(self.resample * scale**times)
+        return self.resample * finer_by(
+            scale, iterations=iterations or self.iterations, grid=self.grid
+        )
 
 
 _DEFAULTS = Settings().how

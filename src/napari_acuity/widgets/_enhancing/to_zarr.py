@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QWidget
-
 from .._layers import add_result, finest, keep_selection, result_layer
+from .._saving import ask_name
 from .filling import look_of
 from .result_saving import file_stem
 
 if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
+    from qtpy.QtWidgets import QWidget
 
     from .._session import KnownModel
     from .script import Settings
@@ -29,8 +29,7 @@ def zarr_name(layer: Image, finer: float) -> str:
 def ask_out(parent: QWidget, layer: Image, finer: float) -> str:
     """Ask for the folder to write; "" where none was chosen."""
     name = zarr_name(layer, finer)
-    path, _ = QFileDialog.getSaveFileName(parent, "Write to OME-Zarr", name, "OME-Zarr (*.zarr)")
-    return path if not path or path.endswith(".zarr") else f"{path}.zarr"
+    return ask_name(parent, "Write to OME-Zarr", name, "OME-Zarr (*.zarr)")
 
 
 def add_levels(

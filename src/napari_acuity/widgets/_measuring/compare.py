@@ -117,6 +117,7 @@ class CompareTab(QWidget):
 
     def _make_results(self) -> None:
         self.job = JobBox("Measure", self._measure)
+        self.job.set_tip("Score the image, and what its input reaches, against the reference")
         more = more_button(python=self._python, command=self._command, page="measure")
         self.job.row.addWidget(more)
         self.problem = QLabel()

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorTab"]
 
+# A blur of less than that is no other resolution.
+_HARDLY_PX = 0.5
 _IMAGE_TIP = "What was made of it: finer, or on the same grid; of a stack the plane on show"
 
 
@@ -63,6 +65,7 @@ class ErrorTab(QWidget):
         )
         self.frame = TabFrame(
             "Map the errors",
+            "Blur the image back, and lay a map over the low-resolution image of where it differs",
             rows,
             problem=self._problem,
             steps=self._steps,
@@ -159,7 +162,7 @@ def _measure(low: Any, image: Any) -> tuple[ErrorMap, Part]:
     part = error_part(found, *images).of_images(images)
     low_name, name = images
     one_grid = images[low_name].pixels.shape == images[name].pixels.shape
-    if one_grid and not found.sigma_px:
-        caution = f" {name} needed no blur, so it is no finer than {low_name}: are the two swapped?"
+    if one_grid and found.sigma_px < _HARDLY_PX:
+        caution = f" {name} needed hardly any blur, so it is no finer than {low_name}: are the two swapped?"
         part = replace(part, words=part.words + caution)
     return found, part

@@ -123,6 +123,7 @@ class ModalityTab(QWidget):
         add_row(more, "Low again", self.low_again, _TIPS["again"])
         self.frame = TabFrame(
             "Compare modalities",
+            "Score the image made, its input and Richardson-Lucy against the truth",
             rows,
             problem=self._problem,
             steps=self._steps,

@@ -49,6 +49,7 @@ _TIPS = {
     "are measured in it",
     "pick": "Click, then click on the pattern of three bars whose group and element are set beside it. "
     "Needed only where the pixel size is unknown or wrong.",
+    "number": "Group and element of the pattern to pick, as printed beside it",
     "forget": "Take the picked place back: elements are numbered by the pixel size",
     "contrast": "The contrast that the bars of a resolved element have at least",
     "na": "Numerical aperture of the lens, for its diffraction limit in the plot; 0 draws none",
@@ -87,6 +88,8 @@ class MtfTab(QWidget):
         self.group.setPrefix("group ")
         self.element.setRange(1, 6)
         self.element.setPrefix("element ")
+        for box in (self.group, self.element):
+            box.setToolTip(_TIPS["number"])
         self.pick = QPushButton(_PICK)
         self.pick.setCheckable(True)
         self.pick.setToolTip(_TIPS["pick"])
@@ -129,6 +132,7 @@ class MtfTab(QWidget):
         self._rows = rows
         self.frame = TabFrame(
             "Measure contrast",
+            "Measure the contrast of the bars, or of the edge, by frequency",
             rows,
             problem=self._problem,
             steps=self._steps,

@@ -56,6 +56,7 @@ class PositionsTab(QWidget):
         )
         self.frame = TabFrame(
             "Compare positions",
+            "Match the points one to one, and measure how far they lie apart",
             rows,
             problem=self._problem,
             steps=self._steps,

@@ -99,6 +99,7 @@ class PsfTab(QWidget):
         )
         self.frame = TabFrame(
             "Find spots",
+            "Find bright spots in each image and fit a Gaussian to each",
             rows,
             problem=self._problem,
             steps=self._steps,
@@ -185,7 +186,9 @@ class PsfTab(QWidget):
 def _spots(measured: _Chosen, table: Table) -> Points:
     layer, count = measured.layer, len(table["y"])
     centres = np.stack([table["y"], table["x"]], axis=1) + measured.corner
-    places = np.hstack([np.tile(measured.plane, (count, 1)).reshape(count, -1), centres])
+    places = np.hstack(
+        [np.tile(measured.plane, (count, 1)).reshape(count, len(measured.plane)), centres]
+    )
     width_px = table["fwhm_major"][table["ok"]] / measured.unit_px
     return Points(
         places,

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from .._jobs import one_step
 from .._layers import LayerChooser, pixel_size_of, shape_of
-from .._panel import add_row, drop_down, form
+from .._panel import add_row, drop_down, enable, form
 from .planes import plane_shown
 from .script import measured_parts
 from .tab import TabFrame, command_on
@@ -30,6 +30,7 @@ _METHODS = {
     "One image, checkerboard split (FRC)": "frc_single",
     "One image, decorrelation analysis": "decorrelation",
 }
+_ONE_IMAGE = "Only for the method of two acquisitions."
 _TIPS = {
     "image": "The image whose resolution is measured; of a stack the plane on show",
     "second": "A second acquisition of the same field by the same instrument, its noise independent of the "
@@ -54,6 +55,7 @@ class ResolutionTab(QWidget):
         add_row(rows, "Second image", self.second, _TIPS["second"])
         self.frame = TabFrame(
             "Measure resolution",
+            "Measure how fine the image shows things, without a reference",
             rows,
             problem=self._problem,
             steps=self._steps,
@@ -68,7 +70,11 @@ class ResolutionTab(QWidget):
         self._on_method()
 
     def _on_method(self, _index: int = 0) -> None:
-        self.second.setEnabled(self.method.currentData() == "frc")
+        enable(
+            self.second,
+            _TIPS["second"],
+            None if self.method.currentData() == "frc" else _ONE_IMAGE,
+        )
         self.frame.check()
 
     def _problem(self) -> str | None:

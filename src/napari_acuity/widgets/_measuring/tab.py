@@ -39,6 +39,8 @@ class TabFrame(QWidget, Generic[T]):
     ----------
     verb : str
         What the button does: "Find spots".
+    tip : str
+        The same in a sentence, its tooltip.
     rows : QFormLayout
         What is chosen above it.
     problem : callable
@@ -64,6 +66,7 @@ class TabFrame(QWidget, Generic[T]):
     def __init__(
         self,
         verb: str,
+        tip: str,
         rows: QFormLayout,
         *,
         problem: Callable[[], str | None],
@@ -78,6 +81,7 @@ class TabFrame(QWidget, Generic[T]):
         self.part: Part | None = None
         self._problem, self._steps, self._show = problem, steps, show
         self.job = JobBox(verb, self._start)
+        self.job.set_tip(tip)
         self.job.row.addWidget(more_button(python=python, command=command, page=page))
         self.reason = QLabel()
         self.reason.setWordWrap(True)

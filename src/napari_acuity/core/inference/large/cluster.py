@@ -57,7 +57,7 @@ def connected(workers: int, scheduler: str | None) -> Iterator[Any]:
     Raises
     ------
     AcuityError
-        When `distributed` is not installed, or no scheduler answers.
+        When `distributed` is not installed, no scheduler answers, or a worker ends at once.
     """
     distributed = _distributed()
     if scheduler is not None:
@@ -78,7 +78,13 @@ def connected(workers: int, scheduler: str | None) -> Iterator[Any]:
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
-        client.register_worker_callbacks(_one_thread)
+        try:
+            client.register_worker_callbacks(_one_thread)
+        except OSError as error:  # as which a closed connection is raised
+            raise AcuityError(
+                "A worker ended while it was started.",
+                "See that there is memory for so many, and start again.",
+            ) from error
         yield client
 
 

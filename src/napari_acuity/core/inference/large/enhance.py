@@ -224,8 +224,12 @@ def _check_options(
 ) -> None:
     if out.suffix.lower() != ".zarr":
         raise FileError(f"'{out.name}' is no name of an OME-Zarr.", "End it in .zarr.")
-    if isinstance(image, str | Path) and Path(image).resolve().is_relative_to(out.resolve()):
-        raise FileError(f"{out} would replace the image it is made of.", "Choose another name.")
+    if isinstance(image, str | Path):
+        source, target = Path(image).resolve(), out.resolve()
+        if source.is_relative_to(target):
+            raise FileError(f"{out} would replace the image it is made of.", "Choose another name.")
+        if target.is_relative_to(source):
+            raise FileError(f"{out} lies in the image it is made of.", "Choose another folder.")
     check_zarr(out)
     if tile != "auto" and (not isinstance(tile, Integral) or tile < 1):
         raise ImageError(

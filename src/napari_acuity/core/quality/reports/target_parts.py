@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...io import replacing
-from ..spots.spots import fwhm_summary
+from ..spots.spots import FwhmSummary, fwhm_summary
 from ..targets.bars import diffraction_limit
 from .charts import Chart, Curve
 from .page import Table
@@ -149,9 +149,7 @@ def spots_part(
             name,
             str(one.count),
             str(one.excluded),
-            f"{one.median:.4g}",
-            f"{one.quartiles[0]:.4g} to {one.quartiles[1]:.4g}",
-            f"{one.ellipticity:.2f}",
+            *_width_cells(one),
         )
         for name, one in summaries.items()
     ]
@@ -165,10 +163,7 @@ def spots_part(
         charts["Peak-to-peak distances of close pairs"] = _histogram(
             f"Distance ({unit})", "Pairs", distances
         )
-    words = "; ".join(
-        f"{name}: median FWHM {one.median:.4g} {unit} of {one.count} spots"
-        for name, one in summaries.items()
-    )
+    words = "; ".join(_width_words(name, one, unit) for name, one in summaries.items())
     note = (
         "A rotated 2-D Gaussian on a constant background fitted to each spot; the width of a spot is the "
         "geometric mean of its two. Spots that are saturated, at the border, overlapping or badly fitted "
@@ -246,6 +241,21 @@ def _histogram(x_label: str, y_label: str, groups: dict[str, NDArray[np.float64]
         for name, values in filled.items()
     ]
     return Chart(x_label, y_label, curves)
+
+
+def _width_cells(one: FwhmSummary) -> tuple[str, str, str]:
+    if not one.count:
+        return "", "", ""
+    quartiles = f"{one.quartiles[0]:.4g} to {one.quartiles[1]:.4g}"
+    return f"{one.median:.4g}", quartiles, f"{one.ellipticity:.2f}"
+
+
+def _width_words(name: str, one: FwhmSummary, unit: str) -> str:
+    if one.count:
+        return f"{name}: median FWHM {one.median:.4g} {unit} of {one.count} spots"
+    if one.excluded:
+        return f"{name}: none of {one.excluded} spots could be measured"
+    return f"{name}: no spots found; a lower threshold finds fainter ones"
 
 
 def _pair_cells(distances: NDArray[np.float64]) -> tuple[str, str]:

@@ -90,12 +90,13 @@ def decorrelation(image: ImageLike, pixel_size: float | None = None) -> Decorrel
         (Y, X), or (Y, X, 3), which is turned to grey; 64 px or more. It should be sampled finely enough
         to end within the Nyquist frequency.
     pixel_size : float, optional
-        Side of a pixel in um; by default what the image states, or 1 where it states nothing.
+        Side of a pixel in um. The default is the image's own, or 1 where it states none: the resolution
+        is then in px, and frequencies in cycles per px.
 
     Returns
     -------
     Decorrelation
-        `.resolution` in um, nan where no curve has a maximum, as for noise alone; `.frequency`,
+        `.resolution` in um (or px), nan where no curve has a maximum, as for noise alone; `.frequency`,
         `.curve`, `.curves`, `.peaks` and `.snr`.
 
     Raises

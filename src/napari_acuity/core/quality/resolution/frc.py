@@ -26,7 +26,7 @@ TAPER = 1 / 8
 
 @dataclass(frozen=True, eq=False)
 class Resolution:
-    """A resolution, and the curve it was read from.
+    """A resolution, and the curve it was read from. Where the pixel size is unknown, um are px.
 
     Parameters
     ----------
@@ -74,8 +74,8 @@ def frc(
     a, b : Micrograph, array or napari Image layer
         (Y, X), or (Y, X, 3), which is turned to grey; of the same shape, 32 px or more.
     pixel_size : float, optional
-        Side of a pixel in um; by default what `a` states, or
-        1 where it states nothing.
+        Side of a pixel in um. The default is what `a` states, or 1 where it states none: the resolution
+        is then in px, and frequencies in cycles per px.
     threshold : "1/7", "half-bit" or "3-sigma"
         1/7 is the usual in microscopy [2]_. The others [1]_ depend on the number n of Fourier samples
         in a ring: half-bit is (0.2071 + 1.9102 / sqrt(n)) / (1.2071 + 0.9102 / sqrt(n)), 3-sigma is
@@ -84,7 +84,7 @@ def frc(
     Returns
     -------
     Resolution
-        `.resolution` in um, `.frequency`, `.curve` before smoothing, `.threshold`. The resolution is
+        `.resolution` in um (or px), `.frequency`, `.curve` before smoothing, `.threshold`. The resolution is
         nan where the curve never falls below the threshold: finer than two pixels can show. It is inf
         where the curve never lies above.
 
@@ -142,7 +142,7 @@ def frc_single(image: ImageLike, pixel_size: float | None = None) -> Resolution:
         (Y, X), or (Y, X, 3), which is turned to grey; 64 px or more. An odd last row or column is left
         out.
     pixel_size : float, optional
-        Side of a pixel in um; by default what the image states, or 1 where it states nothing.
+        Side of a pixel in um; by default as for `frc`.
 
     Returns
     -------

@@ -102,7 +102,7 @@ def fwhm_spots(
 
         - `y`, `x`: centre, px; where the fit fails, the pixel where the spot was found, and the columns
           up to `residual` are NaN.
-        - `fwhm_major`, `fwhm_minor`: full width at half maximum, um.
+        - `fwhm_major`, `fwhm_minor`: full width at half maximum, um (or px).
         - `angle`: of the major axis from the direction of the rows, degrees, counter-clockwise as
           displayed, in (-90, 90].
         - `amplitude`, `background`: in the units of the pixels.

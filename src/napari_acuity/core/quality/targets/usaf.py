@@ -109,7 +109,8 @@ def _side(image: Micrograph, pixel_size: float | None) -> float:
     if pixel_size is None and image.pixel_size is None:
         raise ImageError(
             "The pixel size is unknown, so the elements cannot be numbered.",
-            "State pixel_size in micrometres, or name one element: at=(row, col, group, element).",
+            "State pixel_size (--pixel-size) in micrometres, or name one element: "
+            "at=(row, col, group, element) (--at ROW COLUMN GROUP ELEMENT).",
         )
     sizes = (pixel_size, pixel_size) if pixel_size is not None else image.pixel_size
     y, x = (float(v) for v in sizes or ())
@@ -167,7 +168,7 @@ def _located(
             raise
         raise ImageError(
             f"At {pixel_size:g} um a pixel, the patterns found do not lie as on a USAF-1951 target.",
-            f"They do at {size:.4g} um: state that size, or name one element by `at`.",
+            f"They do at {size:.4g} um: state that size, or name one element: `at` (--at).",
         ) from error
 
 
