@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import napari_acuity as acuity
 from napari_acuity.core.geometry import apply_homography
-from napari_acuity.core.registration.starts.turns import _correlation, _Spectra, likely_turns
+from napari_acuity.core.registration.starts.turns import _scores, _Spectra, likely_turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def test_any_turn_is_found_to_half_a_step(
     assert best.mirrored == mirrored
 
 
-def test_correlation_is_pearson_s_of_what_is_shared() -> None:
+def test_scores_are_pearson_s_correlation_of_what_is_shared_by_the_root_of_how_much() -> None:
     rng = np.random.default_rng(0)
     a, b = (rng.normal(3, 1, (20, 24)).astype(np.float32) for _ in range(2))
     inside_a, inside_b = (rng.random((20, 24)) < 0.8 for _ in range(2))
@@ -68,7 +68,7 @@ def test_correlation_is_pearson_s_of_what_is_shared() -> None:
         _Spectra.of(image, inside.astype(np.float32), shape)
         for image, inside in ((a, inside_a), (b, inside_b))
     ]
-    surface = _correlation(*spectra, shape, 60)
+    surface = _scores(*spectra, shape, 60)
     for dy, dx in ((0, 0), (3, -5), (-7, 2)):
         there = np.full(shape, np.nan)
         rows, cols = np.nonzero(inside_b)
@@ -77,6 +77,7 @@ def test_correlation_is_pearson_s_of_what_is_shared() -> None:
         here[:20, :24] = np.where(inside_a, a, np.nan)
         both = np.isfinite(here) & np.isfinite(there)
         expected = np.corrcoef(here[both], there[both])[0, 1]
+        expected *= np.sqrt(both.sum() / inside_a.sum())
         assert surface[dy % 40, dx % 48] == pytest.approx(expected, abs=1e-4)
     assert surface[19, 20] == -1
 

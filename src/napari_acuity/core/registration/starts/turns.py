@@ -35,8 +35,9 @@ class Turn(NamedTuple):
 
     Parameters
     ----------
-    correlation : float
-        Of the images there.
+    score : float
+        The correlation of the images there, times the root of the share of the fixed one that the other lies
+        on: by chance, little correlates well.
     degrees : int
         By how much the moving image is turned, counter-clockwise as displayed.
     mirrored : bool
@@ -45,7 +46,7 @@ class Turn(NamedTuple):
         (x, y, 1) px of fixed -> (x, y, 1) px of moving, right to half a step.
     """
 
-    correlation: float
+    score: float
     degrees: int
     mirrored: bool
     plane: Plane
@@ -74,7 +75,7 @@ def likely_turns(
     found = [
         turn for ratio in _scales(fixed, moving, scale) for turn in _turns(fixed, moving, ratio)
     ]
-    found.sort(key=lambda turn: turn.correlation, reverse=True)
+    found.sort(key=lambda turn: turn.score, reverse=True)
     likely: list[Turn] = []
     for turn in found:
         if len(likely) < _LIKELIEST and not any(_near(turn, other) for other in likely):
@@ -116,7 +117,7 @@ def _turns(fixed: NDArray[np.float32], moving: NDArray[np.float32], scale: float
             image, inside = (
                 cv2.warpAffine(plane, onto[:2], (side, side)) for plane in (seen_m, whole)
             )
-            surface = _correlation(there, _Spectra.of(image, inside, shape), shape, least)
+            surface = _scores(there, _Spectra.of(image, inside, shape), shape, least)
             at = np.unravel_index(surface.argmax(), surface.shape)
             dy, dx = ((int(p) + n // 2) % n - n // 2 for p, n in zip(at, shape, strict=True))
             moved = np.linalg.inv(onto) @ np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1]])
@@ -145,8 +146,8 @@ class _Spectra(NamedTuple):
         return cls(*(fft.rfft2(plane, shape) for plane in (image, image * image, inside)))
 
 
-def _correlation(a: _Spectra, b: _Spectra, shape: list[int], least: float) -> NDArray[np.float32]:
-    """Return the Pearson correlation of what two images share at each offset; -1 where that is too little."""
+def _scores(a: _Spectra, b: _Spectra, shape: list[int], least: float) -> NDArray[np.float32]:
+    """Return Pearson correlation times the root of the share at each offset; -1 where that is too little."""
 
     def at_each_offset(p: NDArray[np.complex64], q: NDArray[np.complex64]) -> NDArray[np.float32]:
         return np.asarray(fft.irfft2(p.conj() * q, shape), np.float32)
@@ -160,4 +161,5 @@ def _correlation(a: _Spectra, b: _Spectra, shape: list[int], least: float) -> ND
     shared = at_each_offset(a.image, b.image) - sum_a * sum_b / count
     # An even overlap says nothing.
     spread = np.sqrt(spread_a.clip(1e-3 * count) * spread_b.clip(1e-3 * count))
-    return np.where(enough, shared / spread, np.float32(-1))
+    share = count / a.inside[0, 0].real
+    return np.where(enough, shared / spread * np.sqrt(share), np.float32(-1))
