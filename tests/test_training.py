@@ -345,14 +345,14 @@ def test_a_best_model_that_could_not_be_written_is_written_later(pairs, tmp_path
     monkeypatch.setattr(Model, "save", full)
     second = next(epochs)
     assert first.best and second.best and second.validation_loss == 0.1
-    assert torch.load(out / "checkpoint.pt")["progress"]["best_loss"] > 0.1
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["best_loss"] > 0.1
     monkeypatch.setattr(Model, "save", save)
     assert next(epochs).best is None
 
     kept = acuity.load(out / "best.safetensors").network.state_dict()
     expected = second.best.network.state_dict()
     assert all(torch.equal(kept[name], values) for name, values in expected.items())
-    assert torch.load(out / "checkpoint.pt")["progress"]["best_loss"] == 0.1
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["best_loss"] == 0.1
 
 
 def test_a_disk_that_is_full_at_the_end_is_waited_out(pairs, tmp_path, monkeypatch):
@@ -394,7 +394,7 @@ def test_after_a_full_disk_log_and_state_are_those_of_the_end(pairs, tmp_path, m
     drained(steps)
 
     assert (out / "log.csv").read_text().count("\n") == 3
-    assert torch.load(out / "checkpoint.pt")["progress"]["epoch"] == 2
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["epoch"] == 2
     assert acuity.load(out / "best.safetensors").header.scores
 
 
@@ -444,7 +444,9 @@ def test_a_preview_that_cannot_be_written_costs_no_checkpoint(pairs, tmp_path, m
     events, _ = drained(train_steps(pairs, replace(QUICK, batch=64), tmp_path / "run", epochs=1))
 
     assert any("no space left" in event.stage for event in events)
-    assert torch.load(tmp_path / "run" / "checkpoint.pt")["progress"]["epoch"] == 1
+    assert (
+        torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["progress"]["epoch"] == 1
+    )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files as POSIX does")
@@ -688,7 +690,7 @@ def test_a_discriminator_that_takes_no_part_is_told(pairs):
     assert "no discriminator takes part: the recipe's losses name no adversarial" in told
 
 
-def test_a_wrong_folder_or_start_is_told_before_the_pairs_are_read(tmp_path):
+def test_a_wrong_folder_start_or_network_is_told_before_the_pairs_are_read(tmp_path):
     (tmp_path / "file").touch()
 
     def unread() -> Iterator[Pair]:
@@ -699,6 +701,11 @@ def test_a_wrong_folder_or_start_is_told_before_the_pairs_are_read(tmp_path):
         acuity.train(unread(), QUICK, tmp_path / "file" / "run", epochs=1)
     with pytest.raises(ModelError, match=r"There is no model file .*none\.safetensors"):
         acuity.train(unread(), QUICK, epochs=1, start=tmp_path / "none.safetensors")
+    for wrong in ({"wdith": 8}, {"width": 0}, {"init": "ones"}):
+        with pytest.raises(
+            ModelError, match=r"width must be|init 'ones' cannot be built|wdith must"
+        ):
+            acuity.train(unread(), replace(QUICK, network_arguments=wrong), epochs=1)
 
 
 def small_fields(tissue: np.ndarray) -> list[Pair]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +24,8 @@ from napari_acuity import Micrograph, Pair, PairSet, Recipe, TrainingError
 from napari_acuity.core.networks.levels import NO_LEVELS
 from napari_acuity.core.recipe import RECIPES
 from napari_acuity.core.training import session as session_module
-from napari_acuity.core.training.process import Watch, launch, relaunch
+from napari_acuity.core.training.interrupts import Interrupts
+from napari_acuity.core.training.process import Watch, launch, relaunch, start_process
 from napari_acuity.core.training.run_folder import RunFolder, discard_run, new_run
 from napari_acuity.core.training.session import Epoch
 from napari_acuity.core.training.train import resume_steps, train_steps
@@ -29,6 +33,7 @@ from napari_acuity.core.training.validation import Preview
 from test_training import QUICK, drained, field
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_acuity import Model
@@ -79,7 +84,7 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(
     steps = train_steps(folder, RECIPE, out, epochs=4, device="cpu")
     while not (out / "checkpoint.pt").exists():
         next(steps)
-    while torch.load(out / "checkpoint.pt")["progress"]["step"] < stop_after:
+    while torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["step"] < stop_after:
         next(steps)
     if stop_after < 64:
         (out / "log.csv").touch()  # as if killed: one that is closed so early is removed
@@ -113,6 +118,107 @@ def test_kill_9_loses_no_more_than_the_last_interval(
     assert torch.equal(weights(acuity.load(out / "best.safetensors")), weights(unbroken[0]))
     assert log_of(out) == log_of(unbroken[1])
     assert [event["kind"] for event in Watch(out).events()][-1] == "done"
+
+
+def test_sigterm_loses_nothing(folder: Path, tmp_path: Path, unbroken: tuple) -> None:
+    """As a cluster's scheduler sends it before it kills: bit for bit, too."""
+    out = tmp_path / "run"
+    process = launch(out, folder, RECIPE, epochs=4, device="cpu")
+    watch, seen = Watch(out), list[dict[str, Any]]()
+    while not any(event["kind"] == "step" for event in seen):
+        assert process.poll() is None, watch.last_lines()
+        seen += watch.events()
+        time.sleep(0.01)
+    process.terminate()
+
+    assert process.wait() == 130
+    assert watch.events()[-1]["kind"] == "stopped"
+    assert f"stopped; to go on: acuity resume {out}" in watch.last_lines()
+    assert (
+        torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["step"] >= seen[-1]["step"]
+    )
+    model = acuity.resume(out, device="cpu")
+    assert torch.equal(weights(model), weights(unbroken[0]))
+    assert log_of(out) == log_of(unbroken[1])
+
+
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """What Python does at Ctrl+C, also where the tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
+def test_ctrl_c_ends_a_run_after_the_step_and_twice_at_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, step = tmp_path / "run", session_module.Session.step
+
+    def interrupted(session: session_module.Session, done: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+        step(session, done)
+
+    monkeypatch.setattr(session_module.Session, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        acuity.train(folder, RECIPE, out, epochs=1, device="cpu")
+    assert Watch(out).events()[-1]["kind"] == "stopped"
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["step"] == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)  # from the scheduler and from torchrun
+        assert interrupts.came
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
+def test_an_interrupt_in_the_last_step_is_no_less_heeded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_epoch = session_module.Session.end_epoch
+
+    def interrupted(session: session_module.Session) -> Epoch:
+        signal.raise_signal(signal.SIGTERM)
+        session.ended = True
+        return end_epoch(session)
+
+    monkeypatch.setattr(session_module.Session, "end_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        acuity.train(folder, RECIPE, tmp_path / "run", epochs=1, device="cpu")
+    assert [event["kind"] for event in Watch(tmp_path / "run").events()][-2:] == [
+        "epoch",
+        "stopped",
+    ]
+
+
+@pytest.mark.usefixtures("usual_interrupt")
+def test_where_another_thread_ends_a_run_the_next_interrupt_is_as_ever() -> None:
+    interrupts = Interrupts().__enter__()
+    thread = threading.Thread(target=interrupts.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_what_a_program_makes_of_signals_is_left_to_it() -> None:
+    def theirs(_number: int, _frame: Any) -> None: ...
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, theirs)
+    try:
+        with Interrupts():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
 
 
 def test_a_run_that_lost_its_patience_is_over(folder: Path, tmp_path: Path) -> None:
@@ -259,7 +365,7 @@ def test_what_a_newer_version_wrote_is_refused(folder: Path, tmp_path: Path, fil
         facts = json.loads((out / file).read_text()) | {"format": 99}
         (out / file).write_text(json.dumps(facts))
     else:
-        torch.save(torch.load(out / file) | {"format": 99}, out / file)
+        torch.save(torch.load(out / file, weights_only=True) | {"format": 99}, out / file)
 
     words = rf"{file} was written by a newer version \(format 99, here 1\)\. Update"
     with pytest.raises(TrainingError, match=words):
@@ -268,7 +374,7 @@ def test_what_a_newer_version_wrote_is_refused(folder: Path, tmp_path: Path, fil
 
 def test_a_checkpoint_that_lacks_something_is_refused(folder: Path, tmp_path: Path) -> None:
     out = begun(folder, tmp_path / "run")
-    whole = torch.load(out / "checkpoint.pt")
+    whole = torch.load(out / "checkpoint.pt", weights_only=True)
     for state in (
         *({}, {**whole, "recipe": None}, {**whole, "format": "one"}, {**whole, "draws": None}),
         *({**whole, "progress": 3}, {**whole, "sums": []}, {**whole, "trainee": {}}),
@@ -352,6 +458,23 @@ def test_a_damaged_pair_of_an_earlier_run_is_named_with_its_damage(
         acuity.resume(out, device="cpu")
 
 
+def test_pairs_that_were_moved_are_missed_with_the_way_to_say_where_they_are(
+    tissue: np.ndarray, tmp_path: Path
+) -> None:
+    pairs = PairSet.open(tmp_path / "set")
+    for row in (0, 128, 256):
+        pairs.add(field(tissue, row, 0))
+    out = begun(pairs.folder, tmp_path / "run")
+    pairs.folder.rename(tmp_path / "moved")
+
+    words = (
+        r"pairs of the run in .*run are no longer in .*set\. .* acuity resume RUN --pairs FOLDER"
+    )
+    with pytest.raises(acuity.PairError, match=words):
+        acuity.resume(out, device="cpu")
+    assert acuity.resume(out, pairs=tmp_path / "moved", device="cpu").header.scores
+
+
 def test_a_checkpoint_executes_nothing(tmp_path: Path, folder: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple:
@@ -417,6 +540,40 @@ def test_to_ask_a_run_takes_no_space(tmp_path: Path) -> None:
         assert run.command() == command
         after = (tmp_path / "command").stat()
         assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_run_whose_folder_is_removed_ends_and_one_that_is_back_in_time_goes_on(
+    folder: Path, tmp_path: Path, paused: bool
+) -> None:
+    out, away = tmp_path / "run", tmp_path / "away"
+    steps = train_steps(folder, replace(RECIPE, batch=64), out, epochs=50, device="cpu")
+    next(event for event in steps if isinstance(event.new, Epoch))
+    if paused:
+        RunFolder(out).ask("pause")
+        next(event for event in steps if event.stage == "paused")
+    out.rename(away)
+    next(steps)
+    away.rename(out)
+    next(steps)
+    shutil.rmtree(out)
+
+    begun, end = time.monotonic(), r"run was moved or removed while .* Where it was moved, resume"
+    with pytest.raises(TrainingError, match=end):
+        drained(steps)
+    assert time.monotonic() - begun < 10
+    assert not out.exists()
+
+
+def test_a_disk_that_does_not_answer_does_not_end_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    assert not RunFolder(tmp_path).there
+    monkeypatch.setattr("pathlib.Path.stat", silent)
+    assert RunFolder(tmp_path).there
 
 
 def test_a_word_that_is_no_command_is_passed_over(folder: Path, tmp_path: Path) -> None:
@@ -500,24 +657,67 @@ def test_a_run_that_cannot_begin_says_why_in_its_output(folder: Path, tmp_path: 
     assert not RunFolder(out).running
 
 
+def test_a_process_of_its_own_waits_for_its_threads_for_a_short_while_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And as whoever starts it asks, where they do."""
+    started = list[dict[str, str]]()
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, env, **_options: started.append(env))
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    start_process(["info"], tmp_path)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    start_process(["info"], tmp_path)
+
+    assert started[0]["GOMP_SPINCOUNT"] == "3000"
+    assert "GOMP_SPINCOUNT" not in started[1]
+
+
 def test_half_a_line_is_read_when_it_is_whole(tmp_path: Path) -> None:
     watch = Watch(tmp_path)
     assert watch.events() == []
-    line = json.dumps({"kind": "step", "step": 1})
+    event = {"kind": "step", "time": 1.5, "step": 1, "epoch": 1, "fraction": 0.1}
+    line = json.dumps(event)
     (tmp_path / "events.jsonl").write_text(line[:9])
     assert watch.events() == []
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write(line[9:] + "\nnot json\n[]\n")
-    assert watch.events() == [{"kind": "step", "step": 1}]
+    assert watch.events() == [event]
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "no table", "another byte"])
+STEP = {"kind": "step", "time": 1.5, "step": 1, "epoch": 1, "fraction": 0.1}
+LOSSES = {"train_loss": 0.1, "validation_loss": 0.1, "psnr": 10.0, "bicubic_psnr": 9.0}
+EPOCH = {"kind": "epoch", "time": 2.5, "number": 1, "step": 1, "seconds": 1.0, **LOSSES}
+BEGUN = {"kind": "begun", "time": 0.5, "pid": 1, "host": "here", "device": "cpu", "words": "a; b"}
+
+
+@pytest.mark.parametrize("event", [BEGUN, STEP, EPOCH])
+def test_events_that_lack_something_or_hold_another_type_are_passed_over(
+    tmp_path: Path, event: dict[str, Any]
+) -> None:
+    wrong = [None, [], {}, float("nan"), True, 10**40]
+    damaged = [{**event, key: value} for key in event for value in wrong]
+    damaged += [
+        {name: value for name, value in event.items() if name != key}
+        for key in (["kind", "time"] if event is BEGUN else event)
+    ]
+    lines = [*map(json.dumps, [*damaged, event]), "[" * 10**5]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines) + "\n")
+
+    assert Watch(tmp_path).events() == [event]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "no table", "another byte", "another shape"])
 def test_a_damaged_preview_is_none(tmp_path: Path, damage: str) -> None:
     image = np.zeros((4, 4), np.float32)
     RunFolder(tmp_path).show(Preview(image, image, image))
     path, whole = tmp_path / "preview.npz", (tmp_path / "preview.npz").read_bytes()
     assert Watch(tmp_path).preview() is not None
-    if damage == "no table":
+    if damage == "another shape":
+        with path.open("wb") as file:
+            picture = image.astype(np.uint8)
+            np.savez(file, input=picture, output=picture, truth=picture[1:])
+    elif damage == "no table":
         with path.open("wb") as file:
             np.save(file, image)
     else:
@@ -722,3 +922,28 @@ def test_two_processes_learn_what_one_learns(folder: Path, tmp_path: Path, unbro
         assert row["step"] == other["step"]
         assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=1e-3)
         assert float(row["psnr"]) == pytest.approx(float(other["psnr"]), abs=0.02)
+
+
+@pytest.mark.slow
+def test_sigterm_to_torchrun_keeps_the_state_of_all(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    RECIPE.save(tmp_path / "recipe.toml")
+    words = ["-m", "napari_acuity", "train", folder, "--recipe", tmp_path / "recipe.toml"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        + [str(word) for word in [*words, "--out", out, "--epochs", "100", "--device", "cpu"]],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    watch, seen = Watch(out), list[dict[str, Any]]()
+    while not any(event["kind"] == "step" for event in seen):
+        assert run.poll() is None
+        seen += watch.events()
+        time.sleep(0.05)
+    run.terminate()
+    run.wait(60)
+
+    assert watch.events()[-1]["kind"] == "stopped"
+    step = torch.load(out / "checkpoint.pt", weights_only=True)["progress"]["step"]
+    assert step >= seen[-1]["step"]
+    assert any(event.new for event in resume_steps(out, device="cpu"))

@@ -68,9 +68,12 @@ def test_curves_are_those_of_the_log_and_go_on_after_a_stop(folder: Path, tmp_pa
 def test_epochs_that_a_run_went_back_behind_are_not_shown(tmp_path: Path) -> None:
     run, event = RunFolder(tmp_path), acuity.Event("", 0.0, Epoch(*[None] * 11))  # type: ignore[arg-type]
 
+    others = dict.fromkeys(("validation_loss", "psnr", "bicubic_psnr", "seconds"), 1.0)
+
     def said(*numbers: int, loss: float) -> None:
         for number in numbers:
-            run.say("epoch", number=number, train_loss=loss, discriminator_accuracy=0.5)
+            facts = {"number": number, "step": number, "train_loss": loss, **others}
+            run.say("epoch", **facts, discriminator_accuracy=0.5)
 
     with Board(run) as board:  # went back while it ran
         said(1, 2, 3, loss=1.0)

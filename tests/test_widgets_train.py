@@ -108,6 +108,11 @@ def test_a_folder_that_holds_a_run_is_refused_and_spared(
     assert (taken / "best.safetensors").read_text() == "precious"
     panel.out.clear()
     assert "Choose a folder for the run" in panel.out_problem.text()
+    for box in (panel.out, panel.pairs.folder.lineEdit()):
+        box.clear()
+        qtbot.keyClicks(box, "~nobody-here/run")
+    wait_for_look(qtbot, panel)
+    assert "no folder ~nobody-here/run" in panel.pairs.summary.text()
 
 
 def test_the_preview_stands_beside_layers_of_units_that_do_not_go_together(viewer: Any) -> None:

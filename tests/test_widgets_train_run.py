@@ -15,7 +15,7 @@ import pytest
 from qtpy.QtWidgets import QApplication, QDialog, QFileDialog, QMessageBox
 
 from gui import click, names, opened
-from napari_acuity import Recipe, load
+from napari_acuity import FileError, Recipe, load
 from napari_acuity.core.training.run_folder import RunFolder
 from napari_acuity.widgets import _session
 from napari_acuity.widgets._training import run_reader
@@ -414,6 +414,47 @@ def test_pairs_that_cannot_be_read_are_explained(
     assert "Copy it again from its source" in panel.job.outcome.text()
     assert not panel.run.results.use.isEnabled()
     assert panel.job.button.text() == "Train"
+
+
+@pytest.mark.parametrize("where", ["in the panel", "in the process"])
+def test_a_typed_run_folder_outlasts_a_start_that_fails(
+    panel: TrainPanel,
+    qtbot: QtBot,
+    tmp_path: Path,
+    tissue: NDArray[np.uint8],
+    notes: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    """And is given way for a suggestion once a run is in it."""
+    folder = make_pairs(tmp_path / "damaged", tissue)
+    whole = {image: image.read_bytes() for image in (folder / "high").iterdir()}
+    for image, content in whole.items():
+        image.write_bytes(content[:500])
+    choose(qtbot, panel, folder)
+    panel.out.selectAll()
+    qtbot.keyClicks(panel.out, str(tmp_path / "mine"))
+    with monkeypatch.context() as patch:
+        if where == "in the panel":
+            patch.setattr(run_reader, "launch", fails)
+        click(qtbot, panel.job.button)
+        qtbot.waitUntil(lambda: bool(notes), timeout=_START_MS)
+    wait_for_end(qtbot, panel)
+    for image, content in whole.items():
+        image.write_bytes(content)
+    panel.pairs.look_again()
+    wait_for_look(qtbot, panel)
+    assert panel.out.text() == str(tmp_path / "mine")
+
+    panel.amount.setValue(1)
+    click(qtbot, panel.job.button)
+    qtbot.waitUntil((tmp_path / "mine" / "checkpoint.pt").exists, timeout=_START_MS)
+    wait_for_end(qtbot, panel)
+    assert panel.out.text() == str(tmp_path / "damaged-run-1")
+
+
+def fails(*_words: object, **_options: object) -> None:
+    raise FileError("There is no space left to write.", "Free some.")
 
 
 def test_stopping_at_once_leaves_no_folder(panel: TrainPanel, qtbot: QtBot, tmp_path: Path) -> None:

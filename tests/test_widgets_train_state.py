@@ -117,6 +117,8 @@ def test_the_outcome_in_words(tmp_path: Path) -> None:
     assert "no better than plain enlargement" in outcome_words(worse, tmp_path)
     better = told(BEGUN, epoch(1), {"kind": "done"})
     assert "no better" not in outcome_words(better, tmp_path)
+    stopped = told(BEGUN, step(0.1), {"kind": "stopped"})
+    assert "before its first epoch was done. Resume goes on" in outcome_words(stopped, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,34 @@ def test_why_a_run_ended(event: dict[str, Any], printed: str, words: str, tmp_pa
     assert said.startswith(words)
     assert "The best model is kept: epoch 1, 25.00 dB" in said
     assert "Resume" not in why_it_ended(told(BEGUN), printed, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        None,
+        *("good", [3], {"mean": 3}, {"mean": {"output": 3}}, {"mean": {"output": {"psnr": "x"}}}),
+        *({"mean": {}, "sd": []}, {"mean": {}, "fields": 3}, {"mean": {}, "failed": "all"}),
+    ],
+)
+def test_damaged_scores_are_none(scores: object) -> None:
+    state = told(BEGUN, epoch(1), {"kind": "done", "scores": scores})
+    assert (state.phase, state.scores) == ("done", {})
+    assert table_of(state.scores)[0] == []
+
+
+def test_terms_of_the_loss_that_are_no_numbers_are_left_out() -> None:
+    row = told(BEGUN, epoch(1, loss_mse="x", loss_ssim=None)).rows[0]
+    assert row["psnr"] == 25.0
+    assert not {"loss_mse", "loss_ssim"} & row.keys()
+
+
+def test_a_run_whose_folder_is_gone_is_told_as_such(tmp_path: Path) -> None:
+    state = told(BEGUN, epoch(1))
+    state.phase = "crashed"
+    said = why_it_ended(state, "", tmp_path / "gone")
+    assert said.startswith("The folder of the run was moved or removed.")
+    assert "The best model is kept" not in said
 
 
 def begun_by(folder: Path, pid: int, host: str) -> RunReader:
@@ -162,11 +192,11 @@ def test_whether_a_process_is_at_a_run(tmp_path: Path) -> None:
 def test_a_discarded_run_spares_what_others_put_there(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     (folder / "pairs").mkdir(parents=True)
-    for name in ("log.csv", ".checkpoint-x1y2.pt", "notes.txt"):
+    for name in ("log.csv", ".checkpoint-x1y2.pt", "notes.txt", ".my-notes"):
         (folder / name).write_text("x")
     words = RunReader(folder).discard()
-    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "pairs"]
-    assert "notes.txt, pairs" in words
+    assert sorted(path.name for path in folder.iterdir()) == [".my-notes", "notes.txt", "pairs"]
+    assert ".my-notes, notes.txt, pairs" in words
     assert "nothing of this run is left" in RunReader(tmp_path / "gone").discard()
 
 

@@ -361,7 +361,7 @@ def _tell_run(folder: Path) -> None:
         if event["kind"] == "begun":
             said = []  # of the processes at a run only the last one is ours
         if event["kind"] in ("begun", "warning"):
-            said.append(event["words"].replace("; ", "\n"))
+            said.append(event.get("words", "").replace("; ", "\n"))
     print(*dict.fromkeys(said), sep="\n")  # a disk that stays full is told of after every epoch
     with (folder / "log.csv").open() as file:
         epoch = min(csv.DictReader(file), key=lambda row: float(row["validation_loss"]))

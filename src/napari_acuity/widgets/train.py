@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +221,9 @@ class TrainPanel(QScrollArea):
         if source is not None and not self._own_folder and not self.run.going:
             self.out.setText(str(free_name(*source.run_place)))
 
+    def _out(self) -> Path:
+        return Path(os.path.expanduser(self.out.text().strip()))
+
     def _browse_out(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Where to put the run")
         source = self.pairs.chosen()
@@ -230,17 +234,19 @@ class TrainPanel(QScrollArea):
     # The run
 
     def _train(self) -> None:
-        source, out = self.pairs.chosen(), Path(self.out.text().strip()).expanduser()
+        source, out = self.pairs.chosen(), self._out()
         if source is None:
             return
         if isinstance(source, FolderSource):
             _session.remember_pairs(source.folder)
-        self._own_folder = False
         options = {"start": self.start.path, "frozen": self.start.frozen}
         options |= self._bound()
         self.run.launch(source, self.recipe.recipe, out, options, rgb=self.pairs.seen.rgb)
 
     def _on_run(self) -> None:
+        # What the user typed stays until a run is in it.
+        if self._out().resolve() == self.run.folder and _folder_problem(self.out.text().strip()):
+            self._own_folder = False
         self._suggest_out()
         self._update()
 
@@ -295,7 +301,7 @@ def _folder_problem(folder: str) -> str | None:
     if not folder:
         return "Choose a folder for the run."
     try:
-        check_free(Path(folder).expanduser())
+        check_free(os.path.expanduser(folder))  # pathlib's fails at users that are not known
     except AcuityError as error:
         return str(error)
     return None

@@ -27,7 +27,7 @@ def facts_in(path: Path) -> dict[str, Any]:
         When it describes no pair.
     """
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:

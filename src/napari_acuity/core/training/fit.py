@@ -24,6 +24,7 @@ __all__ = [
     "check_channels",
     "check_frozen",
     "check_levels",
+    "check_network",
     "check_patch",
     "check_ranges",
     "check_scale",
@@ -113,6 +114,17 @@ def check_levels(recipe: Recipe) -> None:
         f"'{recipe.network}' does not keep.",
         f"Set levels to 'range', or network to one of: {', '.join(able)}.",
     )
+
+
+def check_network(recipe: Recipe) -> None:
+    """Raise ModelError where no network can be built from a recipe, whatever the pairs decide of it."""
+    from ..model import Header, Model
+    from ..networks import NETWORKS
+
+    kind = NETWORKS.get(recipe.network)
+    usual = {} if kind is None else {n: p.default for n, p in signature(kind).parameters.items()}
+    sizes = {name: usual.get(name) for name in ("scale", "channels")}
+    Model.build(Header(recipe.network, {**recipe.arguments, **sizes}, 1.0, 1))
 
 
 def check_batch(recipe: Recipe, processes: int) -> None:

@@ -27,6 +27,7 @@ from .fit import (
     check_channels,
     check_frozen,
     check_levels,
+    check_network,
     check_patch,
     check_ranges,
     check_scale,
@@ -122,7 +123,9 @@ def make_plan(
         )
     # Before the pairs are read, which may take minutes.
     begin = start if start is None or isinstance(start, Model) else load(start)
-    if begin is not None:
+    if begin is None:
+        check_network(recipe)
+    else:
         check_frozen(frozen, begin.network)
     found, unreadable = readable(pairs)
     if unreadable and not found:

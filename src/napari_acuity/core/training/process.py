@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -13,15 +13,15 @@ import numpy as np
 
 from ..io import make_folder
 from ..io.replacing import storage_error
+from .events import parsed
 from .run_folder import ASKED, EVENTS, OUTPUT, PREVIEW, RunFolder, check_free
 
 if TYPE_CHECKING:
-    import os
-
     from ..recipe import Recipe
 
 __all__ = ["Watch", "launch", "relaunch", "start_process"]
 
+_SPINS = "3000"
 # What zipfile and NumPy raise, depending on which byte of a preview is wrong.
 _DAMAGE = (
     *(OSError, ValueError, LookupError, TypeError, EOFError, RuntimeError, MemoryError),
@@ -110,10 +110,22 @@ def start_process(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=_beside_others(),
                 **detached,
             )
     except OSError as error:
         raise storage_error(folder / OUTPUT, error) from error
+
+
+def _beside_others() -> dict[str, str]:
+    """Return the environment of a process that shares the processor with a window.
+
+    torch's threads (GNU OpenMP) wait for each other in a loop, some 10 ms long, which takes the cores from
+    whoever computes beside them. With a hundredth of that an image is enhanced beside a training in a quarter
+    less time, the training is 1.7 times as fast meanwhile, and alone as fast as ever.
+    """
+    asked = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+    return {**os.environ, **({} if asked else {"GOMP_SPINCOUNT": _SPINS})}
 
 
 class Watch:
@@ -129,7 +141,10 @@ class Watch:
         self._read = 0
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the events that were written since the last call, see `RunFolder.say`."""
+        """Return the events that were written since the last call, see `RunFolder.say`.
+
+        A line that is none, as it lacks something or that is of another type, is passed over.
+        """
         try:
             with (self.run.path / EVENTS).open("rb") as file:
                 file.seek(self._read)
@@ -138,7 +153,7 @@ class Watch:
         except OSError:
             return []
         self._read += len(whole) + len(end)
-        return [event for line in whole.splitlines() if (event := _parsed(line)) is not None]
+        return [event for line in whole.splitlines() if (event := parsed(line)) is not None]
 
     def preview(self) -> dict[str, np.ndarray] | None:
         """Return the last "input", "output" and "truth", uint8, or None."""
@@ -146,9 +161,11 @@ class Watch:
             path = self.run.path / PREVIEW
             # Opened here, as NumPy leaves a damaged file open.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                return {name: found[name] for name in ("input", "output", "truth")}
+                pictures = {name: found[name] for name in ("input", "output", "truth")}
         except _DAMAGE:
             return None
+        alike = len({picture.shape for picture in pictures.values()}) == 1
+        return pictures if alike and all(map(_is_picture, pictures.values())) else None
 
     def last_lines(self, count: int = 12) -> str:
         """Return the end of what the process printed."""
@@ -159,9 +176,6 @@ class Watch:
         return "\n".join(text.replace("\r", "\n").strip().splitlines()[-count:])
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "kind" in event else None
+def _is_picture(found: np.ndarray) -> bool:
+    flat = found.ndim == 2 or (found.ndim == 3 and found.shape[-1] == 3)
+    return flat and found.size > 0 and found.dtype == np.uint8

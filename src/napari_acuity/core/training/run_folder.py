@@ -119,6 +119,17 @@ class RunFolder:
         return facts
 
     @property
+    def there(self) -> bool:
+        """Whether it still is a run; a disk that does not answer is no sign that it is none."""
+        try:
+            (self.path / FACTS).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    @property
     def running(self) -> bool:
         """Whether a process, anywhere on this machine, is at it."""
         # To ask for a lock makes its file, and the folder.

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Epoch", "Session"]
 
+_INTERRUPTED = "interrupted"
+_ORDERS = (*COMMANDS, _INTERRUPTED)
 _CHECKPOINT_S = 30.0
 _SAY_S = 0.5
+# A disk in the network may be away for a moment.
+_GONE_S = 2.0
 _CHECK_EVERY = 16
 _LEAST_BRAKE = 1 / 64
 # Times the loss of the best epoch, or the sum of the weights of its terms.
@@ -68,7 +72,7 @@ class Session:
         best: Model | None = None,
     ) -> None:
         self.plan, self.world, self.folder, self.best = plan, world, folder, best
-        self.progress, self.ended, self.paused = Progress(), False, False
+        self.progress, self.ended, self.paused, self.interrupted = Progress(), False, False, False
         # Whether the best model is in memory alone, and what identifies the one that is not; whether log or
         # state are behind what was trained, as the log of a run that was stopped may be, or missing; and the
         # last command that was not understood.
@@ -94,20 +98,26 @@ class Session:
         self._good = self._state()
         # A run may have stopped while its discriminator was in trouble.
         self._sound = (state or {}).get("sound", self._good)
-        self._clock = self._saved = self._said = time.monotonic()
+        self._clock = self._saved = self._said = self._there = time.monotonic()
 
     # What is done over and over
 
-    def look(self) -> float:
-        """See how far the run is and what it is asked to do; return the fraction done, 0 to 1."""
+    def look(self, *, interrupted: bool = False) -> float:
+        """See how far the run is and what it is asked to do; return the fraction done, 0 to 1.
+
+        `interrupted` is whether this process was; of several processes the first one's counts.
+        """
         now = time.monotonic()
+        self._check_there(now)
         if not self.paused:
             self.progress.seconds += now - self._clock
         self._clock, at = now, self.progress
         epochs = at.epoch + at.steps_in_epoch / self.plan.steps_an_epoch
         done = self.world.agree(self.plan.bound.fraction(epochs, at.seconds))
-        command = COMMANDS[int(self.world.agree(COMMANDS.index(self._asked())))]
-        if self.folder and (command == "pause") != self.paused:
+        asked = _INTERRUPTED if interrupted else self._asked()
+        command = _ORDERS[int(self.world.agree(_ORDERS.index(asked)))]
+        self.interrupted = command == _INTERRUPTED
+        if self.folder and not self.interrupted and (command == "pause") != self.paused:
             self.folder.say("paused" if command == "pause" else "going on")
         self.paused = command == "pause" and done < 1
         self.ended = done >= 1 or command == "stop" or self._out_of_patience
@@ -253,12 +263,12 @@ class Session:
         at.rows.append(epoch.row())
         return epoch
 
-    def keep(self, epoch: Epoch | None) -> str | None:
-        """Write what must not be lost, where it is time to; return what went wrong, or None.
+    def keep(self, epoch: Epoch | None, *, now: bool = False) -> str | None:
+        """Write what must not be lost, where it is time to or now; return what went wrong, or None.
 
         A full disk does not end the run: the best model is in memory, and is written again later.
         """
-        due = epoch is not None or time.monotonic() - self._saved >= _CHECKPOINT_S
+        due = now or epoch is not None or time.monotonic() - self._saved >= _CHECKPOINT_S
         # Clocks differ, and all processes of a run must have one state to go back to.
         if not self.world.agree(float(due)) or self._exploded():
             return None
@@ -315,6 +325,16 @@ class Session:
     @property
     def _out_of_patience(self) -> bool:
         return 0 < self.plan.recipe.patience <= self.progress.stale
+
+    def _check_there(self, now: float) -> None:
+        """Raise TrainingError where the folder is gone: nothing that is learnt could be kept."""
+        if self.folder is None or self.folder.there:
+            self._there = now
+        elif now - self._there > _GONE_S:
+            raise TrainingError(
+                f"The folder {self.folder.path} was moved or removed while the run was going on.",
+                "Where it was moved, resume the run there; else begin another one.",
+            )
 
     def _asked(self) -> str:
         """Return what the run is asked to do; a word that it does not know changes nothing."""

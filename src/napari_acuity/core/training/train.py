@@ -10,12 +10,13 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
-from ..errors import FileError, TrainingError
+from ..errors import FileError, PairError, TrainingError
 from ..inference.capture import fit_capture
 from ..io import check_makable
 from ..jobs import Event, Steps, altered, run, within
 from ..pairs.usable import pairs_in
 from ..recipe import Recipe, recipe_by_name
+from .interrupts import Interrupts
 from .plan import Plan, facts_of, make_plan
 from .resuming import Stopped
 from .run_folder import BOARD, MODEL, START, RunFolder, check_free, new_run
@@ -217,6 +218,11 @@ def resume_steps(
                 f"The pairs of the run in {run_folder.path} came from no folder.",
                 "Give them with pairs.",
             )
+        if pairs is facts["pairs"] and not Path(pairs).exists():
+            raise PairError(
+                f"The pairs of the run in {run_folder.path} are no longer in {pairs}.",
+                "Put them back, or say where they are: acuity resume RUN --pairs FOLDER, in Python pairs.",
+            )
         plan = make_plan(
             _opened(pairs),
             stopped.recipe,
@@ -321,9 +327,28 @@ def _kept(model: Model, session: Session, folder: RunFolder) -> Steps[None]:
 
 
 def _loop(session: Session) -> Steps[Model]:
-    """Train until the bound is reached, patience ends, or the run is asked to stop."""
+    """Train until the bound is reached, patience ends, or the run is asked to stop.
+
+    Interrupted, it keeps its state after the step in hand; closed, that of the last checkpoint.
+    """
+    with Interrupts() as interrupts:
+        yield from _until_it_ends(session, interrupts)
+    if interrupts.came:  # in the last step, whose state is kept
+        raise KeyboardInterrupt
+    if session.best is None:
+        raise TrainingError(
+            "Training ended before its first epoch was done: there is no model to keep.",
+            "Let it run longer.",
+        )
+    return session.best
+
+
+def _until_it_ends(session: Session, interrupts: Interrupts) -> Steps[None]:
     while not session.ended:
-        done, epoch = session.look(), None
+        done, epoch = session.look(interrupted=interrupts.came), None
+        if session.interrupted:
+            session.keep(None, now=True)
+            raise KeyboardInterrupt
         if session.paused:
             sleep(_PAUSE_S)
             yield Event("paused", done)
@@ -343,9 +368,3 @@ def _loop(session: Session) -> Steps[Model]:
             yield Event(f"{words} (bicubic {epoch.bicubic_psnr:.2f})", done, epoch)
         if problem is not None:
             yield Event(problem, done)
-    if session.best is None:
-        raise TrainingError(
-            "Training ended before its first epoch was done: there is no model to keep.",
-            "Let it run longer.",
-        )
-    return session.best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ class LensDataBox(QObject):
     def folder(self) -> Path | None:
         """The folder; None while none is told."""
         text = self.line.text().strip()
-        return Path(text).expanduser().resolve() if text else None
+        return Path(os.path.expanduser(text)).resolve() if text else None
 
     @property
     def looking(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,7 @@ class LensPlan(QObject):
     def folder(self) -> Path | None:
         """Where the lens goes; None while none is told."""
         text = self.out.text().strip()
-        return Path(text).expanduser().resolve() if text else None
+        return Path(os.path.expanduser(text)).resolve() if text else None
 
     def groups(self, data: Path | None) -> dict[str, str]:
         """Return the groups of the fields, where the lens.toml that was opened tells some."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,7 +127,7 @@ class PairChooser(QObject):
         """Return where the pairs come from, or None while that is not chosen."""
         if self.kind.currentData() == "folder":
             text = self.folder.currentText().strip()
-            return FolderSource(Path(text).expanduser()) if text else None
+            return FolderSource(Path(os.path.expanduser(text))) if text else None
         low, high = self.low.layer, self.high.layer
         if low is None or high is None or low == high:
             return None

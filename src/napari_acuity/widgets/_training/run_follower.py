@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from superqt.utils import create_worker
 
+from ...core.training.events import is_number
 from .run_reader import RunReader
 from .run_state import RunState
 
@@ -76,9 +77,8 @@ class RunFollower(QObject):
         if self.reader is None or news.folder != self.reader.folder:
             return
         before = self.state.phase
-        self.state.epochs, self.state.minutes = (
-            news.facts.get(unit) for unit in ("epochs", "minutes")
-        )
+        amounts = (news.facts.get(unit) for unit in ("epochs", "minutes"))
+        self.state.epochs, self.state.minutes = (a if is_number(a) else None for a in amounts)
         for event in news.events:
             self.state.take(event)
         if news.awaited:  # how the process before it ended, or that it did not tell, is past

@@ -221,8 +221,6 @@ class RunReader:
         """
         self.end()
         discard_run(self.folder)
-        for half_written in self.folder.glob(".*-*"):  # by a process that was killed meanwhile
-            half_written.unlink(missing_ok=True)
         pairs = self.folder / _PAIRS
         if pairs in _written:
             shutil.rmtree(pairs, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...core.training.events import are_scores, is_number
 from .run_advice import advice_on
 
 __all__ = ["RunState"]
@@ -99,7 +100,7 @@ class RunState:
         self.last_time = float(event.get("time", self.last_time))
         if kind in _ENDS:
             self.phase, self.words = kind, str(event.get("words", ""))
-            self.scores = event.get("scores") or {}
+            self.scores = event["scores"] if are_scores(event.get("scores")) else {}
         elif kind == "begun":
             self.start_again()
             self.phase = "running"
@@ -129,7 +130,11 @@ class RunState:
         self._since = self._since or (self.last_time, self.fraction)
 
     def _add_row(self, event: dict[str, Any]) -> None:
-        row = {name: value for name, value in event.items() if name not in _NOT_IN_ROWS}
+        row = {
+            name: value
+            for name, value in event.items()
+            if name not in _NOT_IN_ROWS and is_number(value)
+        }
         # A run that went on from an earlier checkpoint tells some epochs again.
         self.rows = [old for old in self.rows if old["number"] < row["number"]] + [row]
         self.epoch, self.step = int(row["number"]), int(row["step"])

@@ -18,6 +18,8 @@ _KILLED = (
     "The process ended without a word: it was killed, or the computer ran out of memory or was "
     "switched off."
 )
+_NO_EPOCH = "Stopped before its first epoch was done. Resume goes on from its last checkpoint."
+_GONE = "The folder of the run was moved or removed. Where it was moved, open the run there."
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -56,7 +58,7 @@ def outcome_words(state: RunState, folder: Path) -> str:
     """Say how good the best epoch is, and whether that is better than plain enlargement."""
     best = state.best_row
     if best is None:
-        return ""
+        return f"{_NO_EPOCH}\n{folder}" if state.phase == "stopped" else ""
     how = "Done" if state.complete else "Ended"
     psnr, bicubic = best["psnr"], best["bicubic_psnr"]
     words = (
@@ -71,6 +73,8 @@ def outcome_words(state: RunState, folder: Path) -> str:
 
 def why_it_ended(state: RunState, last_lines: str, folder: Path) -> str:
     """Say why a run failed or crashed, and what is left of it."""
+    if not folder.exists():
+        return f"{state.words or _GONE}\n{folder}"
     lines = [state.words or _said(last_lines) or _KILLED]
     if best := state.best_row:
         lines.append(
