@@ -39,9 +39,9 @@ class Turn(NamedTuple):
         The correlation of the images there, times the root of the share of the fixed one that the other lies
         on: by chance, little correlates well.
     degrees : int
-        By how much the moving image is turned, counter-clockwise as displayed.
+        By how much the moving image is to be turned, counter-clockwise as displayed, to lie on the fixed one.
     mirrored : bool
-        Whether it is mirrored, too.
+        Whether it is to be mirrored before.
     plane : (3, 3) array
         (x, y, 1) px of fixed -> (x, y, 1) px of moving, right to half a step.
     """
@@ -54,7 +54,8 @@ class Turn(NamedTuple):
     @property
     def words(self) -> str:
         """What it is, to be told."""
-        return f"turned by {self.degrees} degrees" + (", mirrored" if self.mirrored else "")
+        turn = 180 - (180 - self.degrees) % 360
+        return f"turned by {turn} degrees" + (", mirrored" if self.mirrored else "")
 
 
 def likely_turns(
