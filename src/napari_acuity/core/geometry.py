@@ -221,6 +221,11 @@ def sample(image: torch.Tensor, mapping: torch.Tensor) -> tuple[torch.Tensor, to
     return _interpolate(plane, mapping, "bicubic")[0], _inside(mapping, image.shape)
 
 
+def sample_mask(mask: torch.Tensor, mapping: torch.Tensor) -> torch.Tensor:
+    """Return a mask (H, W) bool at the positions of a dense map (2, h, w), each of the nearest pixel."""
+    return _interpolate(mask.to(mapping)[None], mapping, "nearest")[0] > 0.5
+
+
 def _inside(mapping: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     y, x = mapping
     return (y >= -0.5) & (y <= shape[0] - 0.5) & (x >= -0.5) & (x <= shape[1] - 0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from .refine import CLEARLY, ENOUGH, LEAST_CORRELATION, views_of
 from .starts.find import BY_NUCLEI, find
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .inputs import Images
     from .registration import Registration
     from .starts.find import Found
@@ -133,13 +135,19 @@ def opposite_instead(images: Images, found: Found) -> str | None:
 
 def _agreement_by_chance(images: Images, found: Found) -> float:
     """Return the best agreement with the moving image turned over; a small one also moved on by half."""
-    image = images.moving
+    others = _turned_over(images.moving)
+    lit = [None] * len(others) if images.lit is None else _turned_over(images.lit)
+    return max(
+        agreement(replace(images, moving=other, lit=there), found)
+        for other, there in zip(others, lit, strict=True)
+    )
+
+
+def _turned_over(image: NDArray[Any]) -> list[NDArray[Any]]:
     turned = (image, image[::-1], image[:, ::-1], image[::-1, ::-1])
     others = [*turned[1:]]
     if min(image.shape) < _LEAST_SIDE_TO_TELL_PX:
         others += [
             np.roll(one, (image.shape[0] // 2, image.shape[1] // 2), (0, 1)) for one in turned
         ]
-    return max(
-        agreement(replace(images, moving=np.ascontiguousarray(other)), found) for other in others
-    )
+    return [*map(np.ascontiguousarray, others)]

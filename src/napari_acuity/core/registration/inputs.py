@@ -12,6 +12,7 @@ import torch
 from ..errors import RegistrationError
 from ..jobs import at_once
 from ..micrograph import ImageLike, Micrograph, as_micrograph, check_content, grey, wide_enough
+from .field_of_view import field_of_view
 from .hot_pixels import without_hot_pixels
 from .looks import EDGES, edges_of, smooth
 from .stain import is_stained, nuclei_of
@@ -36,7 +37,11 @@ _CELL_PX, _FEWEST_CELLS = 16, 10
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """What is registered: two grey images, their names, and what the user says of them."""
+    """What is registered: two grey images, their names, and what the user says of them.
+
+    `trusted` is where the fixed one may be compared, `lit` where the moving one shows something; None for
+    everywhere.
+    """
 
     fixed: NDArray[np.float32]
     moving: NDArray[np.float32]
@@ -52,6 +57,7 @@ class Images:
     is_inverted: bool = False
     section: Section | None = None
     by_nuclei: bool = False
+    lit: NDArray[np.bool_] | None = None
 
     def inverted(self) -> Images:
         """Return them with the moving image bright where it was dark."""
@@ -65,7 +71,7 @@ class Images:
         role, image = self.section
         if role == "fixed":
             return replace(self, fixed=nuclei_of(image), by_nuclei=True)
-        return replace(self, moving=nuclei_of(image), by_nuclei=True)
+        return replace(self, moving=_levelled(nuclei_of(image), self.lit), by_nuclei=True)
 
     def as_edges(self) -> Images:
         """Return them with edges in the place of the grey, for a start to compare."""
@@ -84,10 +90,7 @@ class Images:
     @cached_property
     def at_start(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Fixed and moving for a start to compare: no details where they are not trusted."""
-        if self.trusted.all():
-            return self.fixed, self.moving
-        level = self.fixed[self.trusted].mean() if self.trusted.any() else np.float32(0)
-        return np.where(self.trusted, self.fixed, level), self.moving
+        return _levelled(self.fixed, self.trusted), self.moving
 
 
 def checked(
@@ -114,15 +117,19 @@ def checked(
         scale = fixed.pixel_size[0] / moving.pixel_size[0]
     names = moving.name, fixed.name
     grey_fixed, grey_moving = at_once(_grey, (fixed, moving))
+    field, lit = map(field_of_view, (grey_fixed, grey_moving))
+    if field is not None and (field & trusted).any():
+        trusted = field & trusted
     return Images(
         grey_fixed,
-        grey_moving,
+        _levelled(grey_moving, lit),
         names,
         trusted,
         points,
         scale,
         pixel_size=fixed.pixel_size,
         section=_section(fixed, moving),
+        lit=lit,
     )
 
 
@@ -131,6 +138,13 @@ def _section(fixed: Micrograph, moving: Micrograph) -> Section | None:
     roles: tuple[Role, Role] = ("fixed", "moving")
     found = [each for each in zip(roles, (fixed, moving), strict=True) if is_stained(each[1])]
     return found[0] if len(found) == 1 else None
+
+
+def _levelled(image: NDArray[np.float32], kept: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """Return an image with its mean where it is not kept; as it is where all is, or nothing."""
+    if kept is None or kept.all() or not kept.any():
+        return image
+    return np.where(kept, image, image[kept].mean())
 
 
 def check_start(images: Images) -> None:

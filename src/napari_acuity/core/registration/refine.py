@@ -133,10 +133,12 @@ def views_of(images: Images, found: Found, look: Look) -> Views:
         torch.from_numpy(pixels).to(images.device)
         for pixels in (images.fixed, images.moving, images.trusted)
     )
+    lit = None if images.lit is None else torch.from_numpy(images.lit).to(images.device)
     scale = 1.0 if found.plane is None else scale_at_centre(found.plane, images.fixed.shape)
     if scale < 0.95:
         target = smooth(target, 0.5 * (1 / scale**2 - 1) ** 0.5)
-    return Views(target, moving, found.plane, look, trusted, _anchors(images, found.plane))
+    anchors = _anchors(images, found.plane)
+    return Views(target, moving, found.plane, look, trusted, anchors, lit)
 
 
 def _anchors(images: Images, plane: NDArray[np.float64] | None) -> NDArray[np.float64]:

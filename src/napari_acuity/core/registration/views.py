@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from ..geometry import dense_map, sample
+from ..geometry import dense_map, sample, sample_mask
 from .looks import Look, local_correlation
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Views:
         Where the fixed image may be compared.
     anchors : (n, 2, 2) float64 array
         Points (row, col) of fixed and the shifts (dy, dx) that hold there whatever the images say, px.
+    lit : (h, w) bool tensor, optional
+        Where the moving image shows something; else everywhere.
     """
 
     fixed: Tensor
@@ -63,6 +65,7 @@ class Views:
     look: Look
     trusted: Tensor
     anchors: NDArray[np.float64]
+    lit: Tensor | None = None
 
     @cached_property
     def target(self) -> Tensor:
@@ -86,5 +89,7 @@ class Views:
         mapping = dense_map(self.plane, shifts, dtype=torch.float32)
         source, inside = sample(self.moving, mapping)
         valid = inside & self.trusted
+        if self.lit is not None:
+            valid &= sample_mask(self.lit, mapping)
         # Elsewhere the images are made equal, so that no edge pulls a block.
         return Seen(self.target, torch.where(valid, self.look.of(source), self.target), valid)
