@@ -48,4 +48,4 @@ def field_of_view(image: NDArray[np.float32]) -> NDArray[np.bool_] | None:
     width = 2 * round(_RIM * max(small.shape)) + 1
     inner = cv2.erode(field, np.ones((width, width), np.uint8))
     whole = cv2.resize(inner, image.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    return whole > 0
+    return whole > 0 if inner.any() else None
