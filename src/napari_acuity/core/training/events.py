@@ -10,12 +10,12 @@ from ..allowed import TEXT, YES_OR_NO, number, whole
 __all__ = ["are_scores", "is_number", "parsed"]
 
 _MOST = 10**15
-_COUNT, _AMOUNT, _SCORE = whole(0, _MOST), number(0, _MOST), number(-_MOST, _MOST)
+_AMOUNT, _SCORE = number(0, _MOST), number(-_MOST, _MOST)
 # What may stand in an event, where it does, and what must, by its kind; see `RunFolder.say`.
 _KNOWN = {
     **dict.fromkeys(("kind", "words", "host", "device"), TEXT),
-    **dict.fromkeys(("step", "epoch", "number"), _COUNT),
-    **dict.fromkeys(("time", "seconds", "validation_loss"), _AMOUNT),
+    # Counts may be written as floats.
+    **dict.fromkeys(("step", "epoch", "number", "time", "seconds", "validation_loss"), _AMOUNT),
     **dict.fromkeys(("train_loss", "psnr", "bicubic_psnr"), _SCORE),
     "pid": whole(1, 2**31 - 1),
     "fraction": number(0, 1),
