@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Images", "check_start", "checked", "even_grey"]
 
+Role = Literal["fixed", "moving"]
+Section = tuple[Role, Micrograph]
+
 _LEAST_SIDE_PX = 32
 # The shift map of a larger fixed image, and what it takes to find it, would fill the memory.
 _LARGEST_SIDE_PX = 12_000
-Role = Literal["fixed", "moving"]
-Section = tuple[Role, Micrograph]
 # Where all detail lies in fewer cells, one or two spots on an even ground, any other spot matches it.
 _CELL_PX, _FEWEST_CELLS = 16, 10
 
@@ -39,8 +40,9 @@ _CELL_PX, _FEWEST_CELLS = 16, 10
 class Images:
     """What is registered: two grey images, their names, and what the user says of them.
 
-    `trusted` is where the fixed one may be compared, `lit` where the moving one shows something; None for
-    everywhere.
+    `trusted` is where the fixed one may be compared, `lit` where the moving one shows something, None for
+    everywhere. `section` is the one that is a stained section where the other is none; `by_nuclei` says that
+    its nuclei stand in the place of its grey.
     """
 
     fixed: NDArray[np.float32]

@@ -56,9 +56,8 @@ def find_by_structure(
         shrunk(image, _STRUCTURE_SIDE) for image in (fixed, moving)
     )
     target = _seen(small_f)
-    first, words = _agree(target, small_m, resize_homography(target.shape, small_m.shape))
-    agreement = first
-    if first is None:
+    agreement, words = _agree(target, small_m, resize_homography(target.shape, small_m.shape))
+    if agreement is None:
         for turn in likely_turns(fixed, moving, scale=scale):
             start = to_small_m @ turn.plane @ np.linalg.inv(to_small_f)
             other, others = _agree(target, small_m, start)
