@@ -98,16 +98,24 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(
     assert log_of(out) == log_of(unbroken[1])
 
 
+def begun_until(
+    kind: str, out: Path, folder: Path
+) -> tuple[subprocess.Popen[bytes], Watch, list[dict[str, Any]]]:
+    """Launch a run and wait for a kind of event; also return what watches it, and what came."""
+    process = launch(out, folder, RECIPE, epochs=4, device="cpu")
+    watch, seen = Watch(out), list[dict[str, Any]]()
+    while not any(event["kind"] == kind for event in seen):
+        assert process.poll() is None, watch.last_lines()
+        seen += watch.events()
+        time.sleep(0.01)
+    return process, watch, seen
+
+
 def test_kill_9_loses_no_more_than_the_last_interval(
     folder: Path, tmp_path: Path, unbroken: tuple
 ) -> None:
     out = tmp_path / "run"
-    process = launch(out, folder, RECIPE, epochs=4, device="cpu")
-    watch, seen = Watch(out), list[dict[str, Any]]()
-    while not any(event["kind"] == "epoch" for event in seen):
-        assert process.poll() is None, watch.last_lines()
-        seen += watch.events()
-        time.sleep(0.01)
+    process, watch, _ = begun_until("epoch", out, folder)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -123,12 +131,7 @@ def test_kill_9_loses_no_more_than_the_last_interval(
 def test_sigterm_loses_nothing(folder: Path, tmp_path: Path, unbroken: tuple) -> None:
     """As a cluster's scheduler sends it before it kills: bit for bit, too."""
     out = tmp_path / "run"
-    process = launch(out, folder, RECIPE, epochs=4, device="cpu")
-    watch, seen = Watch(out), list[dict[str, Any]]()
-    while not any(event["kind"] == "step" for event in seen):
-        assert process.poll() is None, watch.last_lines()
-        seen += watch.events()
-        time.sleep(0.01)
+    process, watch, seen = begun_until("step", out, folder)
     process.terminate()
 
     assert process.wait() == 130

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
@@ -50,9 +52,16 @@ __all__ = [
     "panel_layout",
     "scroll_to",
     "side_by_side",
+    "typed_path",
 ]
 
 _LEAST_WIDTH_PX = 320
+
+
+def typed_path(text: str) -> Path | None:
+    """Return the path that a user typed; None for nothing."""
+    # pathlib's own expanduser fails at users that are not known.
+    return Path(os.path.expanduser(text.strip())) if text.strip() else None
 
 
 def panel_layout(panel: QScrollArea) -> QVBoxLayout:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from ._panel import (
     options,
     panel_layout,
     scroll_to,
+    typed_path,
 )
 from ._tabs import Tabs
 from ._training.pair_chooser import PairChooser
@@ -222,7 +222,7 @@ class TrainPanel(QScrollArea):
             self.out.setText(str(free_name(*source.run_place)))
 
     def _out(self) -> Path:
-        return Path(os.path.expanduser(self.out.text().strip()))
+        return typed_path(self.out.text()) or Path()
 
     def _browse_out(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Where to put the run")
@@ -298,10 +298,11 @@ class TrainPanel(QScrollArea):
 
 def _folder_problem(folder: str) -> str | None:
     """Return why a run cannot go into a folder, or None."""
-    if not folder:
+    path = typed_path(folder)
+    if path is None:
         return "Choose a folder for the run."
     try:
-        check_free(os.path.expanduser(folder))  # pathlib's fails at users that are not known
+        check_free(path)
     except AcuityError as error:
         return str(error)
     return None

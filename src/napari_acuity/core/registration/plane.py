@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "squared_misses",
     "of_kind",
     "shrunk",
+    "to_peak",
 ]
 
 Transform = Literal["auto", "homography", "affine", "similarity"]
@@ -112,6 +113,13 @@ def shrunk(
     height, width = (max(1, round(n / factor)) for n in image.shape)
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32), resize_homography(image.shape, (height, width))
+
+
+def to_peak(surface: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the map (x, y, 1) -> (x, y, 1) px by the offset at which a circular correlation peaks."""
+    at = np.unravel_index(surface.argmax(), surface.shape)
+    dy, dx = ((int(p) + n // 2) % n - n // 2 for p, n in zip(at, surface.shape, strict=True))
+    return np.array([[1.0, 0, dx], [0, 1, dy], [0, 0, 1]])
 
 
 def flip(shape: tuple[int, int]) -> NDArray[np.float64]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QLabel, QLineEdit
 from superqt.utils import create_worker
 
-from .._panel import add_row, browse_button
+from .._panel import add_row, browse_button, typed_path
 from .add import AddImages
 from .look import DataLook, look_at_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import napari.viewer
 
@@ -89,8 +88,8 @@ class LensDataBox(QObject):
     @property
     def folder(self) -> Path | None:
         """The folder; None while none is told."""
-        text = self.line.text().strip()
-        return Path(os.path.expanduser(text)).resolve() if text else None
+        folder = typed_path(self.line.text())
+        return None if folder is None else folder.resolve()
 
     @property
     def looking(self) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
@@ -21,10 +19,12 @@ from qtpy.QtWidgets import (
 from ...core.errors import AcuityError
 from ...core.lens_training.spec import LensSpec
 from ...core.training.run_folder import free_name
-from .._panel import add_option, add_row, browse_button, drop_down
+from .._panel import add_option, add_row, browse_button, drop_down, typed_path
 from .._training.recipe_chooser import RecipeChooser
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ...core.lens_training.kinds import Kind
 
 __all__ = ["LensPlan"]
@@ -105,8 +105,8 @@ class LensPlan(QObject):
     @property
     def folder(self) -> Path | None:
         """Where the lens goes; None while none is told."""
-        text = self.out.text().strip()
-        return Path(os.path.expanduser(text)).resolve() if text else None
+        folder = typed_path(self.out.text())
+        return None if folder is None else folder.resolve()
 
     def groups(self, data: Path | None) -> dict[str, str]:
         """Return the groups of the fields, where the lens.toml that was opened tells some."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
@@ -29,7 +27,7 @@ from .._layers import (
     recipe_of,
     shape_of,
 )
-from .._panel import add_row, browse_button, drop_down, let_shrink
+from .._panel import add_row, browse_button, drop_down, let_shrink, typed_path
 from .pair_source import FolderSource, LayerSource, likely_scale
 from .preflight import Look, look
 
@@ -126,8 +124,8 @@ class PairChooser(QObject):
     def chosen(self) -> Source | None:
         """Return where the pairs come from, or None while that is not chosen."""
         if self.kind.currentData() == "folder":
-            text = self.folder.currentText().strip()
-            return FolderSource(Path(os.path.expanduser(text))) if text else None
+            folder = typed_path(self.folder.currentText())
+            return None if folder is None else FolderSource(folder)
         low, high = self.low.layer, self.high.layer
         if low is None or high is None or low == high:
             return None

@@ -10,7 +10,7 @@ from scipy import fft
 
 from ...geometry import scale_at_centre
 from ..looks import normalised
-from ..plane import flip, implausible, shrunk
+from ..plane import flip, implausible, shrunk, to_peak
 from ..polish import polish
 
 if TYPE_CHECKING:
@@ -140,10 +140,7 @@ def _offset(
     shape = [fft.next_fast_len(2 * n, real=True) for n in fixed.shape]
     spectra = [fft.rfft2(image - image.mean(), shape) for image in (fixed, warped)]
     surface = fft.irfft2(spectra[0].conj() * spectra[1], shape)
-    at = np.unravel_index(surface.argmax(), surface.shape)
-    dy, dx = ((int(p) + n // 2) % n - n // 2 for p, n in zip(at, shape, strict=True))
-    moved = plane @ np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1]])
-    return float(surface.max() / (surface.std() + 1e-12)), moved
+    return float(surface.max() / (surface.std() + 1e-12)), plane @ to_peak(surface)
 
 
 def _polished(

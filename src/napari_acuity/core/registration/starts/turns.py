@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 
 from ..looks import normalised
-from ..plane import flip, shrunk
+from ..plane import flip, shrunk, to_peak
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,10 +119,7 @@ def _turns(fixed: NDArray[np.float32], moving: NDArray[np.float32], scale: float
                 cv2.warpAffine(plane, onto[:2], (side, side)) for plane in (seen_m, whole)
             )
             surface = _scores(there, _Spectra.of(image, inside, shape), shape, least)
-            at = np.unravel_index(surface.argmax(), surface.shape)
-            dy, dx = ((int(p) + n // 2) % n - n // 2 for p, n in zip(at, shape, strict=True))
-            moved = np.linalg.inv(onto) @ np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1]])
-            plane = np.linalg.inv(to_small_m) @ moved @ to_small_f
+            plane = np.linalg.inv(onto @ to_small_m) @ to_peak(surface) @ to_small_f
             yield Turn(float(surface.max()), degrees, bool(mirror[0, 0] < 0), plane)
 
 
