@@ -12,6 +12,7 @@ import napari_acuity as acuity
 from napari_acuity import samples
 from napari_acuity.core.micrograph import as_micrograph, grey
 from napari_acuity.core.registration.field_of_view import field_of_view
+from napari_acuity.core.registration.inputs import checked
 
 if TYPE_CHECKING:
     from napari_acuity.core.simulate import Capture
@@ -99,6 +100,20 @@ def test_the_fixed_image_may_be_seen_through_an_eyepiece(
     back = phone.map_points(found.map_points(points))
     assert np.median(np.linalg.norm(back - points, axis=1)) < 0.2
     assert found.correlation[1] > 0.5
+
+
+@pytest.mark.parametrize("share", [0.9, 0.4])
+def test_a_section_is_one_through_an_eyepiece_too(
+    pair: tuple[Capture, np.ndarray], share: float
+) -> None:
+    """However much of the frame is dark: two sections are compared by their grey."""
+    phone, bench = pair
+    image = through_an_eyepiece(phone.image.pixels, share)
+    assert checked(image, bench, None, None).section is None
+    assert checked(bench, image, None, None).section is None
+    beside = checked(image, bench.mean(-1), None, None).section
+    assert beside is not None
+    assert beside[0] == "moving"
 
 
 def test_round_fields_of_other_places_do_not_agree(pair: tuple[Capture, np.ndarray]) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .looks import Look
     from .plane import Transform
 
+    # An image and its field of view, None for the whole frame.
+    _Seen = tuple[Micrograph, NDArray[np.bool_] | None]
+
 __all__ = ["Images", "check_start", "checked", "even_grey"]
 
 Role = Literal["fixed", "moving"]
@@ -130,15 +133,19 @@ def checked(
         points,
         scale,
         pixel_size=fixed.pixel_size,
-        section=_section(fixed, moving),
+        section=_section((fixed, field), (moving, lit)),
         lit=lit,
     )
 
 
-def _section(fixed: Micrograph, moving: Micrograph) -> Section | None:
+def _section(fixed: _Seen, moving: _Seen) -> Section | None:
     """Return which of both is a stained section, and its image; None where neither or each of them is."""
     roles: tuple[Role, Role] = ("fixed", "moving")
-    found = [each for each in zip(roles, (fixed, moving), strict=True) if is_stained(each[1])]
+    found = [
+        (role, image)
+        for role, (image, field) in zip(roles, (fixed, moving), strict=True)
+        if is_stained(image, field)
+    ]
     return found[0] if len(found) == 1 else None
 
 

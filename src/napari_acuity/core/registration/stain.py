@@ -23,11 +23,13 @@ _BRIGHT, _COLOURED, _STEP_PX = 0.25, 0.1, 8
 _DARKEST = 1 / 255
 
 
-def is_stained(image: Micrograph) -> bool:
-    """Say whether an image is of a stained section: coloured, and not on a dark ground."""
+def is_stained(image: Micrograph, field: NDArray[np.bool_] | None = None) -> bool:
+    """Say whether an image is of a stained section: coloured, and in its field not on a dark ground."""
     if not image.rgb:
         return False
     few = image.pixels[::_STEP_PX, ::_STEP_PX].astype(wide_enough(image.pixels.dtype))
+    if field is not None and field[::_STEP_PX, ::_STEP_PX].any():
+        few = few[field[::_STEP_PX, ::_STEP_PX]]
     few = (few - few.min()) / max(float(np.ptp(few)), 1e-30)
     bright, coloured = np.median(few) > _BRIGHT, np.percentile(np.ptp(few, axis=-1), 95) > _COLOURED
     return bool(bright and coloured and np.max(image.pixels) > 0)
